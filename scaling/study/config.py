@@ -4,6 +4,7 @@ Construction validates: an unknown field, a wrong type or an impossible value ra
 (a `ValueError`) that names the field. Units: mm, years, samples. A *sample* is one crop of one scan.
 """
 
+import re
 from typing import Literal
 
 from pydantic import ConfigDict
@@ -74,3 +75,176 @@ class Task:
             raise ValueError(f"task {self.name!r} needs at least one sequence, one test source and one number of shots")
         if self.draws < 1 or min(self.shots) < 2:
             raise ValueError(f"task {self.name!r} has draws={self.draws}, shots={self.shots}; expected draws >= 1, shots >= 2")
+
+
+@dataclass(frozen=True, config=STRICT)
+class ViT:
+    """Vision-transformer family: cubic patches of `patch` voxels, and the light decoder that reconstruction uses."""
+
+    kind: Literal["vit"] = "vit"
+    patch: int = 8
+    decoder_width: int = 64
+    decoder_depth: int = 2
+
+
+@dataclass(frozen=True, config=STRICT)
+class Mae:
+    """Masked autoencoder (He et al. 2022): predict the (normalised) voxels of the masked patches."""
+
+    kind: Literal["mae"] = "mae"
+    mask_ratio: float = 0.75
+    normalise_targets: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.mask_ratio < 1:
+            raise ValueError(f"mask_ratio is {self.mask_ratio}; expected a share between 0 and 1")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Pretrain:
+    """Optimisation of pretraining: AdamW with a warm-up, stable, decay schedule. Lengths in samples, never in steps.
+
+    The decay takes the last `decay_share` of a duration; `remat` recomputes each block's activations in the backward pass.
+    """
+
+    crop: Shape3 = (40, 48, 40)
+    batch: int = 16
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.05
+    beta2: float = 0.95
+    clip_norm: float = 1.0
+    warmup: int = 1600
+    decay_share: float = 0.2
+    augment: Literal["none", "flips", "flips and intensity"] = "flips and intensity"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    remat: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.decay_share < 1:
+            raise ValueError(f"decay_share is {self.decay_share}; expected a share between 0 and 1")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Finetune:
+    """Full finetuning, the same recipe for every arm. With several `learning_rates` each arm takes the one with the lowest
+    loss on `validation_share` of its own shots, held out for that choice only, and is then trained on all of them.
+    """
+
+    steps: int = 100
+    batch: int = 8
+    learning_rates: tuple[float, ...] = (3e-4, 1e-3)
+    validation_share: float = 0.25
+    weight_decay: float = 0.05
+    warmup_share: float = 0.1
+    clip_norm: float = 1.0
+    augment: Literal["none", "flips", "flips and intensity"] = "flips and intensity"
+
+
+@dataclass(frozen=True, config=STRICT)
+class Probe:
+    """Readout of frozen features: ridge or logistic regression on pooled tokens (`grid` cells per axis keep location),
+    the penalty chosen by cross-validation within the shots; for segmentation a linear readout of every token.
+    """
+
+    grid: int = 2
+    penalties: tuple[float, ...] = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Classical:
+    """The simplest classical control: ridge (logistic) regression on smoothed voxels, no network at all."""
+
+    smoothing_mm: float = 12.0
+    penalties: tuple[float, ...] = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Transfer:
+    """How checkpoints and controls are tried on the tasks. `None` leaves a protocol out."""
+
+    finetune: Finetune | None = Finetune()
+    probe: Probe | None = Probe()
+    classical: Classical | None = Classical()
+
+
+@dataclass(frozen=True, config=STRICT)
+class SmallestEffects:
+    """The smallest improvement worth having, stated before anything runs. `mae` is a share of the baseline's error."""
+
+    auroc: float = 0.02
+    dice: float = 0.01
+    nsd: float = 0.01
+    mae: float = 0.05
+    pearson: float = 0.02
+
+
+@dataclass(frozen=True, config=STRICT)
+class Execution:
+    """Where and how a study runs. Nothing here may change a result beyond rounding, so nothing here is part of its identity.
+
+    `mesh` is (replica, fsdp); `checkpoint_every` and `log_every` count steps; `accelerator` is what `plan` estimates for.
+    """
+
+    mesh: tuple[int, int] = (1, 1)
+    workers: int = 2
+    checkpoint_every: int = 500
+    log_every: int = 20
+    accelerator: Literal["cpu-2", "a100", "h100", "h200", "tpu-v5e"] = "cpu-2"
+    wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
+    wandb_entity: str = ""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Study:
+    """One designed experiment: objectives x sizes x durations x seeds, transferred to tasks under one protocol.
+
+    `sizes` are rungs of the ladder (`scaling.study.ladder`), `durations` are samples seen in pretraining.
+    """
+
+    name: str
+    data: Data
+    sizes: tuple[str, ...]
+    durations: tuple[int, ...]
+    tasks: tuple[Task, ...]
+    family: ViT = ViT()
+    objectives: tuple[Mae, ...] = (Mae(),)
+    seeds: tuple[int, ...] = (0,)
+    pretrain: Pretrain = Pretrain()
+    transfer: Transfer = Transfer()
+    smallest_effects: SmallestEffects = SmallestEffects()
+    execution: Execution = Execution()
+
+    def __post_init__(self) -> None:
+        for field, values in (
+            ("sizes", self.sizes),
+            ("durations", self.durations),
+            ("seeds", self.seeds),
+            ("objectives", tuple(o.kind for o in self.objectives)),
+            ("tasks", tuple(t.name for t in self.tasks)),
+        ):
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"{field} is {values}; expected at least one entry and no entry twice")
+        if not re.fullmatch(r"[\w.-]+", self.name):
+            raise ValueError(f"name is {self.name!r}; expected letters, digits, '.', '_' and '-' (it names a folder)")
+        for duration in self.durations:
+            decay = self.pretrain.decay_share * duration
+            if duration % self.pretrain.batch or decay % self.pretrain.batch:
+                raise ValueError(
+                    f"duration {duration} and its decay of {decay:g} samples must be multiples of pretrain.batch={self.pretrain.batch}"
+                )
+            if self.pretrain.warmup > duration - decay:
+                raise ValueError(
+                    f"pretrain.warmup={self.pretrain.warmup} samples does not fit before the decay of duration {duration}; "
+                    f"expected at most {duration - decay:g}"
+                )
+        for axis, (crop, shape) in enumerate(zip(self.pretrain.crop, self.data.volumes.shape, strict=True)):
+            if crop > shape or crop % self.family.patch or shape % self.family.patch:
+                raise ValueError(
+                    f"axis {axis}: pretrain.crop={crop} and data.volumes.shape={shape} must be multiples of family.patch="
+                    f"{self.family.patch}, and the crop must fit into the volume"
+                )
+        if self.pretrain.batch % (self.execution.mesh[0] * self.execution.mesh[1]):
+            raise ValueError(
+                f"pretrain.batch={self.pretrain.batch} is not divisible by the {self.execution.mesh[0]} x "
+                f"{self.execution.mesh[1]} devices of execution.mesh; choose a multiple of {self.execution.mesh[0] * self.execution.mesh[1]}"
+            )

@@ -1,0 +1,112 @@
+"""Closed-form costs of the ladder: parameters, FLOPs, memory, hours. Nothing is compiled, so a plan prints at once.
+
+FLOPs count a multiply-add as two and matrix products only (Kaplan et al. 2020, appendix B); a training step is three forward
+passes (four with rematerialised blocks). Tests compare them with the program XLA compiles.
+"""
+
+from dataclasses import dataclass
+
+from scaling.study.config import Mae, Pretrain, Task, Transfer
+from scaling.study.ladder import Decoder, Encoder, tokens
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """One device: peak FLOP/s of the dtype it trains in, the share of it that is realistic here, and its memory in bytes."""
+
+    peak: float
+    utilisation: float
+    memory: float
+
+
+# Peaks are the vendors' dense bf16 figures; cpu-2 is two cores of a current server CPU in float32, as measured.
+ACCELERATORS = {
+    "cpu-2": Accelerator(2.0e11, 0.35, 16e9),
+    "a100": Accelerator(3.12e14, 0.30, 80e9),
+    "h100": Accelerator(9.89e14, 0.30, 80e9),
+    "h200": Accelerator(9.89e14, 0.30, 141e9),
+    "tpu-v5e": Accelerator(1.97e14, 0.30, 16e9),
+}
+
+
+def block_parameters(width: int, mlp_width: int) -> int:
+    """Parameters of one pre-norm transformer block: two norms, attention (qkv and output), two MLP layers, all with biases."""
+    return 4 * width + (4 * width * width + 4 * width) + (2 * width * mlp_width + mlp_width + width)
+
+
+def encoder_parameters(encoder: Encoder) -> int:
+    """Parameters of the encoder: patch embedding, blocks, final norm. Positions are fixed."""
+    embedding = encoder.patch**3 * encoder.width + encoder.width
+    return embedding + encoder.depth * block_parameters(encoder.width, encoder.mlp_width) + 2 * encoder.width
+
+
+def decoder_parameters(encoder: Encoder, decoder: Decoder) -> int:
+    """Parameters of the reconstruction decoder: input projection, mask token, blocks, norm, output projection."""
+    projection = encoder.width * decoder.width + decoder.width
+    output = decoder.width * encoder.patch**3 + encoder.patch**3
+    blocks = decoder.depth * block_parameters(decoder.width, decoder.mlp_width)
+    return projection + decoder.width + blocks + 2 * decoder.width + output
+
+
+def stack_flops(n: int, width: int, depth: int, mlp_width: int) -> int:
+    """Forward FLOPs of `depth` blocks over n tokens: projections, MLP, and the two attention products."""
+    return depth * (2 * n * (4 * width * width + 2 * width * mlp_width) + 4 * n * n * width)
+
+
+def encoder_flops(encoder: Encoder, n: int) -> int:
+    """Forward FLOPs of the encoder over n tokens, patch embedding included."""
+    return 2 * n * encoder.patch**3 * encoder.width + stack_flops(n, encoder.width, encoder.depth, encoder.mlp_width)
+
+
+def visible_tokens(n: int, mask_ratio: float) -> int:
+    """Number of visible tokens M out of n."""
+    return max(1, round(n * (1 - mask_ratio)))
+
+
+def pretraining_flops(objective: Mae, encoder: Encoder, decoder: Decoder, pretrain: Pretrain) -> int:
+    """Training FLOPs of one sample."""
+    n = tokens(pretrain.crop, encoder.patch)
+    m = visible_tokens(n, objective.mask_ratio)
+    decoding = 2 * m * encoder.width * decoder.width + 2 * n * decoder.width * encoder.patch**3
+    decoding += stack_flops(n, decoder.width, decoder.depth, decoder.mlp_width)
+    return (4 if pretrain.remat else 3) * (encoder_flops(encoder, m) + decoding)
+
+
+def pretraining_memory(objective: Mae, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, devices: int) -> int:
+    """Bytes one device needs: parameters, two moments and gradients in float32, and the activations kept for backward."""
+    parameters = encoder_parameters(encoder) + decoder_parameters(encoder, decoder)
+    n = tokens(pretrain.crop, encoder.patch)
+    m = visible_tokens(n, objective.mask_ratio)
+    size = 2 if pretrain.dtype == "bfloat16" else 4
+
+    def stack_activations(length: int, width: int, depth: int, heads: int, mlp_width: int) -> int:
+        block = length * (8 * width + 2 * mlp_width) + 2 * heads * length * length
+        return block + depth * length * width if pretrain.remat else depth * block
+
+    activations = stack_activations(m, encoder.width, encoder.depth, encoder.heads, encoder.mlp_width)
+    activations += stack_activations(n, decoder.width, decoder.depth, decoder.heads, decoder.mlp_width)
+    activations += 3 * n * encoder.patch**3
+    return (16 * parameters + size * activations * pretrain.batch) // devices
+
+
+def transfer_flops(task: Task, transfer: Transfer, encoder: Encoder, n: int) -> int:
+    """FLOPs of trying one checkpoint on one task: every finetune (those that choose the rate too), and the probe's features.
+
+    The number of test cases is unknown before the data is read: 100 stands for it.
+    """
+    forward = len(task.sequences) * encoder_flops(encoder, n)
+    total = 0
+    if transfer.finetune:
+        rates = len(transfer.finetune.learning_rates)
+        fits = task.draws * (1 if rates == 1 else rates + 1)
+        training = 3 * forward * transfer.finetune.steps * transfer.finetune.batch
+        total += len(task.shots) * (fits * training + task.draws * 100 * forward)
+    if transfer.probe:
+        total += forward * (100 + max(task.shots))
+    return total
+
+
+def hours(flops: float, accelerator: str) -> float:
+    """Hours of `flops` on one accelerator at its realistic utilisation."""
+    device = ACCELERATORS[accelerator]
+    return flops / (device.peak * device.utilisation) / 3600

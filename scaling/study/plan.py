@@ -1,0 +1,190 @@
+"""A study resolved into a plan: a list of steps in an order that respects their needs, every number explicit.
+
+    phantom -> prepare -> trunk ... trunk -> collect -> report
+                            |         |
+                         cooldown  cooldown -> transfer (one per task)
+
+One trunk per (objective, size, seed) is trained at a constant rate, in segments that end where a cooldown branches off; each
+cooldown decays the rate to zero and ends at one duration.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic.dataclasses import dataclass as config
+
+from scaling.study import cost
+from scaling.study.config import STRICT, Data, Mae, Pretrain, SmallestEffects, Study, Task, Transfer
+from scaling.study.ladder import Decoder, Encoder, resolve_decoder, resolve_encoder, tokens
+from scaling.study.phantom import Phantom
+
+Kind = Literal["phantom", "prepare", "trunk", "cooldown", "transfer", "collect", "report"]
+Arm = Literal["pretrained", "scratch", "classical"]
+
+
+@config(frozen=True, config=STRICT)
+class PhantomStep:
+    """Write the synthetic cohort into `root`."""
+
+    root: str
+    phantom: Phantom
+
+
+@config(frozen=True, config=STRICT)
+class PrepareStep:
+    """Bring every scan of the study to one grid, in one cache."""
+
+    data: Data
+    tasks: tuple[Task, ...]
+
+
+@config(frozen=True, config=STRICT)
+class PretrainStep:
+    """Train up to `end` samples; from `decay_from` samples on the rate decays (None: a trunk, which never decays)."""
+
+    objective: Mae
+    size: str
+    encoder: Encoder
+    decoder: Decoder
+    pretrain: Pretrain
+    data: Data
+    seed: int
+    end: int
+    decay_from: int | None
+
+
+@config(frozen=True, config=STRICT)
+class TransferStep:
+    """Try one checkpoint, or one control, on one task."""
+
+    arm: Arm
+    objective: str
+    size: str
+    encoder: Encoder | None
+    duration: int
+    seed: int
+    task: Task
+    data: Data
+    transfer: Transfer
+
+
+@config(frozen=True, config=STRICT)
+class CollectStep:
+    """Gather every transfer's results into one tidy table."""
+
+
+@config(frozen=True, config=STRICT)
+class ReportStep:
+    """Fit curves, reach verdicts at the pre-stated smallest effects, write the page."""
+
+    smallest_effects: SmallestEffects
+
+
+StepConfig = PhantomStep | PrepareStep | PretrainStep | TransferStep | CollectStep | ReportStep
+
+
+@dataclass(frozen=True)
+class Step:
+    """A node of the plan. `name` is its folder; `flops` and `memory` are estimates, 0 where no network runs."""
+
+    name: str
+    kind: Kind
+    config: StepConfig
+    needs: tuple[str, ...]
+    parameters: int = 0
+    samples: int = 0
+    steps: int = 0
+    flops: float = 0.0
+    memory: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps of a study, and the FLOPs that training every duration on its own would take beyond the shared trunks."""
+
+    study: Study
+    steps: tuple[Step, ...]
+    flops_saved: float
+
+
+def make_plan(study: Study) -> Plan:
+    """Resolve a study. Raises ValueError naming the field for a size that is not on the ladder."""
+    steps: list[Step] = []
+    if study.data.phantom:
+        steps.append(Step("phantom", "phantom", PhantomStep(study.data.root, study.data.phantom), ()))
+    steps.append(Step("prepare", "prepare", PrepareStep(study.data, study.tasks), tuple(s.name for s in steps)))
+
+    saved = 0.0
+    transfers: list[Step] = []
+    for seed in study.seeds:
+        for size in study.sizes:
+            encoder = resolve_encoder(study.family, size)
+            for objective in study.objectives:
+                pretraining, unshared = pretraining_steps(study, objective, size, encoder, seed)
+                steps += pretraining
+                saved += unshared - sum(step.flops for step in pretraining)
+                for step in pretraining:
+                    if isinstance(step.config, PretrainStep) and step.kind == "cooldown":
+                        transfers += [
+                            transfer_step(study, "pretrained", objective.kind, size, encoder, step.config.end, seed, task)
+                            for task in study.tasks
+                        ]
+            transfers += [transfer_step(study, "scratch", "none", size, encoder, 0, seed, task) for task in study.tasks]
+    if study.transfer.classical:
+        transfers += [transfer_step(study, "classical", "none", "", None, 0, 0, task) for task in study.tasks]
+
+    steps += transfers
+    steps.append(Step("collect", "collect", CollectStep(), tuple(s.name for s in transfers)))
+    steps.append(Step("report", "report", ReportStep(study.smallest_effects), ("collect",)))
+    return Plan(study, tuple(steps), saved)
+
+
+def run_name(objective: str, size: str, seed: int, duration: int) -> str:
+    """Name of a pretraining run that ends at one duration; also the folder of its cooldown."""
+    return f"pretrain/{objective}-{size}-seed{seed}-{duration}"
+
+
+def pretraining_steps(study: Study, objective: Mae, size: str, encoder: Encoder, seed: int) -> tuple[list[Step], float]:
+    """Trunk segments and cooldowns of one (objective, size, seed), and the FLOPs of the same durations trained apart."""
+    decoder = resolve_decoder(study.family)
+    pretrain = study.pretrain
+    per_sample = cost.pretraining_flops(objective, encoder, decoder, pretrain)
+    devices = study.execution.mesh[0] * study.execution.mesh[1]
+    memory = cost.pretraining_memory(objective, encoder, decoder, pretrain, devices)
+    parameters = cost.encoder_parameters(encoder)
+
+    def step(name: str, kind: Kind, end: int, decay_from: int | None, start: int, needs: tuple[str, ...]) -> Step:
+        resolved = PretrainStep(objective, size, encoder, decoder, pretrain, study.data, seed, end, decay_from)
+        samples = end - start
+        count = samples // pretrain.batch
+        return Step(name, kind, resolved, needs, parameters, samples, count, float(per_sample * samples), memory)
+
+    steps: list[Step] = []
+    branch, trunk = 0, "prepare"
+    for duration in sorted(study.durations):
+        start, needed = branch, trunk
+        branch = duration - round(pretrain.decay_share * duration)
+        trunk = f"pretrain/{objective.kind}-{size}-seed{seed}-trunk-{branch}"
+        steps.append(step(trunk, "trunk", branch, None, start, (needed,)))
+        cooldown = run_name(objective.kind, size, seed, duration)
+        steps.append(step(cooldown, "cooldown", duration, branch, branch, (trunk,)))
+    return steps, float(per_sample * sum(study.durations))
+
+
+def transfer_step(
+    study: Study, arm: Arm, objective: str, size: str, encoder: Encoder | None, duration: int, seed: int, task: Task
+) -> Step:
+    """One arm on one task. A pretrained arm needs its cooldown, a control only the data."""
+    source = {
+        "pretrained": f"{objective}-{size}-seed{seed}-{duration}",
+        "scratch": f"scratch-{size}-seed{seed}",
+        "classical": "classical",
+    }[arm]
+    needs = (run_name(objective, size, seed, duration),) if arm == "pretrained" else ("prepare",)
+    resolved = TransferStep(arm, objective, size, encoder, duration, seed, task, study.data, study.transfer)
+    n = tokens(study.data.volumes.shape, study.family.patch)
+    flops = cost.transfer_flops(task, study.transfer, encoder, n) if encoder else 0
+    parameters = cost.encoder_parameters(encoder) if encoder else 0
+    return Step(f"transfer/{source}-{task.name}", "transfer", resolved, needs, parameters, flops=float(flops))
+
+
