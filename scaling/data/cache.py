@@ -1,0 +1,250 @@
+"""The prepared volumes of a study: stacked float16 shards that are read through memory maps, and an index.
+
+cache.json          what they were made from: the grid, and a fingerprint of the files
+shard_00000.npy     float16 [n, D, H, W]; row r of the table is row r % n of shard r // n (zeros where it failed)
+masks_00000.npy     uint8 [n, D, H, W]
+parts/              one file per finished group of sessions, until index.parquet exists
+index.parquet       the table, with shard, row, mask_shard, mask_row, status, reason, content_hash
+"""
+
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scaling.data.ingest import Job, Shards, ingest
+from scaling.data.layout import select
+from scaling.data.parallel import cores, unordered_map
+from scaling.study.config import Source, Volumes
+
+GROUP = 16  # scans that one worker reads between two marks of progress
+SPARE = 64 * 2**20  # bytes that must stay free beside the shards
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A finished cache. `index` has one row per scan, `status` "ok" or "failed"."""
+
+    path: Path
+    volumes: Volumes
+    index: pd.DataFrame
+    shards: tuple[np.ndarray, ...]
+    mask_shards: tuple[np.ndarray, ...]
+
+    def volume(self, i: int) -> np.ndarray:
+        """float16 [D, H, W] of row i of the index, a view of the memory map."""
+        return self.shards[self.index["shard"].iloc[i]][self.index["row"].iloc[i]]
+
+    def mask(self, i: int) -> np.ndarray:
+        """uint8 [D, H, W] of the segmentation label of row i. Raises ValueError if it has none."""
+        if self.index["mask_row"].iloc[i] < 0:
+            raise ValueError(f"row {i} of {self.path} ({self.index['path'].iloc[i]}) has no segmentation label")
+        return self.mask_shards[self.index["mask_shard"].iloc[i]][self.index["mask_row"].iloc[i]]
+
+
+def open_cache(cache: Path) -> Cache:
+    """Open what `prepare` finished. Raises FileNotFoundError if it did not."""
+    if not (cache / "index.parquet").exists():
+        raise FileNotFoundError(
+            f"{cache} holds no finished cache; run `scaling data prepare` (it continues where it stopped)"
+        )
+    volumes = json.loads((cache / "cache.json").read_text())["volumes"]
+    index = pd.read_parquet(cache / "index.parquet")
+    return Cache(
+        cache,
+        Volumes(**{**volumes, "shape": tuple(volumes["shape"])}),
+        index,
+        _maps(cache, "shard", index["shard"]),
+        _maps(cache, "masks", index["mask_shard"]),
+    )
+
+
+def _maps(cache: Path, kind: str, numbers: "pd.Series[int]") -> tuple[np.ndarray, ...]:
+    return tuple(np.load(cache / f"{kind}_{i:05d}.npy", mmap_mode="r") for i in range(int(numbers.max()) + 1))
+
+
+def prepare(
+    root: Path,
+    table: pd.DataFrame,
+    volumes: Volumes,
+    cache: Path,
+    progress: Callable[[int, int], None] | None = None,
+    workers: int = 0,
+) -> pd.DataFrame:
+    """Bring every scan of `table` (see `scan_sources`) to the grid and return the index. Done: returns at once; partial: goes on.
+
+    A scan that cannot be used is listed with status "failed" and its reason. Raises OSError when the disk is too small or full
+    (nothing done is lost) and ValueError when `cache` holds something else.
+    """
+    identity = cache_identity(root, table, volumes)
+    _claim(cache, identity)
+    if (cache / "index.parquet").exists():
+        return pd.read_parquet(cache / "index.parquet")
+    shards = Shards(cache, tuple(volumes.shape))
+    index = place(table, shards)
+    groups = _groups(index)
+    (cache / "parts").mkdir(exist_ok=True)
+    for left_over in (cache / "parts").glob(".*"):
+        left_over.unlink()
+    waiting = [number for number in range(len(groups)) if not (cache / "parts" / f"{number:06d}.json").exists()]
+    done = len(index) - sum(len(groups[number]) for number in waiting)
+    try:
+        _allocate(shards, index)
+        if progress is not None:
+            progress(done, len(index))
+        jobs = (_job(number, index.loc[groups[number]]) for number in waiting)
+        work = partial(ingest, volumes=volumes, shards=shards)
+        for number in unordered_map(work, jobs, workers or cores()):
+            done += len(groups[number])
+            if progress is not None:
+                progress(done, len(index))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OSError(
+            errno.ENOSPC,
+            f"the disk of {cache} is full after {done} of {len(index)} scans; free {_size(index, shards)} and run again, "
+            "it continues there",
+        ) from error
+    results = pd.DataFrame(
+        [
+            row
+            for number in range(len(groups))
+            for row in json.loads((cache / "parts" / f"{number:06d}.json").read_text())
+        ]
+    ).set_index("row_of_table")
+    index = index.assign(**{name: results[name].reindex(index.index) for name in ("status", "reason", "content_hash")})
+    index.loc[index["status"] == "failed", ["mask_shard", "mask_row"]] = -1
+    index.to_parquet(cache / ".index.tmp")
+    os.replace(cache / ".index.tmp", cache / "index.parquet")
+    shutil.rmtree(cache / "parts")
+    return index
+
+
+def cache_identity(root: Path, table: pd.DataFrame, volumes: Volumes) -> dict[str, Any]:
+    """What a cache depends on, as JSON: the grid and a fingerprint of every file's name, size and description."""
+    digest = hashlib.blake2b(digest_size=16)
+    described = table.drop(columns=["path", "label"])
+    for file, label, row in zip(table["path"], table["label"], described.itertuples(index=False), strict=True):
+        size = Path(file).stat().st_size if Path(file).exists() else -1
+        digest.update(repr((os.path.relpath(file, root), size, _relative(label, root), tuple(row))).encode())
+    return {
+        "volumes": json.loads(json.dumps(dataclasses.asdict(volumes))),
+        "scans": len(table),
+        "files": digest.hexdigest(),
+    }
+
+
+def _relative(label: str, root: Path) -> str:
+    return os.path.relpath(label, root) if label.endswith(".nii.gz") else label
+
+
+def _claim(cache: Path, identity: dict[str, Any]) -> None:
+    cache.mkdir(parents=True, exist_ok=True)
+    if (cache / "cache.json").exists():
+        old = json.loads((cache / "cache.json").read_text())
+        changed = [f"{key} was {old.get(key)}, is {identity[key]}" for key in identity if old.get(key) != identity[key]]
+        if changed:
+            raise ValueError(
+                f"{cache} was prepared from something else: {'; '.join(changed)}. Choose another folder or delete it"
+            )
+        return
+    temporary = cache / f".cache.json.{os.getpid()}"
+    temporary.write_text(json.dumps(identity))
+    os.replace(temporary, cache / "cache.json")
+
+
+def place(table: pd.DataFrame, shards: Shards) -> pd.DataFrame:
+    """Give every scan, and every distinct mask, its place in the shards."""
+    index = table.reset_index(drop=True)
+    rows = np.arange(len(index))
+    masked = index["label"].str.endswith(".nii.gz")
+    mask_rows = np.where(masked, pd.factorize(index["label"].where(masked))[0], -1)
+    return index.assign(
+        shard=rows // shards.per_shard,
+        row=rows % shards.per_shard,
+        mask_shard=np.where(masked, mask_rows // shards.masks_per_shard, -1),
+        mask_row=np.where(masked, mask_rows % shards.masks_per_shard, -1),
+    )
+
+
+def _groups(index: pd.DataFrame) -> list[np.ndarray]:
+    """Rows of whole sessions, about GROUP scans together."""
+    groups: list[list[int]] = [[]]
+    for _, rows in index.groupby(["source", "subject", "session"], sort=False).groups.items():
+        if len(groups[-1]) + len(rows) > GROUP and groups[-1]:
+            groups.append([])
+        groups[-1].extend(int(row) for row in rows)
+    return [np.asarray(group) for group in groups]
+
+
+def _job(number: int, rows: pd.DataFrame) -> Job:
+    columns = ["path", "label", "problem", "shard", "row", "mask_shard", "mask_row"]
+    sessions = [
+        [
+            {"row_of_table": int(i), **scan}
+            for i, scan in zip(session.index, session[columns].to_dict("records"), strict=True)
+        ]
+        for _, session in rows.groupby(["source", "subject", "session"], sort=False)
+    ]
+    return Job(number, sessions)
+
+
+def _allocate(shards: Shards, index: pd.DataFrame) -> None:
+    """Check the disk's space, then create the (sparse) shard files."""
+    masks = index.loc[index["mask_row"] >= 0, ["mask_shard", "mask_row"]].drop_duplicates()
+    wanted = [("shard", number, size) for number, size in index.groupby("shard").size().items()]
+    wanted += [("masks", number, size) for number, size in masks.groupby("mask_shard").size().items()]
+    present = sum(file.stat().st_blocks * 512 for file in shards.folder.glob("*.npy"))
+    needed = len(index) * shards.volume_bytes + len(masks) * shards.volume_bytes // 2 + SPARE - present
+    free = shutil.disk_usage(shards.folder).free
+    if needed > free:
+        raise OSError(
+            f"{shards.folder} needs {needed / 1e9:.1f} GB for {len(index)} scans and its disk has {free / 1e9:.1f} GB free; "
+            "free some, choose another disk, or a coarser data.volumes.spacing_mm"
+        )
+    for kind, number, size in wanted:
+        shards.create(kind, int(str(number)), int(size))
+
+
+def _size(index: pd.DataFrame, shards: Shards) -> str:
+    return f"{len(index) * shards.volume_bytes / 1e9:.1f} GB"
+
+
+def find_leakage(index: pd.DataFrame, pretraining: Sequence[Source], test: Sequence[Source]) -> list[str]:
+    """Sentences on subjects or identical scans that are in pretraining and in a test set, and on scans stored twice."""
+    index = index[index["status"] == "ok"]
+    seen = index[np.logical_or.reduce([select(index, source) for source in pretraining])]
+    sentences = []
+    for source in test:
+        tested = index[select(index, source)]
+        people = sorted(
+            set(zip(tested["source"], tested["subject"], strict=True))
+            & set(zip(seen["source"], seen["subject"], strict=True))
+        )
+        if people:
+            sentences.append(
+                f"{len(people)} subjects of the test source {source.path} ({source.part}) are in pretraining too, first {people[0][1]}"
+            )
+        same = tested[tested["content_hash"].isin(seen["content_hash"]) & ~tested["path"].isin(seen["path"])]
+        if len(same):
+            twin = seen.loc[seen["content_hash"] == same["content_hash"].iloc[0], "path"].iloc[0]
+            sentences.append(
+                f"{len(same)} scans of the test source {source.path} ({source.part}) are voxel for voxel in pretraining, first "
+                f"{same['path'].iloc[0]} = {twin}"
+            )
+    again = index[index.duplicated("content_hash")]
+    if len(again):
+        twin = index.loc[index["content_hash"] == again["content_hash"].iloc[0], "path"].iloc[0]
+        sentences.append(f"{len(again)} scans are stored more than once, first {again['path'].iloc[0]} = {twin}")
+    return sentences

@@ -1,0 +1,121 @@
+"""What a worker of `prepare` does: read the scans of some sessions, write them to their places, report on each."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scaling.data.reading import Scan, UnreadableVolume, read_mask, read_scan
+from scaling.data.volume import Centre, head_centre, mask_to_grid, scan_to_grid
+from scaling.study.config import Volumes
+
+SHARD_BYTES = 2**29
+TYPES = {"shard": np.dtype(np.float16), "masks": np.dtype(np.uint8)}
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Where volumes of one shape lie in a folder's npy files. Written by position, so that a full disk is an error, not a signal."""
+
+    folder: Path
+    shape: tuple[int, ...]
+
+    @property
+    def volume_bytes(self) -> int:
+        """Bytes of one float16 volume."""
+        return 2 * int(np.prod(self.shape))
+
+    @property
+    def per_shard(self) -> int:
+        """Scans in a full shard."""
+        return max(1, SHARD_BYTES // self.volume_bytes)
+
+    @property
+    def masks_per_shard(self) -> int:
+        """Masks in a full shard."""
+        return 2 * self.per_shard
+
+    def file(self, kind: str, number: int) -> Path:
+        """Path of a shard; `kind` is "shard" or "masks"."""
+        return self.folder / f"{kind}_{number:05d}.npy"
+
+    def create(self, kind: str, number: int, size: int) -> None:
+        """Create a sparse npy file of `size` zero volumes, if it is not there."""
+        file, temporary = self.file(kind, number), self.folder / f".{kind}_{number:05d}.{os.getpid()}"
+        if not file.exists():
+            np.lib.format.open_memmap(temporary, "w+", TYPES[kind], (size, *self.shape)).flush()
+            os.replace(temporary, file)
+
+    def write(self, kind: str, number: int, row: int, volume: np.ndarray) -> None:
+        """Put a volume into its row. Raises OSError (ENOSPC) when the disk is full."""
+        content = np.ascontiguousarray(volume, TYPES[kind]).tobytes()
+        with self.file(kind, number).open("r+b") as file:
+            version = np.lib.format.read_magic(file)
+            read_header = (
+                np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            )
+            read_header(file)
+            file.seek(file.tell() + row * len(content))
+            file.write(content)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Sessions for one worker; each a list of scans (rows of the index as dictionaries)."""
+
+    number: int
+    sessions: list[list[dict[str, Any]]]
+
+
+def ingest(job: Job, volumes: Volumes, shards: Shards) -> int:
+    """Write the volumes and masks of a job, then its report, parts/NUMBER.json: the mark that it is done. Returns the number."""
+    reports = [report for session in job.sessions for report in ingest_session(session, volumes, shards)]
+    temporary = shards.folder / "parts" / f".{job.number:06d}.{os.getpid()}"
+    temporary.write_text(json.dumps(reports))
+    os.replace(temporary, shards.folder / "parts" / f"{job.number:06d}.json")
+    return job.number
+
+
+def ingest_session(session: list[dict[str, Any]], volumes: Volumes, shards: Shards) -> list[dict[str, Any]]:
+    """Bring the scans of one session, and its mask, to one grid: around the head's centre in the first usable scan."""
+    centre: Centre | None = None
+    masks: dict[str, str] = {}
+    reports = []
+    for scan in session:
+        reason, content_hash = scan["problem"], ""
+        try:
+            if not reason:
+                path = Path(scan["path"])
+                image: Scan = read_scan(path)
+                centre = head_centre(path, image, volumes) if centre is None else centre
+                volume = scan_to_grid(path, image, volumes, centre)
+                content_hash = image.content_hash()
+                if scan["mask_row"] >= 0:
+                    if scan["label"] not in masks:
+                        masks[scan["label"]] = ingest_mask(scan, volumes, shards, centre)
+                    reason = masks[scan["label"]]
+                shards.write("shard", scan["shard"], scan["row"], volume)
+        except UnreadableVolume as error:
+            reason = str(error)
+        reports.append(
+            {
+                "row_of_table": scan["row_of_table"],
+                "status": "failed" if reason else "ok",
+                "reason": reason,
+                "content_hash": content_hash,
+            }
+        )
+    return reports
+
+
+def ingest_mask(scan: dict[str, Any], volumes: Volumes, shards: Shards, centre: Centre) -> str:
+    """Write a session's mask; returns "" or why it cannot be used."""
+    try:
+        mask = mask_to_grid(read_mask(Path(scan["label"])), volumes, centre)
+    except UnreadableVolume as error:
+        return str(error)
+    shards.write("masks", scan["mask_shard"], scan["mask_row"], mask)
+    return ""

@@ -1,0 +1,57 @@
+"""One way to spread work over processes: unordered, interruptible, no orphan left behind."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def unordered_map(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    initializer: Callable[..., None] | None = None,
+    arguments: tuple = (),
+) -> Iterator[Result]:
+    """Yield `function(item)` as results come, from `workers` processes (1: in this one). The first exception propagates.
+
+    Processes are spawned, not forked: jax runs threads in the parent. `function` must be importable.
+    """
+    items = list(items)
+    if workers <= 1 or len(items) <= 1:
+        if initializer is not None:
+            initializer(*arguments)
+        yield from map(function, items)
+        return
+    executor = ProcessPoolExecutor(
+        min(workers, len(items)), multiprocessing.get_context("spawn"), _start_worker, (initializer, arguments)
+    )
+    try:
+        for future in as_completed([executor.submit(function, item) for item in items]):
+            yield future.result()
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(initializer: Callable[..., None] | None, arguments: tuple) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
+    if initializer is not None:
+        initializer(*arguments)
+
+
+def _exit_after(parent: "multiprocessing.process.BaseProcess") -> None:
+    """A worker of a killed parent would wait for ever."""
+    parent.join()
+    os._exit(1)
