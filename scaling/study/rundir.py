@@ -121,8 +121,7 @@ def begin(study_dir: Path, step: Step, devices: str) -> Path:
 
 def finish(folder: Path, step: Step, seconds: float) -> None:
     """Mark a step as done: the last thing that is written."""
-    earlier = read_json(folder / "seconds.json") if (folder / "seconds.json").exists() else 0.0
-    write_json(folder / "DONE", {"needs": list(step.needs), "seconds": round(earlier + seconds, 3)})
+    write_json(folder / "DONE", {"needs": list(step.needs), "seconds": round(seconds, 3)})
 
 
 def fail(folder: Path, sentence: str) -> None:

@@ -1,0 +1,58 @@
+"""Checkpoints with Orbax: written in the background, committed atomically, readable on another number of devices."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+from scaling.objectives.objective import Parameters
+from scaling.training.step import State
+
+
+def open_checkpoints(folder: Path) -> ocp.training.Checkpointer:
+    """The checkpoints of a run, newest kept; what a killed process left half-written is removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return ocp.training.Checkpointer(
+        folder,
+        preservation_policy=ocp.training.preservation_policies.LatestN(1),
+        cleanup_tmp_directories=True,
+    )
+
+
+def save(checkpoints: ocp.training.Checkpointer, step: int, state: State) -> None:
+    """Start saving `state` as of `step`. Raises OSError when the disk has no room for it."""
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    free = shutil.disk_usage(str(checkpoints.directory)).free
+    if free < 2 * needed:
+        raise OSError(
+            f"no room for the checkpoint of step {step} in {checkpoints.directory}: it takes {needed / 1e6:.0f} MB and needs twice "
+            f"that while it is written, {free / 1e6:.0f} MB are free; free some space and run again to resume from the last checkpoint"
+        )
+    checkpoints.save_async(step, state._asdict())
+
+
+def latest_step(folder: Path) -> int | None:
+    """The last step with a complete checkpoint in a run's folder, if there is one."""
+    if not folder.exists():
+        return None
+    with ocp.training.Checkpointer(folder) as checkpoints:
+        return checkpoints.latest.step if checkpoints.latest else None
+
+
+def restore(folder: Path, abstract: State) -> State:
+    """The newest state in `folder`, laid out as `abstract` says."""
+    with ocp.training.Checkpointer(folder) as checkpoints:
+        if checkpoints.latest is None:
+            raise FileNotFoundError(f"{folder} has no complete checkpoint; delete its step's folder and run again")
+        return State(**checkpoints.load(abstract_state=abstract._asdict()))
+
+
+def restore_encoder(folder: Path, abstract_encoder: Any) -> Parameters:
+    """The encoder's parameters of the newest checkpoint in `folder`, nothing else of it."""
+    context = ocp.Context(pytree_options=ocp.options.PyTreeOptions(loading=ocp.options.PyTreeOptions.Loading(partial_load=True)))
+    with context, ocp.training.Checkpointer(folder) as checkpoints:
+        if checkpoints.latest is None:
+            raise FileNotFoundError(f"{folder} has no complete checkpoint; delete its step's folder and run again")
+        return checkpoints.load(abstract_state={"parameters": {"encoder": abstract_encoder}})["parameters"]["encoder"]

@@ -1,0 +1,203 @@
+"""Pretraining: one run from where it stands to its end."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from scaling.data.cache import Cache
+from scaling.data.pipeline import batches
+from scaling.study.config import Execution
+from scaling.study.plan import PretrainStep, Step
+from scaling.study.rundir import write_json
+from scaling.training.checkpoint import latest_step, open_checkpoints, restore, save
+from scaling.training.mesh import global_batch, make_mesh
+from scaling.training.step import NEVER, Program, State, pretraining_program
+from scaling.training.tracking import Tracker, track
+
+Progress = Callable[[float, float], None]
+
+
+def pretrain(
+    study_dir: Path, study: str, step: Step, config: PretrainStep, cache: Cache, execution: Execution, progress: Progress
+) -> None:
+    """Train one trunk segment or cooldown in its folder up to `config.end` samples.
+
+    Raises FloatingPointError naming the step when the loss is not finite, and OSError when a checkpoint does not fit on disk.
+    """
+    folder = study_dir / step.name
+    recipe = config.pretrain
+    mesh = make_mesh(*execution.mesh)
+    program = pretraining_program(config.objective, config.encoder, config.decoder, recipe, mesh)
+    end = config.end // recipe.batch
+    decay_from = NEVER if config.decay_from is None else config.decay_from // recipe.batch
+    root = jax.random.key(config.seed)
+
+    # Where to start: this run's own checkpoint, else the trunk it branches off, else scratch.
+    own = folder / "checkpoints"
+    parent = study_dir / step.needs[0] / "checkpoints"
+    if latest_step(own) is not None:
+        state = restore(own, program.abstract)
+    elif latest_step(parent) is not None:
+        state = restore(parent, program.abstract)
+    else:
+        state = program.init(jax.random.fold_in(root, 0))
+    start = int(state.step)
+
+    training = pretraining_rows(cache)
+    feed = Feed(
+        batches(
+            cache,
+            training,
+            recipe.crop,
+            recipe.batch,
+            config.seed,
+            start,
+            jax.process_index(),
+            jax.process_count(),
+        )
+    )
+    flops = step.flops / max(1, step.samples)
+    group = f"{config.objective.kind}-{config.size}"
+    data_key = jax.random.fold_in(root, 1)
+    began = time.perf_counter()
+    with track(folder, study, step, group, execution, start) as tracker, open_checkpoints(own) as checkpoints:
+        log = Log(tracker, recipe.batch, flops, execution.log_every, end, start, feed)
+        pending: tuple[int, dict[str, Array]] | None = None
+        for index in range(start, end):
+            state, metrics = program.step(state, global_batch(mesh, next(feed)), data_key, decay_from, end)
+            # One step late: reading a value of this step would wait for the device.
+            if pending is not None:
+                log.row(*pending)
+            pending = (index, metrics)
+            if (index + 1) % execution.checkpoint_every == 0 and index + 1 < end:
+                log.row(*pending)
+                pending = None
+                save(checkpoints, index + 1, state)
+            progress(float((index + 1 - start) * recipe.batch), float((end - start) * recipe.batch))
+        if pending is not None:
+            log.row(*pending)
+        if start < end:
+            save(checkpoints, end, state)
+            checkpoints.wait()
+        seconds = time.perf_counter() - began
+        summary = {
+            "samples": float(config.end),
+            "flops": flops * config.end,
+            "heldout_loss": heldout_loss(program, state, cache, config),
+            "seconds": seconds,
+            "samples_per_second": (end - start) * recipe.batch / seconds,
+            "input_wait": feed.waited / seconds,
+        }
+        tracker.summarise(summary)
+        if config.decay_from is not None:
+            original, seen, filled = reconstruct_heldout(program, state, cache, config)
+            np.savez(folder / "reconstruction.npz", original=original, seen=seen, filled=filled)
+            middle = np.concatenate([x[:, x.shape[1] // 2, ::-1].T for x in (original, seen, filled)], axis=1)
+            tracker.image("reconstruction", "original, what the encoder sees, reconstruction", middle)
+    write_json(folder / "summary.json", summary)
+
+
+class Feed(Iterator[np.ndarray]):
+    """Batches, and the seconds that training waited for them."""
+
+    def __init__(self, source: Iterator[np.ndarray]):
+        self.source, self.waited = source, 0.0
+
+    def __next__(self) -> np.ndarray:
+        asked = time.perf_counter()
+        batch = next(self.source)
+        self.waited += time.perf_counter() - asked
+        return batch
+
+
+class Log:
+    """Reads each step's metrics once they are there, stops at a loss that is not finite, and writes every `every`-th row."""
+
+    def __init__(self, tracker: Tracker, batch: int, flops: float, every: int, end: int, start: int, feed: Feed):
+        self.tracker, self.batch, self.flops, self.every, self.end, self.feed = tracker, batch, flops, every, end, feed
+        self.mark = (start, time.perf_counter(), 0.0)
+
+    def row(self, index: int, metrics: dict[str, Array]) -> None:
+        values = {name: float(value) for name, value in metrics.items()}
+        if not math.isfinite(values["loss"]):
+            raise FloatingPointError(
+                f"the loss of step {index} is {values['loss']}; lower pretrain.learning_rate or pretrain.clip_norm, "
+                "delete this step's folder and run again"
+            )
+        if (index + 1) % self.every and index + 1 != self.end:
+            return
+        done, since, waited = self.mark
+        seconds = max(time.perf_counter() - since, 1e-9)
+        samples = (index + 1) * self.batch
+        self.tracker.log(
+            {
+                "step": index,
+                "samples": samples,
+                "flops": self.flops * samples,
+                **values,
+                "samples_per_second": (index + 1 - done) * self.batch / seconds,
+                "flops_per_second": (index + 1 - done) * self.batch * self.flops / seconds,
+                "input_wait": (self.feed.waited - waited) / seconds,
+            }
+        )
+        self.mark = (index + 1, time.perf_counter(), self.feed.waited)
+
+
+def pretraining_rows(cache: Cache) -> np.ndarray:
+    """Rows of the cache that pretraining may see: readable scans of the pretraining sources, the held-out subject left out."""
+    index = cache.index
+    usable = index[(index["role"] == "pretraining") & (index["status"] == "ok")]
+    return usable.index.to_numpy()[~heldout_mask(usable["subject"].to_numpy())]
+
+
+def heldout_rows(cache: Cache) -> np.ndarray:
+    """Rows of the subjects kept aside to measure the reconstruction loss."""
+    index = cache.index
+    usable = index[(index["role"] == "pretraining") & (index["status"] == "ok")]
+    return usable.index.to_numpy()[heldout_mask(usable["subject"].to_numpy())]
+
+
+def heldout_mask(subjects: np.ndarray) -> np.ndarray:
+    """The last twentieth of the subjects (at least one of several), in the order of their ids."""
+    ids = sorted(set(subjects))
+    count = max(1, len(ids) // 20) if len(ids) > 1 else 0
+    return np.isin(subjects, ids[len(ids) - count :])
+
+
+def heldout_crops(cache: Cache, config: PretrainStep) -> np.ndarray:
+    """Central crops [n, D, H, W] of the held-out scans, at most eight batches of them, the same for every run."""
+    rows = heldout_rows(cache)[: 8 * config.pretrain.batch]
+    crops = []
+    for row in rows:
+        volume = cache.volume(row)
+        corner = [(have - want) // 2 for have, want in zip(volume.shape, config.pretrain.crop, strict=True)]
+        window = tuple(slice(a, a + want) for a, want in zip(corner, config.pretrain.crop, strict=True))
+        crops.append(np.asarray(volume[window]))
+    return np.stack(crops)
+
+
+def heldout_loss(program: Program, state: State, cache: Cache, config: PretrainStep) -> float:
+    """Mean loss on held-out crops, without augmentation, with the same masks for every run (padded to full batches)."""
+    crops = heldout_crops(cache, config)
+    batch = config.pretrain.batch
+    padded = np.concatenate([crops, np.resize(crops, (-len(crops) % batch, *crops.shape[1:]))]) if len(crops) % batch else crops
+    keys = jax.random.split(jax.random.key(0), len(padded) // batch)
+    losses = [
+        program.evaluate(state.parameters, part, key)
+        for part, key in zip(padded.reshape(-1, batch, *crops.shape[1:]), keys, strict=True)
+    ]
+    return float(np.mean(losses))
+
+
+def reconstruct_heldout(
+    program: Program, state: State, cache: Cache, config: PretrainStep
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One held-out brain: the original, what the encoder saw, and the reconstruction, each float16 [D, H, W]."""
+    volume = heldout_crops(cache, config)[:1]
+    seen, filled = program.reconstruct(state.parameters, volume, jax.random.key(0))
+    return volume[0], np.asarray(seen[0], np.float16), np.asarray(filled[0], np.float16)
