@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import TypeVar
 
+from threadpoolctl import threadpool_limits
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -47,6 +49,7 @@ def _start_worker(initializer: Callable[..., None] | None, arguments: tuple) -> 
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
+    threadpool_limits(1)  # as many processes as cores: more threads would only get into each other's way
     if initializer is not None:
         initializer(*arguments)
 

@@ -39,7 +39,9 @@ class TaskArrays:
 def load_task(cache: Cache, task: Task, data: Data) -> TaskArrays:
     """Gather a task's cases. Raises ValueError, in one sentence, when labels are missing, unfit, of one class, or too few."""
     if cache.volumes != data.volumes:
-        raise ValueError(f"{cache.path} holds {cache.volumes} and data.volumes is {data.volumes}; prepare another cache")
+        raise ValueError(
+            f"{cache.path} holds {cache.volumes} and data.volumes is {data.volumes}; prepare another cache"
+        )
     dropped: list[str] = []
     train = load_cases(cache, task, (task.train,), dropped)
     test = load_cases(cache, task, task.test, dropped)

@@ -6,12 +6,12 @@ import numpy as np
 from scipy import ndimage
 
 from scaling.data.reading import Scan, UnreadableVolume, read_mask, read_scan
+from scaling.data.resample import FWHM, apply_weights, axis_weights
 from scaling.study.config import Volumes
 
 BACKGROUND = -2.5  # in standard deviations of the foreground: as dark as the darkest tissue of most contrasts
 CLIP = (0.5, 99.5)  # percentiles of the foreground
 HEAD_HEIGHT = 170.0  # mm; what is further below the vertex is neck (as in FSL's robustfov)
-FWHM = 2.3548  # full width at half maximum of a Gaussian, in standard deviations
 
 Centre = tuple[float, float, float]
 
@@ -110,16 +110,18 @@ def resample(scan: Scan, images: list[np.ndarray], volumes: Volumes, centre: Cen
     offset = to_scan[:3, 3] - first
     if on_grid(scan, volumes) and np.abs(offset - np.round(offset)).max() < 0.01:
         return [_shifted(image[part], np.round(offset).astype(int), volumes.shape) for image in images]
-    resampled = []
-    for image in images:
-        smooth = ndimage.gaussian_filter(image[part], sigma, mode="constant") if sigma.any() else image[part]
-        matrix = np.diag(to_scan[:3, :3]) if _is_diagonal(to_scan[:3, :3]) else to_scan[:3, :3]
-        resampled.append(ndimage.affine_transform(smooth, matrix, offset, volumes.shape, order=1, mode="grid-constant"))
-    return resampled
-
-
-def _is_diagonal(matrix: np.ndarray) -> bool:
-    return bool(np.abs(matrix - np.diag(np.diag(matrix))).max() < 1e-4)
+    matrix = to_scan[:3, :3]
+    if np.abs(matrix - np.diag(np.diag(matrix))).max() < 1e-4:
+        first_axis, second_axis, third_axis = (
+            axis_weights(part[i].stop - part[i].start, offset[i], matrix[i, i], volumes.shape[i], sigma[i])
+            for i in range(3)
+        )
+        return [apply_weights(image[part], (first_axis, second_axis, third_axis)) for image in images]
+    smooth = [ndimage.gaussian_filter(image[part], sigma, mode="constant") for image in images]
+    return [
+        ndimage.affine_transform(image, matrix, offset, volumes.shape, order=1, mode="grid-constant")
+        for image in smooth
+    ]
 
 
 def _shifted(image: np.ndarray, offset: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
