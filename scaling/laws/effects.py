@@ -1,0 +1,181 @@
+"""Effects of size and duration: contrasts under an additive mean, their error bars, and the rule that decides."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student_t
+
+from scaling.laws.crossed import Components, Strata, contrast_variance, residual_strata
+from scaling.laws.scores import FloatArray, IntArray, Scores
+
+Decision = Literal["improves", "improves, slightly", "no worthwhile improvement", "harms", "undetermined"]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A change for the better (positive = better, whichever way the metric points), in the metric's units or as a
+    fraction if relative.
+
+    `low`, `high`, `se`, `df`, `probability` (that the effect exceeds the smallest of interest) are None where the data
+    hold nothing that tells how much runs vary. `run`, `case`, `draw`: the part of the variance each contributes."""
+
+    name: str
+    estimate: float
+    low: float | None
+    high: float | None
+    probability: float | None
+    se: float | None
+    df: float | None
+    run: float | None
+    case: float
+    draw: float
+    decision: Decision
+    seeds_needed: int | None = None
+    cases_needed: int | None = None
+
+
+def decide(
+    estimate: float, low: float | None, high: float | None, probability: float | None, smallest: float
+) -> Decision:
+    """The one rule, in order: never "no" from mere non-significance."""
+    if low is None or high is None or probability is None:
+        return "undetermined"
+    if low > 0:
+        return "improves" if probability >= 0.95 else "improves, slightly"
+    if -smallest <= low and high <= smallest:
+        return "no worthwhile improvement"
+    return "harms" if high < 0 else "undetermined"
+
+
+@dataclass(frozen=True)
+class Design:
+    contrasts: dict[str, FloatArray]  # name -> a [R], budget first
+    base: FloatArray  # [R]: base @ run means = fitted score at the smallest budget
+    strata: Strata
+    notes: tuple[str, ...]
+
+
+def numbers(column: pd.Series) -> IntArray:
+    return np.asarray(pd.factorize(column)[0], np.int64)
+
+
+def fit_design(data: Scores) -> Design:
+    """The richest additive mean (levels of size and duration, else straight lines in their logarithms) that leaves
+    residuals to learn the run variance from, and the least-squares contrasts under it."""
+    size, duration = (data.runs[c].to_numpy(float) for c in ("size", "duration"))
+    cluster = numbers(data.runs["cluster"])
+    for size_levels, duration_levels in ((True, True), (False, True), (False, False)):
+        left, size_step = _columns(size, size_levels)
+        right, duration_step = _columns(duration, duration_levels)
+        X = np.concatenate([np.ones((len(size), 1)), left, right], axis=1)
+        steps = {
+            "budget": np.concatenate([[0.0], size_step, duration_step]),
+            "size": np.concatenate([[0.0], size_step, 0 * duration_step]),
+            "duration": np.concatenate([[0.0], 0 * size_step, duration_step]),
+        }
+        if left.shape[1] == 0:
+            del steps["size"]
+        if right.shape[1] == 0:
+            del steps["duration"]
+        inverse = np.linalg.pinv(X)
+        contrasts = {name: step @ inverse for name, step in steps.items()}
+        strata = residual_strata(X, cluster)
+        if all(
+            contrast_variance(data.values[:, :1, :1], a, strata, data.strata[:1]).run_df for a in contrasts.values()
+        ):
+            break
+    base = np.eye(1, X.shape[1])[0] @ inverse
+    notes = []
+    if np.linalg.matrix_rank(X) < X.shape[1]:
+        notes.append("Size and duration changed together in every run: their separate effects cannot be told apart.")
+        contrasts = {"budget": contrasts["budget"]}
+    if not size_levels and left.shape[1]:
+        notes.append("Too few runs to judge the levels one by one: the mean was taken as a straight line in log size.")
+    return Design(contrasts, base, strata, tuple(notes))
+
+
+def _columns(x: FloatArray, as_levels: bool) -> tuple[FloatArray, FloatArray]:
+    """Design columns [R, p] of one factor, zero at its smallest level, and the step [p] from its smallest to its
+    largest."""
+    levels = np.unique(x)
+    if len(levels) == 1:
+        return np.empty((len(x), 0)), np.empty(0)
+    if as_levels:
+        return (x[:, None] == levels[None, 1:]).astype(float), np.eye(1, len(levels) - 1, len(levels) - 2)[0]
+    position = np.log(x / levels[0]) if levels[0] > 0 else x - levels[0]
+    return position[:, None] / position.max(), np.ones(1)
+
+
+def estimate_effect(
+    name: str,
+    data: Scores,
+    a: FloatArray,
+    fitted: Design,
+    sign: float,
+    relative_to: float | None,
+    smallest: float,
+    confidence: float,
+    fixed_runs: bool = False,
+) -> Effect:
+    mean = data.values.mean((1, 2))
+    estimate = float(a @ mean)
+    if relative_to is not None:  # a ratio, by the delta method
+        if relative_to == 0:
+            raise ValueError("A relative smallest effect needs a baseline score other than 0: state an absolute one.")
+        a = a / relative_to - estimate / relative_to**2 * fitted.base
+        estimate = estimate / relative_to
+    estimate *= sign
+    parts = contrast_variance(data.values, a, fitted.strata, data.strata)
+    if not parts.run_df and not fixed_runs:
+        return Effect(name, estimate, None, None, None, None, None, None, parts.case, parts.draw, "undetermined")
+    if parts.df == np.inf and parts.variance == 0 and data.values[0].size == 1 and not parts.run_df:
+        return Effect(name, estimate, None, None, None, None, None, None, 0.0, 0.0, "undetermined")
+    se = math.sqrt(parts.variance)
+    low, high = estimate - se * _quantile(confidence, parts.df), estimate + se * _quantile(confidence, parts.df)
+    probability = float(student_t.cdf((estimate - smallest) / se, parts.df)) if se > 0 else float(estimate > smallest)
+    decision = decide(estimate, low, high, probability, smallest)
+    df = None if math.isinf(parts.df) else parts.df
+    effect = Effect(
+        name,
+        estimate,
+        low,
+        high,
+        probability,
+        se,
+        df,
+        parts.run if parts.run_df else None,
+        parts.case,
+        parts.draw,
+        decision,
+    )
+    if decision != "undetermined":
+        return effect
+    needed = _needed(estimate, parts, data.runs, data.values.shape[2], smallest, confidence)
+    return replace(effect, seeds_needed=needed[0], cases_needed=needed[1])
+
+
+def _quantile(confidence: float, df: float) -> float:
+    return float(student_t.ppf((1 + confidence) / 2, df))
+
+
+def _needed(
+    estimate: float, parts: Components, runs: pd.DataFrame, cases: int, smallest: float, confidence: float
+) -> tuple[int | None, int | None]:
+    """Seeds per cell in all, or test cases in all, at which an interval around the present estimate would exclude
+    nought or lie within the smallest effect; None where that alone would never do."""
+    half = max(abs(estimate), smallest - abs(estimate))
+    goal = (half / _quantile(confidence, np.inf)) ** 2
+    cells = len(runs[["size", "duration"]].drop_duplicates()) if "size" in runs else 2
+    seeds = len(runs) / cells * parts.run / (goal - parts.case - parts.draw) if goal > parts.case + parts.draw else None
+    more = (
+        cases * parts.case / (goal - parts.run - parts.draw)
+        if goal > parts.run + parts.draw and parts.case > 0
+        else None
+    )
+    return (
+        None if seeds is None else max(math.ceil(len(runs) / cells) + 1, math.ceil(seeds)),
+        None if more is None else max(cases + 1, math.ceil(more)),
+    )

@@ -1,0 +1,268 @@
+"""Does a larger model, or a longer pretraining, help this task? A decision per task with an error bar.
+
+The estimand is stated beforehand: the change of the score from the smallest to the largest size, from the shortest to
+the longest duration, and both together (the budget), under a mean that is additive in size and duration, as every
+separable law is. One interval decides; failing to find an effect is never taken for its absence.
+"""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+from scaling.laws.crossed import residual_strata
+from scaling.laws.effects import Decision, Design, Effect, estimate_effect, fit_design, numbers
+from scaling.laws.plain import plain
+from scaling.laws.scores import scores
+
+SMALLEST_EFFECTS = {
+    "auroc": (0.02, False),
+    "dice": (0.01, False),
+    "nsd": (0.01, False),
+    "mae": (0.05, True),
+    "pearson": (0.05, False),
+}
+LOWER_IS_BETTER = {"mae", "rmse", "mse", "loss", "error", "absolute_error"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The decision for one task; `effects` holds budget first, then size and duration where they vary."""
+
+    task: str
+    metric: str
+    decision: Decision
+    sentence: str
+    smallest_effect: float
+    relative: bool
+    lower_is_better: bool
+    confidence: float
+    baseline: float
+    effects: tuple[Effect, ...]
+    sizes: int
+    durations: int
+    runs: int
+    clusters: int
+    draws: int
+    cases: int
+    notes: tuple[str, ...] = ()
+    trend_p: float | None = None
+    trend_shape: str | None = None
+    trend_p_holm: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return cast(dict[str, Any], plain(self))
+
+    def effect(self, name: str) -> Effect:
+        return next(e for e in self.effects if e.name == name)
+
+
+def verdict(
+    cases: pd.DataFrame,
+    *,
+    task: str,
+    metric: str,
+    smallest_effect: float | None = None,
+    relative: bool | None = None,
+    lower_is_better: bool | None = None,
+    confidence: float = 0.90,
+) -> Verdict:
+    """Judge one task from a long table with columns size, duration, and run, cluster, draw, case (each may be absent,
+    at a stated price), and either value (a per-case score) or label and prediction (for the metrics auroc and pearson).
+
+    `smallest_effect` is the smallest change worth having: absolute, or a fraction of the score at the smallest budget
+    if `relative`; its default, and which way is better, follow from the metric. Raises ValueError on tables that cannot
+    be judged."""
+    default_effect, default_relative = SMALLEST_EFFECTS.get(metric, (None, False))
+    relative = default_relative if relative is None else relative
+    smallest = default_effect if smallest_effect is None else smallest_effect
+    if smallest is None or smallest <= 0:
+        raise ValueError(f"The smallest effect of interest is {smallest} for metric {metric}: state a positive number.")
+    lower = metric in LOWER_IS_BETTER if lower_is_better is None else lower_is_better
+    for column in ("size", "duration"):
+        if column not in cases:
+            cases = cases.assign(**{column: 1.0})
+    data = scores(cases, metric)
+    sizes, durations = np.unique(data.runs["size"]), np.unique(data.runs["duration"])
+    if len(sizes) == 1 and len(durations) == 1:
+        raise ValueError(
+            f"Task {task} was run at one size ({sizes[0]:g}) and one duration ({durations[0]:g}): "
+            "a verdict on scaling compares at least two."
+        )
+    notes = list(data.notes)
+    if np.ptp(data.values) == 0:
+        notes.append(f"Every score equals {data.values.flat[0]:g}: the metric does not move at all.")
+    fitted = fit_design(data)
+    notes += fitted.notes
+    sign = -1.0 if lower else 1.0
+    mean = data.values.mean((1, 2))
+    baseline = float(fitted.base @ mean)
+    effects = [
+        estimate_effect(name, data, a, fitted, sign, baseline if relative else None, smallest, confidence)
+        for name, a in fitted.contrasts.items()
+    ]
+    if data.values.shape[1] == 1:
+        notes.append("One few-shot draw: the interval does not cover another draw.")
+    main = effects[0]
+    return Verdict(
+        task=task,
+        metric=metric,
+        decision=main.decision,
+        sentence=_sentence(task, metric, main, effects[1:], smallest, relative, confidence),
+        smallest_effect=smallest,
+        relative=relative,
+        lower_is_better=lower,
+        confidence=confidence,
+        baseline=baseline,
+        effects=tuple(effects),
+        sizes=len(sizes),
+        durations=len(durations),
+        runs=len(data.runs),
+        clusters=int(data.runs["cluster"].nunique()),
+        draws=data.values.shape[1],
+        cases=data.values.shape[2],
+        notes=tuple(notes),
+    )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How much better arm a is than arm b (positive = a is better), on the same draws and cases."""
+
+    arm_a: str
+    arm_b: str
+    metric: str
+    effect: Effect
+    sentence: str
+    smallest_effect: float
+    relative: bool
+    mean_a: float
+    mean_b: float
+    runs_a: int
+    runs_b: int
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return cast(dict[str, Any], plain(self))
+
+
+def compare(
+    cases: pd.DataFrame,
+    arm_a: str,
+    arm_b: str,
+    *,
+    metric: str,
+    smallest_effect: float | None = None,
+    relative: bool | None = None,
+    lower_is_better: bool | None = None,
+    confidence: float = 0.90,
+) -> Comparison:
+    """Paired contrast of two arms (for example pretrained and scratch): the columns of `verdict` and a column arm.
+
+    Draws and cases are paired; runs are random where an arm has two or more, else the interval speaks of these runs
+    only."""
+    if "arm" not in cases:
+        raise ValueError(f"The table has no column arm (found {', '.join(map(str, cases.columns))}).")
+    table = cases[cases["arm"].isin([arm_a, arm_b])]
+    for arm in (arm_a, arm_b):
+        if not (table["arm"] == arm).any():
+            raise ValueError(f"No rows of arm {arm}: the table holds {', '.join(map(str, cases['arm'].unique()))}.")
+    default_effect, default_relative = SMALLEST_EFFECTS.get(metric, (None, False))
+    relative = default_relative if relative is None else relative
+    smallest = default_effect if smallest_effect is None else smallest_effect
+    if smallest is None or smallest <= 0:
+        raise ValueError(f"The smallest effect of interest is {smallest} for metric {metric}: state a positive number.")
+    lower = metric in LOWER_IS_BETTER if lower_is_better is None else lower_is_better
+    data = scores(table, metric)
+    in_a = (data.runs["arm"] == arm_a).to_numpy()
+    X = np.stack([in_a, ~in_a], 1).astype(float)
+    base = X[:, 1] / X[:, 1].sum()
+    a = X[:, 0] / X[:, 0].sum() - base
+    strata = residual_strata(X, numbers(data.runs["cluster"]))
+    mean = data.values.mean((1, 2))
+    notes = list(data.notes)
+    fitted = Design({"difference": a}, base, strata, ())
+    effect = estimate_effect(
+        "difference",
+        data,
+        a,
+        fitted,
+        -1.0 if lower else 1.0,
+        float(base @ mean) if relative else None,
+        smallest,
+        confidence,
+        fixed_runs=True,
+    )
+    if effect.run is None:
+        notes.append("One run per arm: the interval holds for these two runs, not for another seed of pretraining.")
+    unit = " (relative)" if relative else ""
+    low, high = effect.low, effect.high
+    known = f" [{low:+.3g}, {high:+.3g}]" if low is not None and high is not None else " (no interval)"
+    better = "better" if effect.estimate >= 0 else "worse"
+    amount = f"{abs(effect.estimate):.3g} {metric}{unit}{known}"
+    sentence = f"{arm_a} is {better} than {arm_b} by {amount}: {_CLAIM[effect.decision]}."
+    return Comparison(
+        arm_a=arm_a,
+        arm_b=arm_b,
+        metric=metric,
+        effect=effect,
+        sentence=sentence,
+        smallest_effect=smallest,
+        relative=relative,
+        mean_a=float((mean * in_a).sum() / in_a.sum()),
+        mean_b=float(base @ mean),
+        runs_a=int(in_a.sum()),
+        runs_b=int((~in_a).sum()),
+        notes=tuple(notes),
+    )
+
+
+_CLAIM: dict[Decision, str] = {
+    "improves": "a worthwhile difference",
+    "improves, slightly": "a difference, not shown to be a worthwhile one",
+    "no worthwhile improvement": "no worthwhile difference",
+    "harms": "it does harm",
+    "undetermined": "undetermined",
+}
+
+
+def _sentence(
+    task: str, metric: str, main: Effect, others: list[Effect], smallest: float, relative: bool, confidence: float
+) -> str:
+    def number(x: float, signed: bool = True) -> str:
+        sign = "+" if signed else ""
+        return f"{100 * x:{sign}.1f} %" if relative else f"{x:{sign}.3f}"
+
+    if main.low is None or main.high is None:
+        return (
+            f"{task}: undetermined. From the smallest to the largest budget {metric} changes by "
+            f"{number(main.estimate)} (positive is better), but nothing tells how much runs differ by chance: "
+            "repeat runs with other seeds."
+        )
+    worth = f"what is worth having ({number(smallest, False)})"
+    claim = {
+        "improves": f"more budget improves {metric}, by more than {worth}",
+        "improves, slightly": f"more budget improves {metric}, but perhaps by less than {worth}",
+        "no worthwhile improvement": f"more budget brings no improvement of {metric} beyond {worth}",
+        "harms": f"more budget harms {metric}",
+        "undetermined": f"undetermined whether more budget helps {metric}",
+    }[main.decision]
+    if main.decision == "improves, slightly" and main.high < smallest:
+        claim = f"more budget improves {metric}, by less than {worth}"
+    interval = f"{number(main.estimate)} ({confidence:.0%} interval {number(main.low)} to {number(main.high)})"
+    parts = [f"{task}: {claim}: {interval}."]
+    for effect in others:
+        alone = f"{effect.name.capitalize()} alone: {number(effect.estimate)}"
+        if effect.low is None or effect.high is None:
+            parts.append(f"{alone}, no interval without repeated runs.")
+        else:
+            parts.append(f"{alone} ({number(effect.low)} to {number(effect.high)}).")
+    if main.decision == "undetermined":
+        ways = [f"{main.seeds_needed} seeds per cell"] if main.seeds_needed else []
+        ways += [f"{main.cases_needed} test cases"] if main.cases_needed else []
+        if ways:
+            parts.append(f"About {' or '.join(ways)} would settle it.")
+        else:
+            parts.append("Neither more seeds nor more cases alone would settle it.")
+    return " ".join(parts)
