@@ -9,7 +9,7 @@
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ from scaling.data.reading import EXTENSIONS
 from scaling.study.config import Source, Split
 
 COLUMNS = ("path", "source", "part", "subject", "session", "sequence", "run", "site", "age", "sex", "label", "problem")
+SUBJECT = re.compile(r"sub[-_]")
+ASIDE = ("labels", "derivatives", "truth")  # folders that hold no scans to learn from
 BIDS_NAMES = {"t1w": "t1", "t2w": "t2", "flair": "flair", "t2starw": "t2s", "pdw": "pd", "dwi": "dwi", "swi": "swi"}
 
 
@@ -58,6 +60,28 @@ def select(table: pd.DataFrame, source: Source) -> pd.Series:
     return (table["source"] == source.path) & ((source.part == "all") | (table["part"] == source.part))
 
 
+def find_sources(root: Path) -> list[str]:
+    """The folders of `root` that are sources: itself (".") if subjects or a participants.tsv are in it, else those with scans.
+
+    Raises FileNotFoundError if `root` does not exist.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} does not exist or is no folder; name the folder that holds the scans")
+    children = sorted(child.name for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
+    if (root / "participants.tsv").exists() or any(name == "preprocessed" or SUBJECT.match(name) for name in children):
+        return ["."]
+    return [name for name in children if name not in ASIDE and any(_scan_files(root / name))]
+
+
+def _scan_files(folder: Path) -> Iterator[Path]:
+    """Scans of the subjects below a folder, in no order."""
+    for file in folder.rglob("*"):
+        *above, name = file.relative_to(folder).parts
+        if name.endswith(EXTENSIONS) and not name.startswith(".") and not set(ASIDE) & set(above):
+            if any(SUBJECT.match(part) for part in above):
+                yield file
+
+
 def scan_source(root: Path, path: str) -> pd.DataFrame:
     """The table of one folder (without `part`). Raises FileNotFoundError or ValueError."""
     folder = root / path
@@ -66,12 +90,7 @@ def scan_source(root: Path, path: str) -> pd.DataFrame:
             f"{folder} does not exist; set data.root to the folder that holds {path!r}, or write a synthetic cohort with `scaling data phantom`"
         )
     scans = folder / "preprocessed" if (folder / "preprocessed").is_dir() else folder
-    files = sorted(
-        file for file in scans.rglob("*") if file.name.endswith(EXTENSIONS) and not file.name.startswith(".")
-    )
-    if scans == folder:
-        files = [file for file in files if not {"labels", "derivatives", "truth"} & set(file.relative_to(folder).parts)]
-    rows = [row for file in files if (row := describe(file, scans)) is not None]
+    rows = [describe(file, scans) for file in sorted(_scan_files(scans))]
     if not rows:
         raise ValueError(
             f"{folder} holds no scans; expected files such as sub_1/ses_1/t1.nii.gz ({', '.join(EXTENSIONS)}) in it or in its preprocessed/"
@@ -92,12 +111,10 @@ def scan_source(root: Path, path: str) -> pd.DataFrame:
     return table.sort_values(["subject", "session", "sequence", "run", "path"], ignore_index=True)
 
 
-def describe(file: Path, scans: Path) -> dict[str, object] | None:
-    """Subject, session, sequence and run of a file, from its place below `scans`; None if it belongs to no subject."""
+def describe(file: Path, scans: Path) -> dict[str, object]:
+    """Path, subject, session, sequence and run of a file, from its place below `scans`."""
     parts = file.relative_to(scans).parts
-    place = next((i for i, part in enumerate(parts[:-1]) if re.match(r"sub[-_]", part)), None)
-    if place is None:
-        return None
+    place = next(i for i, part in enumerate(parts) if SUBJECT.match(part))
     session = next((part for part in parts[place + 1 : -1] if re.match(r"ses[-_]", part)), "ses_1")
     name = file.name[: -len(next(extension for extension in EXTENSIONS if file.name.endswith(extension)))]
     run = 1
