@@ -12,8 +12,18 @@ from scaling.data.resample import apply_weights, spline_weights
 from scaling.study.phantom import Phantom
 
 TISSUES = (
-    "cortex", "deep_grey", "white", "fluid", "white_lesion", "acute_core", "acute_rim", "old_infarct", "tumour", "calcium", "oedema",
-)  # fmt: skip
+    "cortex",
+    "deep_grey",
+    "white",
+    "fluid",
+    "white_lesion",
+    "acute_core",
+    "acute_rim",
+    "old_infarct",
+    "tumour",
+    "calcium",
+    "oedema",
+)
 MARGIN_MM = 9.0
 
 
@@ -131,7 +141,7 @@ def deformation(template: Template, person: Person, millimetres: float, rng: np.
         moved[axis] += field * np.float32(millimetres / spacing)
     # Ventricles grow: points just outside their wall take their tissue from nearer to (or inside) it.
     wall = ndimage.map_coordinates(template.ventricle_mm, moved, order=1, mode="nearest", prefilter=False)
-    normal = np.stack(np.gradient(ndimage.gaussian_filter(wall, 3.0 / spacing)))
+    normal = np.array(np.gradient(ndimage.gaussian_filter(wall, 3.0 / spacing)))
     normal /= np.linalg.norm(normal, axis=0) + 1e-3
     near = np.exp(-np.square(np.maximum(wall, 0) / 16.0)).astype(np.float32)
     moved -= normal * near * np.float32(person.ventricles_mm / spacing)
@@ -153,8 +163,8 @@ def rotation(angles: np.ndarray) -> np.ndarray:
 def build_brain(
     template: Template, person: Person, coordinates: np.ndarray, inner: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Tissue shares [T, D, H, W] of a person at template coordinates [3, D, H, W]: of the head's outline, and of what is in it
-    (`inner`: the same, but where a tumour pushes).
+    """Tissue shares [T, D, H, W] of a person at template coordinates [3, D, H, W]: of the head's outline, and of what
+    is in it (`inner`: the same, but where a tumour pushes).
     """
     grey, white, ventricle_mm, surface_mm = (
         ndimage.map_coordinates(a, inner, order=1, mode="constant", prefilter=False)
@@ -187,7 +197,7 @@ def build_brain(
 def largest_values(score: np.ndarray, millilitres: float, spacing: float) -> np.ndarray:
     """float32 mask [D, H, W] of the voxels with the highest (finite) scores that together have a volume."""
     finite = np.isfinite(score)
-    wanted = min(int(round(millilitres * 1000 / spacing**3)), int(finite.sum()))
+    wanted = min(round(millilitres * 1000 / spacing**3), int(finite.sum()))
     if wanted < 1:
         return np.zeros(score.shape, np.float32)
     threshold = np.partition(score[finite], -wanted)[-wanted]

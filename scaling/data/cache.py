@@ -81,10 +81,11 @@ def prepare(
     progress: Callable[[int, int], None] | None = None,
     workers: int = 0,
 ) -> pd.DataFrame:
-    """Bring every scan of `table` (see `scan_sources`) to the grid and return the index. Done: returns at once; partial: goes on.
+    """Bring every scan of `table` (see `scan_sources`) to the grid and return the index. Done: returns at once;
+    partial: goes on.
 
-    A scan that cannot be used is listed with status "failed" and its reason. Raises OSError when the disk is too small or full
-    (nothing done is lost) and ValueError when `cache` holds something else.
+    A scan that cannot be used is listed with status "failed" and its reason. Raises OSError when the disk is too small
+    or full (nothing done is lost) and ValueError when `cache` holds something else.
     """
     identity = cache_identity(root, table, volumes)
     _claim(cache, identity)
@@ -113,7 +114,8 @@ def prepare(
             raise
         raise OSError(
             errno.ENOSPC,
-            f"the disk of {cache} is full after {done} of {len(index)} scans; free {_size(index, shards)} and run again, "
+            f"the disk of {cache} is full after {done} of {len(index)} scans; free {_size(index, shards)} and run "
+            "again, "
             "it continues there",
         ) from error
     results = pd.DataFrame(
@@ -192,7 +194,7 @@ def _job(number: int, rows: pd.DataFrame) -> Job:
     columns = ["path", "label", "problem", "shard", "row", "mask_shard", "mask_row"]
     sessions = [
         [
-            {"row_of_table": int(i), **scan}
+            {"row_of_table": i, **{str(key): value for key, value in scan.items()}}
             for i, scan in zip(session.index, session[columns].to_dict("records"), strict=True)
         ]
         for _, session in rows.groupby(["source", "subject", "session"], sort=False)
@@ -210,7 +212,8 @@ def _allocate(shards: Shards, index: pd.DataFrame) -> None:
     free = shutil.disk_usage(shards.folder).free
     if needed > free:
         raise OSError(
-            f"{shards.folder} needs {needed / 1e9:.1f} GB for {len(index)} scans and its disk has {free / 1e9:.1f} GB free; "
+            f"{shards.folder} needs {needed / 1e9:.1f} GB for {len(index)} scans and its disk has {free / 1e9:.1f} GB "
+            "free; "
             "free some, choose another disk, or a coarser data.volumes.spacing_mm"
         )
     for kind, number, size in wanted:
@@ -234,13 +237,15 @@ def find_leakage(index: pd.DataFrame, pretraining: Sequence[Source], test: Seque
         )
         if people:
             sentences.append(
-                f"{len(people)} subjects of the test source {source.path} ({source.part}) are in pretraining too, first {people[0][1]}"
+                f"{len(people)} subjects of the test source {source.path} ({source.part}) are in pretraining too, "
+                f"first {people[0][1]}"
             )
         same = tested[tested["content_hash"].isin(seen["content_hash"]) & ~tested["path"].isin(seen["path"])]
         if len(same):
             twin = seen.loc[seen["content_hash"] == same["content_hash"].iloc[0], "path"].iloc[0]
             sentences.append(
-                f"{len(same)} scans of the test source {source.path} ({source.part}) are voxel for voxel in pretraining, first "
+                f"{len(same)} scans of the test source {source.path} ({source.part}) are voxel for voxel in "
+                "pretraining, first "
                 f"{same['path'].iloc[0]} = {twin}"
             )
     again = index[index.duplicated("content_hash")]

@@ -1,4 +1,4 @@
-"""Look at a collection before anything is computed from it: a manifest with a verdict per file, and a summary in words."""
+"""Look at a collection before anything is computed from it: a manifest with a verdict per file, and a summary."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,10 +17,11 @@ BLOCK = 64  # files per piece of work
 
 
 def check(root: Path, progress: Callable[[int, int], None] | None = None, workers: int = 0) -> pd.DataFrame:
-    """One row per scan below `root`, headers only: the columns of `scan_sources`, those of the header, verdict and reason.
+    """One row per scan below `root`, headers only: the columns of `scan_sources`, those of the header, verdict and
+    reason.
 
-    `verdict` is "ok", "warning" (usable, but look at it) or "bad" (`prepare` will leave it out). Raises FileNotFoundError or
-    ValueError when there is nothing to check.
+    `verdict` is "ok", "warning" (usable, but look at it) or "bad" (`prepare` will leave it out). Raises
+    FileNotFoundError or ValueError when there is nothing to check.
     """
     tables = [scan_source(root, path) for path in find_sources(root)]
     known = {path for table in tables for path in table["path"]}
@@ -69,7 +70,7 @@ def check(root: Path, progress: Callable[[int, int], None] | None = None, worker
         manifest["content_hash"].duplicated(keep=False) & (manifest["content_hash"] != ""),
         "is stored more than once",
     )
-    for row, label in manifest["label"].items():
+    for row, label in enumerate(manifest["label"]):
         if label in masks and manifest.loc[row, "verdict"] != "bad":
             mask = headers[label]
             if mask["reason"]:
@@ -113,11 +114,13 @@ def summarise(manifest: pd.DataFrame) -> str:
         labelled = int((sessions["label"].first() != "").sum())
         lines.append(
             f"{source}: {len(scans)} scans, {scans['subject'].nunique()} subjects, {sessions.ngroups} sessions, "
-            f"{scans['site'].nunique()} sites, {labelled} labelled, {int(sessions['age'].first().notna().sum())} with age; {', '.join(parts)}"
+            f"{scans['site'].nunique()} sites, {labelled} labelled, {int(sessions['age'].first().notna().sum())} with "
+            f"age; {', '.join(parts)}"
         )
     verdicts = manifest["verdict"].value_counts()
     lines.append(
-        f"{len(manifest)} files: {verdicts.get('ok', 0)} ok, {verdicts.get('warning', 0)} with a warning, {verdicts.get('bad', 0)} bad"
+        f"{len(manifest)} files: {verdicts.get('ok', 0)} ok, {verdicts.get('warning', 0)} with a warning, "
+        f"{verdicts.get('bad', 0)} bad"
     )
     for verdict in ("bad", "warning"):
         concerned = manifest[manifest["verdict"] == verdict]

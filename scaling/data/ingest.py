@@ -13,12 +13,14 @@ from scaling.data.volume import Centre, head_centre, mask_to_grid, scan_to_grid
 from scaling.study.config import Volumes
 
 SHARD_BYTES = 2**29
-TYPES = {"shard": np.dtype(np.float16), "masks": np.dtype(np.uint8)}
+TYPES: dict[str, np.dtype] = {"shard": np.dtype(np.float16), "masks": np.dtype(np.uint8)}
 
 
 @dataclass(frozen=True)
 class Shards:
-    """Where volumes of one shape lie in a folder's npy files. Written by position, so that a full disk is an error, not a signal."""
+    """Where volumes of one shape lie in a folder's npy files. Written by position, so that a full disk is an error, not
+    a signal.
+    """
 
     folder: Path
     shape: tuple[int, ...]
@@ -71,7 +73,9 @@ class Job:
 
 
 def ingest(job: Job, volumes: Volumes, shards: Shards) -> int:
-    """Write the volumes and masks of a job, then its report, parts/NUMBER.json: the mark that it is done. Returns the number."""
+    """Write the volumes and masks of a job, then its report, parts/NUMBER.json: the mark that it is done. Returns the
+    number.
+    """
     reports = [report for session in job.sessions for report in ingest_session(session, volumes, shards)]
     temporary = shards.folder / "parts" / f".{job.number:06d}.{os.getpid()}"
     temporary.write_text(json.dumps(reports))

@@ -2,7 +2,7 @@
 
     SOURCE/sub_1/ses_1/t1.nii.gz                      FOMO60K; a second scan of a kind is t1_2.nii.gz
     SOURCE/PT001_OASIS1/sub_1/ses_1/t1.nii.gz         its later published layout; subjects are then PT001_OASIS1/sub_1
-    SOURCE/preprocessed/sub_1/ses_1/flair.nii.gz      FOMO25 finetuning, with SOURCE/labels/sub_1[/ses_1]/label.txt | seg.nii.gz
+    SOURCE/preprocessed/sub_1/ses_1/flair.nii.gz      FOMO25 finetuning, labels/sub_1[/ses_1]/label.txt | seg.nii.gz
     SOURCE/sub-01[/ses-01]/anat/sub-01_T1w.nii.gz     BIDS
 
 `participants.tsv` beside or above the subjects may say site, age, sex and any further label column.
@@ -27,9 +27,9 @@ BIDS_NAMES = {"t1w": "t1", "t2w": "t2", "flair": "flair", "t2starw": "t2s", "pdw
 def scan_sources(root: Path, sources: Sequence[Source], split: Split) -> pd.DataFrame:
     """One row per scan: path, source, part, subject, session, sequence, run, site, age, sex, label, problem.
 
-    `label` is the path of a mask, the text of a label, or ""; further columns of participants.tsv follow as text. A file that
-    may not be read (a link that leaves `root`) has its reason in `problem`. Raises FileNotFoundError or ValueError when a
-    source is missing or empty.
+    `label` is the path of a mask, the text of a label, or ""; further columns of participants.tsv follow as text. A
+    file that may not be read (a link that leaves `root`) has its reason in `problem`. Raises FileNotFoundError or
+    ValueError when a source is missing or empty.
     """
     tables = []
     for path in dict.fromkeys(source.path for source in sources):
@@ -40,7 +40,8 @@ def scan_sources(root: Path, sources: Sequence[Source], split: Split) -> pd.Data
         tables.append(table if "all" in wanted else table[table["part"].isin(wanted)])
         if tables[-1].empty:
             raise ValueError(
-                f"part {sorted(wanted)} of {root / path} has no subjects: the folder has {table['subject'].nunique()} and "
+                f"part {sorted(wanted)} of {root / path} has no subjects: the folder has {table['subject'].nunique()} "
+                "and "
                 f"data.split.test_subjects is {split.test_subjects}; change the split"
             )
     table = pd.concat(tables, ignore_index=True)
@@ -50,7 +51,9 @@ def scan_sources(root: Path, sources: Sequence[Source], split: Split) -> pd.Data
 
 
 def subject_parts(subjects: Sequence[str] | np.ndarray, split: Split) -> dict[str, str]:
-    """ "test" for the first `split.test_subjects` of a seeded permutation of the sorted subjects, "train" for the others."""
+    """ "test" for the first `split.test_subjects` of a seeded permutation of the sorted subjects, "train" for the
+    others.
+    """
     order = np.random.default_rng(split.seed).permutation(np.sort(np.asarray(subjects, dtype=object)))
     return {subject: "test" if rank < split.test_subjects else "train" for rank, subject in enumerate(order)}
 
@@ -61,7 +64,8 @@ def select(table: pd.DataFrame, source: Source) -> pd.Series:
 
 
 def find_sources(root: Path) -> list[str]:
-    """The folders of `root` that are sources: itself (".") if subjects or a participants.tsv are in it, else those with scans.
+    """The folders of `root` that are sources: itself (".") if subjects or a participants.tsv are in it, else those with
+    scans.
 
     Raises FileNotFoundError if `root` does not exist.
     """
@@ -77,9 +81,9 @@ def _scan_files(folder: Path) -> Iterator[Path]:
     """Scans of the subjects below a folder, in no order."""
     for file in folder.rglob("*"):
         *above, name = file.relative_to(folder).parts
-        if name.endswith(EXTENSIONS) and not name.startswith(".") and not set(ASIDE) & set(above):
-            if any(SUBJECT.match(part) for part in above):
-                yield file
+        usable = name.endswith(EXTENSIONS) and not name.startswith(".") and not set(ASIDE) & set(above)
+        if usable and any(SUBJECT.match(part) for part in above):
+            yield file
 
 
 def scan_source(root: Path, path: str) -> pd.DataFrame:
@@ -87,13 +91,15 @@ def scan_source(root: Path, path: str) -> pd.DataFrame:
     folder = root / path
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"{folder} does not exist; set data.root to the folder that holds {path!r}, or write a synthetic cohort with `scaling data phantom`"
+            f"{folder} does not exist; set data.root to the folder that holds {path!r}, or write a synthetic cohort "
+            "with `scaling data phantom`"
         )
     scans = folder / "preprocessed" if (folder / "preprocessed").is_dir() else folder
     rows = [describe(file, scans) for file in sorted(_scan_files(scans))]
     if not rows:
         raise ValueError(
-            f"{folder} holds no scans; expected files such as sub_1/ses_1/t1.nii.gz ({', '.join(EXTENSIONS)}) in it or in its preprocessed/"
+            f"{folder} holds no scans; expected files such as sub_1/ses_1/t1.nii.gz ({', '.join(EXTENSIONS)}) in it "
+            "or in its preprocessed/"
         )
     inside = root.resolve()
     table = pd.DataFrame(rows).assign(source=path, part="", site="", age=np.nan, sex="", label="", problem="")
@@ -138,7 +144,9 @@ def describe(file: Path, scans: Path) -> dict[str, object]:
 
 
 def find_label(labels: Path, subject: str, session: str) -> str:
-    """Path of a session's mask or text of its label, from labels/SUBJECT/SESSION or labels/SUBJECT; "" if there is none."""
+    """Path of a session's mask or text of its label, from labels/SUBJECT/SESSION or labels/SUBJECT; "" if there is
+    none.
+    """
     for folder in (labels / subject / session, labels / subject):
         if (folder / "seg.nii.gz").exists():
             return str(folder / "seg.nii.gz")
@@ -148,7 +156,9 @@ def find_label(labels: Path, subject: str, session: str) -> str:
 
 
 def with_participants(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Add what the participants.tsv files in or one level below `folder` say of each session; site falls back to a folder's name."""
+    """Add what the participants.tsv files in or one level below `folder` say of each session; site falls back to a
+    folder's name.
+    """
     table = table.assign(dataset=[Path(subject).parent.name for subject in table["subject"]])
     for file in [folder / "participants.tsv", *sorted(folder.glob("*/participants.tsv"))]:
         if not file.exists():

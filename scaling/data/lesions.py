@@ -27,8 +27,8 @@ def add_infarct(
 ) -> tuple[np.ndarray, dict[str, float | str]]:
     """Put one infarct into `brain` [T, D, H, W], in place. Returns its mask, uint8 [D, H, W], and the truth about it.
 
-    The lesion is the part of a territory nearest to a seed, with an irregular edge, up to a volume drawn from `infarcts`; an
-    old one (`acute` False) is a cavity without restricted diffusion.
+    The lesion is the part of a territory nearest to a seed, with an irregular edge, up to a volume drawn from
+    `infarcts`; an old one (`acute` False) is a cavity without restricted diffusion.
     """
     spacing, shape = template.spacing, template.head.shape
     x, y, z = (coordinates[i] * spacing + template.affine[i, 3] for i in range(3))
@@ -79,7 +79,9 @@ def add_meningioma(
     meningiomas: Meningiomas,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, dict[str, float | str]]:
-    """Put a tumour at `seed` = (voxel, radius in mm) into `brain` [T, D, H, W], in place. Returns its mask and the truth."""
+    """Put a tumour at `seed` = (voxel, radius in mm) into `brain` [T, D, H, W], in place. Returns its mask and the
+    truth.
+    """
     spacing, shape = template.spacing, template.head.shape
     centre, radius = seed
     head = brain.sum(0)
@@ -120,7 +122,7 @@ def meningioma_seed(
 
 
 def displaced(coordinates: np.ndarray, seed: tuple[np.ndarray, float], spacing: float) -> np.ndarray:
-    """Mass effect: brain around a tumour is what, without it, would lie nearer to its middle. Coordinates [3, D, H, W]."""
+    """Mass effect: coordinates [3, D, H, W] of brain that, without the tumour, would lie nearer to its middle."""
     centre, radius = seed
     index = np.indices(coordinates.shape[1:], dtype=np.float32) - centre[:, None, None, None]
     away = np.sqrt((index**2).sum(0)) * spacing + 1e-3

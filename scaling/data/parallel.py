@@ -25,7 +25,8 @@ def unordered_map(
     initializer: Callable[..., None] | None = None,
     arguments: tuple = (),
 ) -> Iterator[Result]:
-    """Yield `function(item)` as results come, from `workers` processes (1: in this one). The first exception propagates.
+    """Yield `function(item)` as results come, from `workers` processes (1: in this one). The first exception
+    propagates.
 
     Processes are spawned, not forked: jax runs threads in the parent. `function` must be importable.
     """

@@ -107,10 +107,17 @@ def plan(phantom: Phantom) -> list[Subject]:
         age = rng.uniform(phantom.ageing.youngest, phantom.ageing.oldest)
         people.append(
             Subject(
-                PRETRAINING, number, scanner, sequences, ill and which < 0.4, ill and 0.4 <= which < 0.6, False, ill and which >= 0.6,
-                round(age, 1), rng.choice(("F", "M")),
+                PRETRAINING,
+                number,
+                scanner,
+                sequences,
+                acute=ill and which < 0.4,
+                old=ill and 0.4 <= which < 0.6,
+                meningioma=ill and which >= 0.6,
+                age=round(age, 1),
+                sex=str(rng.choice(("F", "M"))),
             )
-        )  # fmt: skip
+        )
     for task, cohort in ((1, phantom.infarct), (2, phantom.meningioma), (3, phantom.brain_age)):
         people += plan_task(phantom, task, cohort)
     return people

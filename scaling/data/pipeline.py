@@ -1,4 +1,4 @@
-"""Endless, shuffled batches of crops. A batch is a function of (seed, step) alone: not of hosts, threads or restarts."""
+"""Endless, shuffled batches of crops. A batch is a function of (seed, step) alone, not of hosts or threads."""
 
 from collections.abc import Iterator
 
@@ -22,10 +22,11 @@ def batches(
     process_count: int = 1,
     threads: int = 4,
 ) -> Iterator[np.ndarray]:
-    """Yield float16 [batch / process_count, D, H, W] from `start_step` on: this process's contiguous part of each global batch.
+    """Yield float16 [batch / process_count, D, H, W] from `start_step` on: this process's contiguous part of each
+    global batch.
 
-    `rows` are rows of the index; every epoch visits each once, in a new order, at a random place. Only places travel through
-    grain; a batch's voxels are copied once, from the memory map. Threads prefetch, the order never changes.
+    `rows` are rows of the index; every epoch visits each once, in a new order, at a random place. Only places travel
+    through grain; a batch's voxels are copied once, from the memory map. Threads prefetch, the order never changes.
     """
     if batch % process_count:
         raise ValueError(

@@ -2,10 +2,12 @@
 
 import gzip
 import hashlib
+import struct
 import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import nibabel as nib
 import numpy as np
@@ -14,15 +16,29 @@ from nibabel.spatialimages import SpatialImage
 EXTENSIONS = (".nii.gz", ".nii", ".mgz", ".mgh", ".mnc")
 GZIP = b"\x1f\x8b"
 FEWEST_SLICES = 4
+# What nibabel, zlib and numpy raise on files that are not what they claim to be.
+BROKEN = (
+    nib.filebasedimages.ImageFileError,
+    nib.spatialimages.HeaderDataError,
+    EOFError,
+    IndexError,
+    KeyError,
+    MemoryError,
+    OSError,
+    OverflowError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
 
 
-class UnreadableVolume(ValueError):
+class UnreadableVolume(ValueError):  # noqa: N818 (it names what the file is)
     """A file that holds no usable 3D scan; the message says why, in one sentence."""
 
 
 @dataclass(frozen=True)
 class Scan:
-    """One volume in RAS order: float32 `voxels` [D, H, W] with NaN where the file has no number; `affine` to world mm."""
+    """One volume in RAS order: float32 `voxels` [D, H, W], NaN where there is no number; `affine` to world mm."""
 
     voxels: np.ndarray
     affine: np.ndarray
@@ -51,18 +67,12 @@ def open_image(path: Path) -> SpatialImage:
             if path.name.endswith((".nii", ".nii.gz")) and (start == GZIP) != path.name.endswith(".gz"):
                 content = path.read_bytes()
                 content = gzip.decompress(content) if start == GZIP else content
-                image = (
-                    nib.Nifti2Image if content[:1] in (b"\x1c", b"\x00") and content[4:7] == b"n+2" else nib.Nifti1Image
-                )
-                return image.from_bytes(content)
-            return nib.load(path)
-    except (
-        nib.filebasedimages.ImageFileError,
-        nib.spatialimages.HeaderDataError,
-        EOFError,
-        zlib.error,
-        OSError,
-    ) as error:
+                kind = nib.Nifti2Image if content[4:7] == b"n+2" else nib.Nifti1Image
+                return kind.from_bytes(content)
+            return cast(SpatialImage, nib.load(path))
+    except UnreadableVolume:
+        raise
+    except BROKEN as error:
         raise unreadable(path, error) from error
 
 
@@ -91,7 +101,7 @@ def scan_shape(path: Path, image: SpatialImage) -> tuple[int, int, int]:
 
 
 def scan_affine(path: Path, image: SpatialImage) -> np.ndarray:
-    """Voxel-to-world matrix, the first usable of nibabel's choice, sform and qform. Raises UnreadableVolume if none is."""
+    """Voxel-to-world matrix, the first usable of nibabel's choice, sform and qform. Raises UnreadableVolume."""
     candidates = [image.affine]
     if isinstance(image, nib.Nifti1Image):
         candidates += [image.get_sform(), image.header.get_qform() if image.header["qform_code"] > 0 else None]
@@ -111,7 +121,7 @@ def read_scan(path: Path) -> Scan:
     shape, affine = scan_shape(path, image), scan_affine(path, image)
     try:
         stored = np.asanyarray(image.dataobj).reshape(shape)
-    except (EOFError, zlib.error, OSError, ValueError) as error:
+    except BROKEN as error:
         raise unreadable(path, error) from error
     with np.errstate(over="ignore", invalid="ignore"):
         voxels = np.abs(stored) if np.iscomplexobj(stored) else stored

@@ -4,7 +4,8 @@ Spin echo        S = PD (1 - exp(-TR/T1)) exp(-TE/T2)
 Inversion        S = PD |1 - 2 exp(-TI/T1) + exp(-TR/T1)| exp(-TE/T2)
 Gradient echo    T2* in the place of T2
 Diffusion        S = S(b=0) exp(-b ADC)
-(Bernstein, King, Zhou: Handbook of MRI Pulse Sequences, 2004; relaxation times at 3 T after Stanisz et al. 2005, Wansapura et al. 1999.)
+(Bernstein, King, Zhou: Handbook of MRI Pulse Sequences, 2004; relaxation times at 3 T after Stanisz et al. 2005 and
+Wansapura et al. 1999.)
 """
 
 import numpy as np

@@ -28,7 +28,9 @@ class Cases:
 
 @dataclass(frozen=True)
 class TaskArrays:
-    """Training and test cases of one task. `in_domain` [n] marks the test cases of a training site; `dropped` says what is left out."""
+    """Training and test cases of one task. `in_domain` [n] marks the test cases of a training site; `dropped` says what
+    is left out.
+    """
 
     train: Cases
     test: Cases
@@ -37,7 +39,9 @@ class TaskArrays:
 
 
 def load_task(cache: Cache, task: Task, data: Data) -> TaskArrays:
-    """Gather a task's cases. Raises ValueError, in one sentence, when labels are missing, unfit, of one class, or too few."""
+    """Gather a task's cases. Raises ValueError, in one sentence, when labels are missing, unfit, of one class, or too
+    few.
+    """
     if cache.volumes != data.volumes:
         raise ValueError(
             f"{cache.path} holds {cache.volumes} and data.volumes is {data.volumes}; prepare another cache"
@@ -48,17 +52,20 @@ def load_task(cache: Cache, task: Task, data: Data) -> TaskArrays:
     shared = set(train.ids) & set(test.ids)
     if shared:
         raise ValueError(
-            f"task {task.name!r} tests on {len(shared)} of its training cases, first {min(shared)}; give train and test different parts"
+            f"task {task.name!r} tests on {len(shared)} of its training cases, first {min(shared)}; give train and "
+            "test different parts"
         )
     if task.kind == "classification":
         for name, cases in (("training", train), ("test", test)):
             if len(np.unique(cases.labels)) < 2:
                 raise ValueError(
-                    f"task {task.name!r} has a single class in its {name} cases (all {len(cases.ids)} labels are {cases.labels[0]:g}); expected 0 and 1"
+                    f"task {task.name!r} has a single class in its {name} cases (all {len(cases.ids)} labels are "
+                    f"{cases.labels[0]:g}); expected 0 and 1"
                 )
     if len(train.ids) < max(task.shots):
         raise ValueError(
-            f"task {task.name!r} has {len(train.ids)} training cases and wants shots={max(task.shots)}; lower shots or add cases"
+            f"task {task.name!r} has {len(train.ids)} training cases and wants shots={max(task.shots)}; lower shots "
+            "or add cases"
         )
     return TaskArrays(train, test, np.isin(test.sites, train.sites), tuple(dropped))
 
@@ -90,7 +97,8 @@ def load_cases(cache: Cache, task: Task, sources: tuple[Source, ...], dropped: l
         found.append(slots)
     if not ids:
         raise ValueError(
-            f"task {task.name!r} has no labels in {names}: expected {SUFFIXES[task.kind]} in labels/SUBJECT/ses_1/, or a column of "
+            f"task {task.name!r} has no labels in {names}: expected {SUFFIXES[task.kind]} in labels/SUBJECT/ses_1/, "
+            "or a column of "
             "participants.tsv named by the task's label field"
         )
     if unlabelled:
@@ -114,7 +122,9 @@ def _first_present(scans: pd.DataFrame, slot: str) -> int | None:
 
 
 def read_label(cache: Cache, task: Task, scans: pd.DataFrame) -> np.ndarray | None:
-    """A session's label: float32 scalar or uint8 mask [D, H, W]; None if it has none. Raises ValueError if it does not fit."""
+    """A session's label: float32 scalar or uint8 mask [D, H, W]; None if it has none. Raises ValueError if it does not
+    fit.
+    """
     text = str(scans["label"].iloc[0])
     if not text and task.label:
         if task.label not in scans.columns:
@@ -125,7 +135,8 @@ def read_label(cache: Cache, task: Task, scans: pd.DataFrame) -> np.ndarray | No
         return None
     if (task.kind == "segmentation") != text.endswith(".nii.gz"):
         raise ValueError(
-            f"task {task.name!r} is {task.kind} and its label for {scans['path'].iloc[0]} is {text!r}; expected {SUFFIXES[task.kind]}"
+            f"task {task.name!r} is {task.kind} and its label for {scans['path'].iloc[0]} is {text!r}; expected "
+            f"{SUFFIXES[task.kind]}"
         )
     if task.kind == "segmentation":
         return np.asarray(cache.mask(int(scans["i"].iloc[0])))
@@ -135,13 +146,15 @@ def read_label(cache: Cache, task: Task, scans: pd.DataFrame) -> np.ndarray | No
         number = float("nan")
     if not np.isfinite(number) or (task.kind == "classification" and number not in (0.0, 1.0)):
         raise ValueError(
-            f"task {task.name!r} is {task.kind} and the label of {scans['path'].iloc[0]} is {text!r}; expected {SUFFIXES[task.kind]}"
+            f"task {task.name!r} is {task.kind} and the label of {scans['path'].iloc[0]} is {text!r}; expected "
+            f"{SUFFIXES[task.kind]}"
         )
-    return np.float32(number)
+    return np.asarray(number, np.float32)
 
 
 def few_shot_draws(task: Task, cases: Cases, shots: int) -> np.ndarray:
-    """int64 [R, shots]: `task.draws` random subsets of the cases, the same for every model; a class keeps its share (at least one case).
+    """int64 [R, shots]: `task.draws` random subsets of the cases, the same for every model; a class keeps its share (at
+    least one case).
 
     Each draw is seeded by the task's name, the number of shots and the draw's number, nothing else.
     """

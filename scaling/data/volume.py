@@ -1,4 +1,6 @@
-"""One scan -> one float16 array [D, H, W] on the study's grid: RAS, isotropic, the head centred, intensities normalised."""
+"""One scan -> one float16 array [D, H, W] on the study's grid: RAS, isotropic, the head centred, intensities
+normalised.
+"""
 
 from pathlib import Path
 
@@ -37,7 +39,7 @@ def grid_affine(volumes: Volumes, centre: Centre) -> np.ndarray:
 
 
 def foreground(path: Path, voxels: np.ndarray) -> np.ndarray:
-    """bool [D, H, W]: head or brain. Voxels that differ from a constant background, else those above Otsu's threshold."""
+    """bool [D, H, W]: head or brain. Differs from a constant background, else lies above Otsu's threshold."""
     finite = np.isfinite(voxels)
     if finite.mean() < 0.01:
         raise UnreadableVolume(f"{path} has no finite voxels to speak of ({finite.mean():.1%}); expected a scan")
@@ -94,9 +96,11 @@ def on_grid(scan: Scan, volumes: Volumes) -> bool:
 
 
 def resample(scan: Scan, images: list[np.ndarray], volumes: Volumes, centre: Centre) -> list[np.ndarray]:
-    """Bring float32 images [D, H, W] on the scan's voxels to the grid, zero outside: Gaussian, then linear interpolation.
+    """Bring float32 images [D, H, W] on the scan's voxels to the grid, zero outside: Gaussian, then linear
+    interpolation.
 
-    Where the grid is coarser than the scan, a Gaussian widens the scan's voxel to the grid's (full width at half maximum).
+    Where the grid is coarser than the scan, a Gaussian widens the scan's voxel to the grid's (full width at half
+    maximum).
     """
     to_scan = np.linalg.inv(scan.affine) @ grid_affine(volumes, centre)
     ratio = volumes.spacing_mm / scan.spacing

@@ -15,10 +15,11 @@ STRICT = ConfigDict(extra="forbid")
 class Scanner:
     """A site: what turns tissue into a stored image.
 
-    `field_tesla` sets relaxation times; `echo_scale` and `repetition_scale` multiply every protocol's TE and TR; `spacing_mm` are
-    the voxel sizes towards right, anterior and superior; `bias` is the relative amplitude of the receive field; `noise` is the
-    standard deviation of the Rician noise as a share of white matter's signal in a 3 mm cube (smaller voxels are noisier);
-    `orientation` names the order of the stored axes; `susceptibility` picks what the site records for T2* weighting.
+    `field_tesla` sets relaxation times; `echo_scale` and `repetition_scale` multiply every protocol's TE and TR;
+    `spacing_mm` are the voxel sizes towards right, anterior and superior; `bias` is the relative amplitude of the
+    receive field; `noise` is the standard deviation of the Rician noise as a share of white matter's signal in a 3 mm
+    cube (smaller voxels are noisier); `orientation` names the order of the stored axes; `susceptibility` picks what the
+    site records for T2* weighting.
     """
 
     name: str
@@ -55,10 +56,11 @@ class Cohort:
 
 @dataclass(frozen=True, config=STRICT)
 class Ageing:
-    """How age shows. Sizes at the end of the age range; `scatter` is the share of them by which people of one age differ.
+    """How age shows. Sizes at the end of the age range; `scatter` is the share of them by which people of one age
+    differ.
 
-    Ventricles push their walls outwards by `ventricles_mm`; the cortex loses a share `atrophy` of its thickness to fluid; white
-    matter lesions reach a median of `lesions_ml`.
+    Ventricles push their walls outwards by `ventricles_mm`; the cortex loses a share `atrophy` of its thickness to
+    fluid; white matter lesions reach a median of `lesions_ml`.
     """
 
     youngest: float = 20.0
@@ -71,11 +73,12 @@ class Ageing:
 
 @dataclass(frozen=True, config=STRICT)
 class Infarcts:
-    """Acute infarcts: volumes are log-normal (median, and spread in natural logarithms) between `smallest_ml` and `largest_ml`.
+    """Acute infarcts: volumes are log-normal (median, and spread in natural logarithms) between `smallest_ml` and
+    `largest_ml`.
 
-    Diffusion drops to `adc_ratio`; `contrast` scales the change of the other sequences; a share `mimics` of the subjects without
-    (and half as many with) an acute infarct have an old lesion that is bright on FLAIR but not restricted, or bright
-    artefacts on DWI alone.
+    Diffusion drops to `adc_ratio`; `contrast` scales the change of the other sequences; a share `mimics` of the
+    subjects without (and half as many with) an acute infarct have an old lesion that is bright on FLAIR but not
+    restricted, or bright artefacts on DWI alone.
     """
 
     median_ml: float = 12.7
@@ -90,7 +93,9 @@ class Infarcts:
 
 @dataclass(frozen=True, config=STRICT)
 class Meningiomas:
-    """Extra-axial tumours on the dura: radius in mm, share that calcify (dark on T2*), share with oedema around, contrast."""
+    """Extra-axial tumours on the dura: radius in mm, share that calcify (dark on T2*), share with oedema around,
+    contrast.
+    """
 
     radius_mm: tuple[float, float] = (9.0, 24.0)
     calcified: float = 0.3
@@ -117,8 +122,9 @@ TEST_SCANNERS = (
 class Phantom:
     """A cohort in the FOMO60K and FOMO25 file layouts, reproducible from this alone.
 
-    Anatomy is computed on cubes of `spacing_mm`. People differ by smooth deformations of `deformation_mm` and by ageing.
-    Pretraining subjects miss each sequence with probability `missing`; a share `pathology` has an infarct or a meningioma.
+    Anatomy is computed on cubes of `spacing_mm`. People differ by smooth deformations of `deformation_mm` and by
+    ageing. Pretraining subjects miss each sequence with probability `missing`; a share `pathology` has an infarct or a
+    meningioma.
     """
 
     seed: int = 0
