@@ -51,7 +51,9 @@ class Subject:
         return f"sub_{self.number}"
 
 
-def write_phantom(root: Path, phantom: Phantom, progress: Callable[[int, int], None] | None = None) -> None:
+def write_phantom(
+    root: Path, phantom: Phantom, progress: Callable[[int, int], None] | None = None, workers: int = 0
+) -> None:
     """Write a cohort below `root`; done: returns at once, partial: goes on with the same bits.
 
     Raises ValueError, naming the fields, when `root` holds another cohort, or files that are none.
@@ -65,7 +67,7 @@ def write_phantom(root: Path, phantom: Phantom, progress: Callable[[int, int], N
         progress(done, len(people))
     if waiting:
         template = load_template(phantom.spacing_mm)
-        for _ in unordered_map(write_subject, waiting, cores(), start_worker, (root, phantom, template)):
+        for _ in unordered_map(write_subject, waiting, workers or cores(), start_worker, (root, phantom, template)):
             done += 1
             if progress is not None:
                 progress(done, len(people))

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import logging
 import struct
 import warnings
 import zlib
@@ -13,6 +14,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import SpatialImage
 
+logging.getLogger("nibabel.global").setLevel(logging.ERROR)  # it narrates every header it mends
 EXTENSIONS = (".nii.gz", ".nii", ".mgz", ".mgh", ".mnc")
 GZIP = b"\x1f\x8b"
 FEWEST_SLICES = 4

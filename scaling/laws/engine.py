@@ -8,6 +8,7 @@ Pereyra 1973), so a grid of exponents and one matrix product replace the starts.
 fit that did not converge is marked so.
 """
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from scaling.laws.scores import FloatArray
 
 BoolArray = npt.NDArray[np.bool_]
 
+THREADS = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 CHUNK = 16_000  # resamples x points held at once: an array of it stays in a core's cache
 TOLERANCE = 1e-12  # relative decrease a full Newton step still promises at convergence
 
@@ -44,83 +46,101 @@ def fit_batch(
     *,
     strength: float = 0.0,
     starts: int = 4,
+    polish: int | None = None,
     extra: FloatArray | None = None,
-    free: BoolArray | None = None,
     tolerance: float = TOLERANCE,
-    threads: int = 2,
 ) -> Fits:
     """Fit `form` to log errors y [n] at t [C, n] under each row of `weights` [B, n] (>= 0).
 
-    `starts` grid points a resample are polished, and each row of `extra` [S, P] besides; `free` [P] masks parameters
-    held at their start."""
-    rows = max(1, CHUNK // len(y))
-    pieces = [weights[i : i + rows] for i in range(0, len(weights), rows)]
-
-    def solve(piece: FloatArray) -> Fits:
-        guesses = variable_projection(form, t, y, piece, starts)
-        if extra is not None:
-            guesses = np.concatenate([guesses, np.broadcast_to(extra, (len(piece), *extra.shape))], axis=1)
-        return _polish(form, t, y, piece, loss, strength, guesses, free, tolerance)
-
-    if len(pieces) == 1:
-        return solve(pieces[0])
-    with ThreadPoolExecutor(threads) as pool:
-        done = list(pool.map(solve, pieces))
-    return Fits(*(np.concatenate([getattr(d, f) for d in done]) for f in ("theta", "objective", "converged", "agree")))
-
-
-def _polish(
-    form: Form, t: FloatArray, y: FloatArray, weights: FloatArray, loss: Loss, strength: float, guesses: FloatArray,
-    free: BoolArray | None,
-    tolerance: float,
-) -> Fits:  # fmt: skip
+    Candidates are the `starts` best grid points of each resample and the rows of `extra` [S, P]; the `polish` best of
+    them (all, unless given) are run to convergence.
+    """
+    guesses = variable_projection(form, t, y, weights, starts)
+    if extra is not None:
+        guesses = np.concatenate([guesses, np.broadcast_to(extra, (len(weights), *extra.shape))], axis=1)
+    if polish is not None and polish < guesses.shape[1]:
+        guesses = _best_starts(form, t, y, weights, loss, strength, guesses, polish)
     B, S, P = guesses.shape
-    theta, objective, converged = newton(
-        form,
-        t,
-        y,
-        np.repeat(weights, S, axis=0),
-        loss,
-        guesses.reshape(B * S, P),
-        strength=strength,
-        free=free,
-        tolerance=tolerance,
-    )
-    objective = np.where(np.isfinite(objective), objective, np.inf).reshape(B, S)
-    best = objective.argmin(1)
-    pick = np.arange(B), best
+    repeated = weights if S == 1 else np.repeat(weights, S, axis=0)
+    start = guesses.reshape(B * S, P)
+    theta, objective, converged = newton(form, t, y, repeated, loss, start, strength=strength, tolerance=tolerance)
+    objective = objective.reshape(B, S)
+    pick = np.arange(B), objective.argmin(1)
     agree = (objective <= objective[pick][:, None] * 1.01 + 1e-300).mean(1)
     return Fits(theta.reshape(B, S, P)[pick], objective[pick], converged.reshape(B, S)[pick], agree)
 
 
+def _best_starts(
+    form: Form,
+    t: FloatArray,
+    y: FloatArray,
+    weights: FloatArray,
+    loss: Loss,
+    strength: float,
+    guesses: FloatArray,
+    keep: int,
+) -> FloatArray:
+    """The `keep` guesses [B, keep, P] with the smallest objective."""
+    values = np.stack([evaluate(form, g, t, y, weights, loss, strength)[0] for g in guesses.swapaxes(0, 1)], axis=1)
+    order = np.argsort(values, axis=1)[:, :keep]
+    return np.take_along_axis(guesses, order[..., None], axis=1)
+
+
+def _grid_moments(form: Form, t: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Per point the products of the grid's columns [n, k (k + 1) / 2, G] and with the target [n, k, G], whose weighted
+    sums over points are the normal equations of every resample.
+    """
+    columns = np.moveaxis(form.columns(form.grid, t), 2, 0).swapaxes(1, 2)  # [n, k, G]
+    natural = form.scale == "natural"
+    target = np.exp(y) if natural else y
+    relative = np.exp(-2 * y) if natural else np.ones(len(y))
+    first, second = np.triu_indices(columns.shape[1])
+    gram = columns[:, first] * columns[:, second] * relative[:, None, None]
+    return gram, columns * (relative * target)[:, None, None]
+
+
 def variable_projection(form: Form, t: FloatArray, y: FloatArray, weights: FloatArray, keep: int) -> FloatArray:
     """The `keep` best starts [B, keep, P]: for each point of the form's grid the linear parameters by weighted least
-    squares."""
-    columns = form.columns(form.grid, t)  # [G, k, n]
-    G, k, n = columns.shape
-    target = np.exp(y) if form.scale == "natural" else y
-    relative = np.exp(-2 * y) if form.scale == "natural" else np.ones(n)
-    upper = np.triu_indices(k)
-    moments = weights @ (columns[:, upper[0]] * columns[:, upper[1]] * relative).reshape(-1, n).T
-    moments = moments.reshape(-1, G, len(upper[0]))
-    right = (weights @ (columns * (relative * target)).reshape(-1, n).T).reshape(-1, G, k)
-    gram = np.empty((*moments.shape[:2], k, k))
-    gram[..., upper[0], upper[1]] = gram[..., upper[1], upper[0]] = moments
-    diagonal = np.arange(k)
-    gram[..., diagonal, diagonal] *= 1 + 1e-10
-    coefficients, _ = solve_positive(np.moveaxis(gram, (2, 3), (0, 1)), np.moveaxis(right, 2, 0))
-    coefficients = np.moveaxis(coefficients, 0, 2)
-    if form.scale == "natural":
-        coefficients = np.maximum(coefficients, 1e-3 * np.median(target))
-    misfit = np.einsum("bgi,bgij,bgj->bg", coefficients, gram, coefficients) - 2 * (coefficients * right).sum(2)
+    squares.
+    """
+    moments, targets = _grid_moments(form, t, y)
+    floor = 1e-3 * float(np.median(np.exp(y))) if form.scale == "natural" else -np.inf
+    rows = max(1, 200_000 // (moments.shape[1] * moments.shape[2]))
+    parts = [
+        _grid_starts(form, moments, targets, weights[i : i + rows], floor, min(keep, len(form.grid)))
+        for i in range(0, len(weights), rows)
+    ]
+    return np.concatenate(parts)
+
+
+def _grid_starts(
+    form: Form, moments: FloatArray, targets: FloatArray, weights: FloatArray, floor: float, keep: int
+) -> FloatArray:
+    n, k, G = targets.shape
+    B = len(weights)
+    sums = (weights @ moments.reshape(n, -1)).reshape(B, -1, G)
+    right = (weights @ targets.reshape(n, -1)).reshape(B, k, G).swapaxes(0, 1)
+    first, second = np.triu_indices(k)
+    gram = np.empty((k, k, B, G))
+    gram[first, second] = gram[second, first] = sums.swapaxes(0, 1)
+    for i in range(k):
+        gram[i, i] *= 1 + 1e-10
+    coefficients, _ = solve_positive(gram, right)
+    np.maximum(coefficients, floor, out=coefficients)
+    with np.errstate(invalid="ignore", over="ignore"):
+        misfit = np.zeros((B, G))
+        for i in range(k):
+            row = gram[i, i] * coefficients[i] - 2 * right[i]
+            for j in range(i):
+                row += 2 * gram[i, j] * coefficients[j]
+            misfit += row * coefficients[i]
     misfit = np.where(np.isfinite(misfit), misfit, np.inf)
-    keep = min(keep, G)
     order = np.argpartition(misfit, keep - 1, axis=1)[:, :keep]
-    chosen = np.take_along_axis(coefficients, order[..., None], axis=1)
+    chosen = np.take_along_axis(coefficients, order[None], axis=2)
     if form.scale == "natural":
         chosen = np.log(chosen)
-    flat = form.assemble(form.grid[order.ravel()], chosen.reshape(-1, k))
-    return flat.reshape(len(weights), keep, form.size)
+    flat = form.assemble(form.grid[order.ravel()], chosen.reshape(k, -1).T)
+    return flat.reshape(B, keep, form.size)
 
 
 def newton(
@@ -177,55 +197,110 @@ def newton(
 def evaluate(
     form: Form, theta: FloatArray, t: FloatArray, y: FloatArray, weights: FloatArray, loss: Loss, strength: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Objective [B], gradient [B, P] and Hessian [B, P, P]."""
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        if form.leaves is not None:
-            value, gradient, hessian = _sum_of_powers(form.leaves, theta, t, y, weights, loss)
-        else:
-            jet = form.jet(theta.T, t)
-            rho, psi, curvature = loss(y - jet.value)
-            value = (weights * rho).sum(1)
-            psi, curvature = weights * psi, weights * curvature
-            gradient = -np.einsum("pbn,bn->bp", jet.gradient, psi)
-            hessian = np.einsum("pbn,bn,qbn->bpq", jet.gradient, curvature, jet.gradient, optimize=True)
-            hessian -= np.einsum("pqbn,bn->bpq", jet.hessian, psi)
+    """Objective [B], gradient [B, P] and Hessian [B, P, P], in chunks of resamples that stay in a core's cache, one
+    thread a core.
+    """
+    B, P = theta.shape
+    value, gradient, hessian = np.empty(B), np.zeros((B, P)), np.zeros((B, P, P))
+    rows = max(1, CHUNK // len(y))
+    chunks = [slice(i, min(i + rows, B)) for i in range(0, B, rows)]
+
+    def work(mine: list[slice]) -> None:
+        scratch = np.empty((6 + len(form.leaves or ()), min(rows, B), len(y)))
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for c in mine:
+                if form.leaves is not None:
+                    _sum_of_powers(
+                        form.leaves, theta[c], t, y, weights[c], loss, scratch, value[c], gradient[c], hessian[c]
+                    )
+                else:
+                    _general(form, theta[c], t, y, weights[c], loss, scratch, value[c], gradient[c], hessian[c])
+
+    if len(chunks) < 2 * THREADS:
+        work(chunks)
+    else:
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(work, [chunks[i::THREADS] for i in range(THREADS)]))
     if strength > 0:
         mean, sd = np.array(form.prior).T
         precision = strength / sd**2
-        value = value + 0.5 * ((theta - mean) ** 2 * precision).sum(1)
-        gradient = gradient + (theta - mean) * precision
-        hessian = hessian + np.diag(precision)
-    return np.where(np.isfinite(value), value, np.inf), gradient, hessian
+        value += 0.5 * ((theta - mean) ** 2 * precision).sum(1)
+        gradient += (theta - mean) * precision
+        hessian += np.diag(precision)
+    value[~np.isfinite(value)] = np.inf
+    return value, gradient, hessian
+
+
+def _general(
+    form: Form,
+    theta: FloatArray,
+    t: FloatArray,
+    y: FloatArray,
+    weights: FloatArray,
+    loss: Loss,
+    scratch: FloatArray,
+    value: FloatArray,
+    gradient: FloatArray,
+    hessian: FloatArray,
+) -> None:
+    """Fill value, gradient and Hessian from the form's jet."""
+    jet = form.jet(theta.T, t)
+    rho, psi, curvature = losses = scratch[:3, : len(theta)]
+    loss(y - jet.value, losses)
+    value[:] = np.einsum("bn,bn->b", weights, rho)
+    psi *= weights
+    curvature *= weights
+    gradient[:] = -np.einsum("pbn,bn->bp", jet.gradient, psi)
+    hessian[:] = np.einsum("pbn,qbn->bpq", jet.gradient * curvature, jet.gradient)
+    hessian -= np.einsum("pqbn,bn->bpq", jet.hessian, psi)
 
 
 def _sum_of_powers(
-    leaves: tuple[dict[int, int], ...], theta: FloatArray, t: FloatArray, y: FloatArray, weights: FloatArray, loss: Loss
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """`evaluate` for log f = log sum_k exp(leaf_k) with leaves linear in theta. With p_k the share of term k and u_k
-    its regressors, grad log f = sum p_k u_k and Hess log f = sum p_k u_k u_k' - (sum p_k u_k)(sum p_k u_k)', so all
-    sums over points are products with u."""
+    leaves: tuple[dict[int, int], ...],
+    theta: FloatArray,
+    t: FloatArray,
+    y: FloatArray,
+    weights: FloatArray,
+    loss: Loss,
+    scratch: FloatArray,
+    value: FloatArray,
+    gradient: FloatArray,
+    hessian: FloatArray,
+) -> None:
+    """The same for log f = log sum_k exp(leaf_k), leaves linear in theta. With p_k the share of term k and u_k its
+    regressors, grad log f = sum p_k u_k and Hess log f = sum p_k u_k u_k' - (sum p_k u_k)(sum p_k u_k)', so that
+    every sum over points is a matrix product with the regressors. `scratch` [6 + terms, >= B, n] spares the
+    allocations.
+    """
+    B = len(theta)
+    total, mass, rho, psi, both, residual, *terms = scratch[:, :B]
     basis = np.concatenate([np.ones((1, t.shape[1])), -t])
     index = [np.array(list(leaf)) for leaf in leaves]
     u = [basis[list(leaf.values())] for leaf in leaves]
-    terms = [np.exp(theta[:, i] @ v) for i, v in zip(index, u, strict=True)]
-    total = terms[0] + terms[1] if len(terms) > 1 else terms[0].copy()
-    for term in terms[2:]:
+    for i, v, term in zip(index, u, terms, strict=True):
+        if len(i) == 1 and (v == 1).all():  # a constant: one exponential for all points
+            term[:] = np.exp(theta[:, i])
+        else:
+            np.exp(np.matmul(theta[:, i], v, out=term), out=term)
+    np.copyto(total, terms[0])
+    for term in terms[1:]:
         total += term
-    rho, psi, curvature = loss(y - np.log(total))
-    value = np.einsum("bn,bn->b", weights, rho)
-    psi = psi * weights
-    both = curvature * weights + psi
+    np.subtract(y, np.log(total, out=residual), out=residual)
+    loss(residual, scratch[2:5, :B])
+    value[:] = np.einsum("bn,bn->b", weights, rho)
+    psi *= weights
+    both *= weights
+    both += psi
     np.reciprocal(total, out=total)
-    B, P = theta.shape
-    gradient, hessian = np.zeros((B, P)), np.zeros((B, P, P))
+    pulled, scaled = rho, residual  # both are done with
     for term in terms:
         term *= total
-    for k, share in enumerate(terms):
-        pulled = psi * share
+    for k, term in enumerate(terms):
+        np.multiply(psi, term, out=pulled)
         gradient[:, index[k]] = -pulled @ u[k].T
-        scaled = both * share
+        np.multiply(both, term, out=scaled)
         for j in range(k, len(terms)):
-            mass = scaled * terms[j]
+            np.multiply(scaled, terms[j], out=mass)
             if j == k:
                 mass -= pulled
             block = mass @ (u[k][:, None] * u[j][None]).reshape(-1, len(y)).T
@@ -233,30 +308,30 @@ def _sum_of_powers(
             hessian[:, index[k][:, None], index[j][None]] = block
             if j != k:
                 hessian[:, index[j][:, None], index[k][None]] = block.swapaxes(1, 2)
-    return value, gradient, hessian
 
 
 def solve_positive(H: FloatArray, g: FloatArray) -> tuple[FloatArray, BoolArray]:
     """Solve H x = g by LDL' over trailing batch axes (H [P, P, ...], g [P, ...]); the second result is False where H is
     not positive definite. Written out because LAPACK's overhead a small matrix is larger than its work."""
     P = len(g)
-    L = np.zeros_like(H)
-    D = np.empty_like(g)
+    L = [[H[i, j] for j in range(i + 1)] for i in range(P)]
+    positive = np.ones(g.shape[1:], np.bool_)
+    x = list(g)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for j in range(P):
-            D[j] = H[j, j] - sum((L[j, k] ** 2 * D[k] for k in range(j)), start=np.zeros_like(D[j]))
+            scaled = [L[j][k] * L[k][k] for k in range(j)]  # L[k][k] holds the pivot D_k
+            for i in range(j, P):
+                for k in range(j):
+                    L[i][j] = L[i][j] - L[i][k] * scaled[k]
+            positive &= L[j][j] > 1e-14 * np.abs(H[j, j])
             for i in range(j + 1, P):
-                L[i, j] = (H[i, j] - sum((L[i, k] * L[j, k] * D[k] for k in range(j)), start=np.zeros_like(D[j]))) / D[
-                    j
-                ]
-        x = g.copy()
-        for i in range(P):
-            for k in range(i):
-                x[i] -= L[i, k] * x[k]
-        x = x / D
+                L[i][j] = L[i][j] / L[j][j]
+                x[i] = x[i] - L[i][j] * x[j]
         for i in reversed(range(P)):
+            x[i] = x[i] / L[i][i]
             for k in range(i + 1, P):
-                x[i] -= L[k, i] * x[k]
-    scale = np.stack([np.abs(H[i, i]) for i in range(P)])
-    positive = ((1e-14 * scale < D).all(0)) & np.isfinite(x).all(0)
-    return x, positive
+                x[i] = x[i] - L[k][i] * x[k]
+    solution = np.stack(x)
+    for row in solution:
+        positive &= np.isfinite(row)
+    return solution, positive

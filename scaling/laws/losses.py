@@ -1,5 +1,7 @@
-"""Losses of a residual r: value, first and second derivative. Residuals are differences of logarithms, so relative
-errors."""
+"""Losses of a residual r [B, n]: value, first and second derivative, written into `out` [3, B, n] (these loops are
+where a fit's time goes, and fresh arrays cost more than the arithmetic). Residuals are differences of logarithms, so
+relative errors.
+"""
 
 from collections.abc import Callable
 
@@ -7,31 +9,41 @@ import numpy as np
 
 from scaling.laws.scores import FloatArray
 
-Loss = Callable[[FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
+Loss = Callable[[FloatArray, FloatArray], None]
 
 
 def huber(delta: float) -> Loss:
     """Quadratic within delta, linear beyond (Huber 1964); scaling laws of language models use delta = 0.001."""
 
-    def loss(r: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        psi = np.clip(r, -delta, delta)
-        return psi * (r - 0.5 * psi), psi, (psi == r).astype(float)
+    def loss(r: FloatArray, out: FloatArray) -> None:
+        value, psi, curvature = out
+        np.clip(r, -delta, delta, out=psi)
+        np.equal(psi, r, out=curvature)
+        np.multiply(psi, -0.5, out=value)
+        value += r
+        value *= psi
 
     return loss
 
 
-def least_squares(r: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def least_squares(r: FloatArray, out: FloatArray) -> None:
     """r^2 / 2."""
-    return 0.5 * r * r, r, np.ones_like(r)
+    np.multiply(r, r, out=out[0])
+    out[0] *= 0.5
+    out[1] = r
+    out[2] = 1.0
 
 
 def student_t(scale: float, df: float = 4.0) -> Loss:
     """Negative log density of a scaled Student t, times scale^2: like least squares near nought, bounded influence far
-    out."""
+    out.
+    """
+    k, s2 = df + 1, df * scale**2
 
-    def loss(r: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        k, s2 = df + 1, df * scale**2
-        q = s2 + r * r
-        return 0.5 * k * scale**2 * np.log1p(r * r / s2), k * scale**2 * r / q, k * scale**2 * (s2 - r * r) / q**2
+    def loss(r: FloatArray, out: FloatArray) -> None:
+        square = r * r
+        out[0] = 0.5 * k * scale**2 * np.log1p(square / s2)
+        out[1] = k * scale**2 * r / (s2 + square)
+        out[2] = k * scale**2 * (s2 - square) / (s2 + square) ** 2
 
     return loss

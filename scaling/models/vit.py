@@ -1,8 +1,10 @@
 """The ViT encoder and the light decoder of masked reconstruction."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from scaling.models.patches import patchify, sincos_positions
 from scaling.models.transformer import Constrain, Linear, Stack
@@ -69,3 +71,8 @@ class MaeDecoder(nnx.Module):
         )
         tokens = tokens.at[jnp.arange(tokens.shape[0])[:, None], kept].set(projected)
         return self.voxels(self.norm(self.stack(tokens + positions.astype(tokens.dtype))))
+
+
+def init_encoder(shape: Encoder, key: PRNGKeyArray) -> dict[str, Any]:
+    """Parameters of a random encoder, a nested dict of arrays."""
+    return nnx.to_pure_dict(nnx.split(VitEncoder(shape, nnx.Rngs(key)))[1])

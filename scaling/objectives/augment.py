@@ -2,13 +2,16 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 
-def flip_left_right(volumes: Float[Array, "B D H W"], key: PRNGKeyArray) -> Float[Array, "B D H W"]:
-    """Mirror each volume along its first axis (left-right in RAS) with probability 1/2."""
-    flip = jax.random.bernoulli(key, 0.5, (volumes.shape[0], 1, 1, 1))
-    return jnp.where(flip, volumes[:, ::-1], volumes)
+def flip_left_right(volumes: Shaped[Array, "B *S D H W"], key: PRNGKeyArray) -> Shaped[Array, "B *S D H W"]:
+    """Mirror each case along its first spatial axis (left-right in RAS) with probability 1/2: [B, (S,) D, H, W].
+
+    The same key flips the same cases, so that a case's sequences and its mask stay together.
+    """
+    flip = jax.random.bernoulli(key, 0.5, (volumes.shape[0],) + (1,) * (volumes.ndim - 1))
+    return jnp.where(flip, jnp.flip(volumes, -3), volumes)
 
 
 def jitter_intensity(volumes: Float[Array, "B D H W"], key: PRNGKeyArray) -> Float[Array, "B D H W"]:

@@ -127,9 +127,11 @@ class Pretrain:
 @dataclass(frozen=True, config=STRICT)
 class Finetune:
     """Full finetuning, the same recipe for every arm. With several `learning_rates` each arm takes the one with the lowest
-    loss on `validation_share` of its own shots, held out for that choice only, and is then trained on all of them.
+    loss on `validation_share` of its own shots, held out for that choice only, and is then trained on all of them. The head of
+    classification and regression reads tokens pooled to `grid` cells per axis.
     """
 
+    grid: int = 2
     steps: int = 100
     batch: int = 8
     learning_rates: tuple[float, ...] = (3e-4, 1e-3)
@@ -142,29 +144,36 @@ class Finetune:
 
 @dataclass(frozen=True, config=STRICT)
 class Probe:
-    """Readout of frozen features: ridge or logistic regression on pooled tokens (`grid` cells per axis keep location),
-    the penalty chosen by cross-validation within the shots; for segmentation a linear readout of every token.
+    """Readout of frozen features: ridge regression on pooled tokens (`grid` cells per axis keep location),
+    the penalty chosen by leave-one-out within the shots; for segmentation a linear readout of every token.
     """
 
     grid: int = 2
     penalties: tuple[float, ...] = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
+    mask_penalty: float = 100.0
 
 
 @dataclass(frozen=True, config=STRICT)
 class Classical:
-    """The simplest classical control: ridge (logistic) regression on smoothed voxels, no network at all."""
+    """The simplest classical control, no network at all: ridge regression on smoothed voxels; for segmentation on each voxel's
+    intensities at several scales.
+    """
 
     smoothing_mm: float = 12.0
     penalties: tuple[float, ...] = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
+    mask_penalty: float = 1.0
 
 
 @dataclass(frozen=True, config=STRICT)
 class Transfer:
-    """How checkpoints and controls are tried on the tasks. `None` leaves a protocol out."""
+    """How checkpoints and controls are tried on the tasks; `None` leaves a protocol out. Surfaces closer than
+    `nsd_tolerance_mm` count as equal in the normalised surface distance.
+    """
 
     finetune: Finetune | None = Finetune()
     probe: Probe | None = Probe()
     classical: Classical | None = Classical()
+    nsd_tolerance_mm: float = 4.0
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -15,8 +15,9 @@ from scaling.study.config import Execution
 from scaling.study.plan import PretrainStep, Step
 from scaling.study.rundir import write_json
 from scaling.training.checkpoint import latest_step, open_checkpoints, restore, save
+from scaling.training.heldout import heldout_loss, reconstruct_heldout, split_heldout
 from scaling.training.mesh import global_batch, make_mesh
-from scaling.training.step import NEVER, Program, State, pretraining_program
+from scaling.training.step import NEVER, pretraining_program
 from scaling.training.tracking import Tracker, track
 
 Progress = Callable[[float, float], None]
@@ -48,19 +49,9 @@ def pretrain(
         state = program.init(jax.random.fold_in(root, 0))
     start = int(state.step)
 
-    training = pretraining_rows(cache)
-    feed = Feed(
-        batches(
-            cache,
-            training,
-            recipe.crop,
-            recipe.batch,
-            config.seed,
-            start,
-            jax.process_index(),
-            jax.process_count(),
-        )
-    )
+    rows, _ = split_heldout(cache, config.data)
+    places = (jax.process_index(), jax.process_count())
+    feed = Feed(batches(cache, rows, recipe.crop, recipe.batch, config.seed, start, *places))
     flops = step.flops / max(1, step.samples)
     group = f"{config.objective.kind}-{config.size}"
     data_key = jax.random.fold_in(root, 1)
@@ -146,58 +137,3 @@ class Log:
             }
         )
         self.mark = (index + 1, time.perf_counter(), self.feed.waited)
-
-
-def pretraining_rows(cache: Cache) -> np.ndarray:
-    """Rows of the cache that pretraining may see: readable scans of the pretraining sources, the held-out subject left out."""
-    index = cache.index
-    usable = index[(index["role"] == "pretraining") & (index["status"] == "ok")]
-    return usable.index.to_numpy()[~heldout_mask(usable["subject"].to_numpy())]
-
-
-def heldout_rows(cache: Cache) -> np.ndarray:
-    """Rows of the subjects kept aside to measure the reconstruction loss."""
-    index = cache.index
-    usable = index[(index["role"] == "pretraining") & (index["status"] == "ok")]
-    return usable.index.to_numpy()[heldout_mask(usable["subject"].to_numpy())]
-
-
-def heldout_mask(subjects: np.ndarray) -> np.ndarray:
-    """The last twentieth of the subjects (at least one of several), in the order of their ids."""
-    ids = sorted(set(subjects))
-    count = max(1, len(ids) // 20) if len(ids) > 1 else 0
-    return np.isin(subjects, ids[len(ids) - count :])
-
-
-def heldout_crops(cache: Cache, config: PretrainStep) -> np.ndarray:
-    """Central crops [n, D, H, W] of the held-out scans, at most eight batches of them, the same for every run."""
-    rows = heldout_rows(cache)[: 8 * config.pretrain.batch]
-    crops = []
-    for row in rows:
-        volume = cache.volume(row)
-        corner = [(have - want) // 2 for have, want in zip(volume.shape, config.pretrain.crop, strict=True)]
-        window = tuple(slice(a, a + want) for a, want in zip(corner, config.pretrain.crop, strict=True))
-        crops.append(np.asarray(volume[window]))
-    return np.stack(crops)
-
-
-def heldout_loss(program: Program, state: State, cache: Cache, config: PretrainStep) -> float:
-    """Mean loss on held-out crops, without augmentation, with the same masks for every run (padded to full batches)."""
-    crops = heldout_crops(cache, config)
-    batch = config.pretrain.batch
-    padded = np.concatenate([crops, np.resize(crops, (-len(crops) % batch, *crops.shape[1:]))]) if len(crops) % batch else crops
-    keys = jax.random.split(jax.random.key(0), len(padded) // batch)
-    losses = [
-        program.evaluate(state.parameters, part, key)
-        for part, key in zip(padded.reshape(-1, batch, *crops.shape[1:]), keys, strict=True)
-    ]
-    return float(np.mean(losses))
-
-
-def reconstruct_heldout(
-    program: Program, state: State, cache: Cache, config: PretrainStep
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One held-out brain: the original, what the encoder saw, and the reconstruction, each float16 [D, H, W]."""
-    volume = heldout_crops(cache, config)[:1]
-    seen, filled = program.reconstruct(state.parameters, volume, jax.random.key(0))
-    return volume[0], np.asarray(seen[0], np.float16), np.asarray(filled[0], np.float16)

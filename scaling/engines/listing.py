@@ -1,0 +1,89 @@
+"""Plans and their state as tables for the terminal."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from scaling.study.cost import ACCELERATORS, hours
+from scaling.study.plan import Plan, Step
+from scaling.study.rundir import Status, read_json
+
+COLOURS = {"done": "green", "failed": "red", "partial": "yellow", "stale": "yellow", "todo": ""}
+
+
+def print_plan(plan: Plan, statuses: Mapping[str, Status], console: Console) -> None:
+    """Every step with its costs, the totals, and what sharing trunks saves."""
+    accelerator = plan.study.execution.accelerator
+    table = Table(box=None, pad_edge=False)
+    for heading in ("step", "parameters", "samples", "steps", "FLOPs", "memory", f"hours on {accelerator}", "status"):
+        table.add_column(heading, justify="left" if heading in ("step", "status") else "right", no_wrap=True)
+    for step in plan.steps:
+        table.add_row(*step_row(step, accelerator), statuses[step.name], style=COLOURS[statuses[step.name]])
+    console.print(table)
+    flops = sum(step.flops for step in plan.steps)
+    left = sum(step.flops for step in plan.steps if statuses[step.name] != "done")
+    pretraining = sum(step.flops for step in plan.steps if step.kind in ("trunk", "cooldown"))
+    console.print(
+        f"\n{len(plan.steps)} steps, {count(flops)}FLOP: {duration(hours(flops, accelerator))} on one {accelerator}, "
+        f"{duration(hours(left, accelerator))} of it still to do (networks only; compiling, reading and fitting come on top)",
+        highlight=False,
+    )
+    if plan.flops_saved > 0:
+        apart = pretraining + plan.flops_saved
+        console.print(
+            f"Sharing trunks saves {count(plan.flops_saved)}FLOP: every duration trained on its own would take "
+            f"{apart / pretraining:.2f} times the pretraining",
+            highlight=False,
+        )
+    largest = max(plan.steps, key=lambda step: step.memory)
+    if largest.memory > ACCELERATORS[accelerator].memory:
+        console.print(
+            f"{largest.name} does not fit: it needs {count(largest.memory)}B a device and {accelerator} has "
+            f"{count(ACCELERATORS[accelerator].memory)}B; use more devices in execution.mesh, pretrain.remat or a smaller batch",
+            style="red",
+            markup=False,
+        )
+
+
+def step_row(step: Step, accelerator: str) -> list[str]:
+    """The cells of one step, "-" where a number has no meaning."""
+    numbers = [count(step.parameters), count(step.samples), str(step.steps), count(step.flops), f"{count(step.memory)}B"]
+    given = [step.parameters, step.samples, step.steps, step.flops, step.memory]
+    cells = [text if value else "-" for text, value in zip(numbers, given, strict=True)]
+    return [step.name, *cells, f"{hours(step.flops, accelerator):.4f}" if step.flops else "-"]
+
+
+def print_status(study_dir: Path, plan: Plan, statuses: Mapping[str, Status], console: Console) -> None:
+    """Steps by kind and status, seconds spent, and why steps failed."""
+    table = Table(box=None, pad_edge=False)
+    states = ("done", "partial", "failed", "stale", "todo")
+    for heading in ("kind", *states, "seconds spent"):
+        table.add_column(heading, justify="left" if heading == "kind" else "right")
+    for kind in dict.fromkeys(step.kind for step in plan.steps):
+        steps = [step for step in plan.steps if step.kind == kind]
+        tally = Counter(statuses[step.name] for step in steps)
+        finished = [study_dir / step.name / "DONE" for step in steps if statuses[step.name] in ("done", "stale")]
+        spent = sum(read_json(marker)["seconds"] for marker in finished)
+        table.add_row(kind, *(str(tally[state] or "-") for state in states), f"{spent:.1f}")
+    console.print(table)
+    for step in plan.steps:
+        if statuses[step.name] == "failed":
+            console.print(f"{step.name}: {(study_dir / step.name / 'ERROR').read_text().strip()}", style="red", markup=False)
+    if (study_dir / "report.html").exists():
+        console.print(f"Report: {study_dir / 'report.html'}", markup=False)
+
+
+def count(value: float) -> str:
+    """A number with a metric prefix: 1.53 M."""
+    for prefix, size in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g} {prefix}"
+    return f"{value:.3g} "
+
+
+def duration(hours: float) -> str:
+    """Hours, or minutes below two of them."""
+    return f"{hours:.1f} hours" if hours >= 2 else f"{60 * hours:.1f} minutes"

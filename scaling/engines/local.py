@@ -1,0 +1,65 @@
+"""Carry a plan out in this process, one step after the other; steps of equal shape share their compiled programs."""
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from scaling.engines.memory import keep_freed_memory
+from scaling.engines.step import run_step
+from scaling.study.plan import Plan, Step
+from scaling.study.rundir import fail, plan_status
+
+# Seconds a step is expected to take beyond its FLOPs: compiling, reading, fitting. Only the ETA depends on it.
+OVERHEAD = {"phantom": 60.0, "prepare": 30.0, "trunk": 3.0, "cooldown": 3.0, "transfer": 5.0, "collect": 1.0, "report": 15.0}
+CPU_FLOPS = 5e10
+
+
+def run_plan(study_dir: Path, plan: Plan, console: Console) -> list[str]:
+    """Run what is not done yet. A failed step is recorded in its folder and everything that does not need it goes on.
+
+    Returns a sentence per step that failed or had to be left out. KeyboardInterrupt passes: rerunning resumes.
+    """
+    keep_freed_memory()
+    statuses = plan_status(study_dir, plan)
+    waiting = [step for step in plan.steps if statuses[step.name] != "done"]
+    failures: dict[str, str] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
+               TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(elapsed_when_finished=True))  # fmt: skip
+    with Progress(*columns, console=console, speed_estimate_period=600) as display:
+        whole = display.add_task("study", total=sum(map(expected_seconds, waiting)))
+        for number, step in enumerate(waiting, start=1):
+            lost = [need for need in step.needs if need in failures]
+            weight = expected_seconds(step)
+            if lost and step.kind not in ("collect", "report"):
+                failures[step.name] = f"{step.name} was left out because {lost[0]} failed"
+                display.advance(whole, weight)
+                continue
+            bar = display.add_task(step.name, total=1.0)
+            before = display.tasks[0].completed
+            began = time.perf_counter()
+
+            def advance(done: float, total: float, bar: int = bar, before: float = before, weight: float = weight) -> None:
+                share = done / max(total, 1e-9)
+                display.update(bar, completed=share)  # type: ignore[arg-type]
+                display.update(whole, completed=before + share * weight)
+
+            try:
+                run_step(study_dir, plan, step, advance)
+            except (ValueError, OSError, FloatingPointError) as error:
+                failures[step.name] = f"{step.name} failed: {error}"
+                fail(study_dir / step.name, str(error))
+                console.print(failures[step.name], style="red", markup=False)
+            display.remove_task(bar)
+            display.update(whole, completed=before + weight)
+            if not console.is_terminal and step.name not in failures:
+                remaining = display.tasks[0].time_remaining
+                eta = f", about {remaining / 60:.1f} min left" if remaining else ""
+                console.print(f"[{number}/{len(waiting)}] {step.name}: {time.perf_counter() - began:.1f} s{eta}", markup=False)
+    return list(failures.values())
+
+
+def expected_seconds(step: Step) -> float:
+    """A step's weight in the progress bar."""
+    return OVERHEAD[step.kind] + step.flops / CPU_FLOPS

@@ -1,0 +1,68 @@
+"""Run one step of a plan in its folder: idempotent and resumable, the unit every engine drives."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+
+from scaling.data.cache import Cache, find_leakage, open_cache, prepare
+from scaling.data.layout import scan_sources
+from scaling.data.phantom import write_phantom
+from scaling.engines.reporting import write_study_report
+from scaling.study.plan import (
+    CollectStep,
+    PhantomStep,
+    Plan,
+    PrepareStep,
+    PretrainStep,
+    ReportStep,
+    Step,
+    TransferStep,
+)
+from scaling.study.rundir import begin, finish, write_json
+from scaling.training.loop import pretrain
+from scaling.transfer.collect import collect
+from scaling.transfer.run import transfer
+
+Progress = Callable[[float, float], None]
+
+
+def run_step(study_dir: Path, plan: Plan, step: Step, progress: Progress) -> None:
+    """Run `step` from where it stands and mark it done. `progress(done, total)` is called along the way."""
+    devices = jax.devices()
+    folder = begin(study_dir, step, f"{len(devices)} x {devices[0].device_kind}")
+    began = time.perf_counter()
+    execution = plan.study.execution
+    match step.config:
+        case PhantomStep() as config:
+            write_phantom(Path(config.root), config.phantom, progress)
+        case PrepareStep() as config:
+            prepare_study(folder, config, execution.workers, progress)
+        case PretrainStep() as config:
+            pretrain(study_dir, plan.study.name, step, config, study_cache(study_dir), execution, progress)
+        case TransferStep() as config:
+            checkpoint = study_dir / step.needs[0] / "checkpoints" if config.arm == "pretrained" else None
+            transfer(folder, checkpoint, config, study_cache(study_dir), progress)
+        case CollectStep():
+            collect(study_dir, plan)
+        case ReportStep():
+            write_study_report(study_dir, plan)
+    finish(folder, step, time.perf_counter() - began)
+
+
+def study_cache(study_dir: Path) -> Cache:
+    """The prepared volumes of a study."""
+    return open_cache(study_dir / "prepare" / "cache")
+
+
+def prepare_study(folder: Path, config: PrepareStep, workers: int, progress: Progress) -> None:
+    """Prepare every scan of the study, list what could not be used, and refuse a study that tests on what it trained on."""
+    data, root = config.data, Path(config.data.root)
+    tested = tuple(dict.fromkeys(source for task in config.tasks for source in task.test))
+    trained = tuple(dict.fromkeys(task.train for task in config.tasks))
+    table = scan_sources(root, tuple(dict.fromkeys((*data.pretraining, *trained, *tested))), data.split)
+    index = prepare(root, table, data.volumes, folder / "cache", progress, workers)
+    failed = index[index["status"] == "failed"]
+    write_json(folder / "skipped.json", [f"{path}: {reason}" for path, reason in zip(failed["path"], failed["reason"], strict=True)])
+    write_json(folder / "leakage.json", find_leakage(index, data.pretraining, tested))

@@ -1,0 +1,65 @@
+"""What the report is made of: tables, verdicts and fitted curves, and nothing that knows of images or models."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from scaling.laws import Curve, Verdict
+
+FloatArray = npt.NDArray[np.floating]
+
+RESULTS = (
+    "study", "run", "arm", "objective", "size", "params", "duration", "flops", "seed", "trunk", "task", "protocol", "shots", "draw",
+    "site", "domain", "metric", "value", "cases",
+)  # fmt: skip
+PRETRAINING = (
+    "run", "objective", "size", "params", "duration", "seed", "loss", "flops", "seconds", "samples_per_second", "input_wait",
+)  # fmt: skip
+STEPS = ("name", "kind", "status", "seconds", "flops", "estimated_hours", "accelerator")
+
+
+@dataclass(frozen=True)
+class ReportInput:
+    """Everything one page shows. Only `name` and `results` are needed; what is left out is left out of the page.
+
+    `results`: one row per run x task x protocol x shots x draw x site x metric (columns `RESULTS`; arm "pretrained" or a control).
+    `pretraining`: one row per finished cooldown (`PRETRAINING`; further columns are shown in its table).
+    `steps`: one row per step of the plan (`STEPS`). `curves`: (task, metric, "size" | "duration") -> fitted curve.
+    `reconstructions`: (label, original, masked, reconstructed), arrays [D, H, W] in RAS order. `problems`: one sentence each.
+    `saving`: a sentence on what sharing trunks saved. `held_fixed`: what did not change along the axes.
+    Raises ValueError when a table lacks a column."""
+
+    name: str
+    results: pd.DataFrame
+    config: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    pretraining: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(PRETRAINING)))
+    steps: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(STEPS)))
+    verdicts: Sequence[Verdict] = ()
+    curves: dict[tuple[str, str, str], Curve] = field(default_factory=dict)
+    reconstructions: Sequence[tuple[str, FloatArray, FloatArray, FloatArray]] = ()
+    problems: Sequence[str] = ()
+    held_fixed: dict[str, str] = field(default_factory=dict)
+    saving: str = ""
+
+    def __post_init__(self) -> None:
+        for table, needed in (("results", RESULTS), ("pretraining", PRETRAINING), ("steps", STEPS)):
+            missing = [c for c in needed if c not in getattr(self, table)]
+            if missing:
+                raise ValueError(
+                    f"The table of {table} lacks {', '.join(missing)}; a report needs the columns {', '.join(needed)}."
+                )
+
+    @property
+    def tasks(self) -> list[str]:
+        """Tasks in the order of the config, then of the results: a task without results is still named."""
+        planned = self.config.get("tasks", [])
+        names = [t["name"] for t in planned if isinstance(t, dict) and "name" in t]
+        return list(dict.fromkeys([*names, *(v.task for v in self.verdicts), *self.results["task"].unique()]))
+
+    def verdict(self, task: str) -> Verdict | None:
+        return next((v for v in self.verdicts if v.task == task), None)

@@ -1,0 +1,114 @@
+"""Figures across tasks: the effects against the smallest one of interest, and the loss of pretraining itself."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from scaling.laws import Effect, Verdict
+from scaling.report.figures import AXES, Axis
+from scaling.report.style import ACCENT, MUTED, SYMBOLS, base_figure, change, hours, metric_of, ramp, si
+
+EFFECTS = {"budget": ("size and duration", "diamond"), "size": ("size", "circle"), "duration": ("duration", "square")}
+REACH = 8.0  # units of the smallest effect beyond which the axis is cut and an arrow drawn
+
+
+def effect_text(effect: Effect, verdict: Verdict) -> str:
+    """An effect and its interval in the units of the metric."""
+    label = metric_of(verdict.metric).label
+    estimate = change(effect.estimate, verdict.relative)
+    if effect.low is None or effect.high is None:
+        return f"{label} {estimate}, no interval"
+    return f"{label} {estimate} [{change(effect.low, verdict.relative)}, {change(effect.high, verdict.relative)}]"
+
+
+def forest(verdicts: Sequence[Verdict]) -> go.Figure:
+    """Every effect with its interval, in units of its task's smallest effect of interest: within +-1 it is not worth having.
+
+    Traces: one per kind of effect (budget, size, duration) that occurs."""
+    rows = [(v, e) for v in verdicts for e in v.effects]
+    names = {(v.task, e.name): f"{v.task}<br>{EFFECTS.get(e.name, (e.name, ''))[0]}" for v, e in rows}
+    ends = [x / v.smallest_effect for v, e in rows for x in (e.estimate, e.low, e.high) if x is not None]
+    limit = min(max([2.0, *(abs(x) * 1.08 for x in ends)]), REACH)
+    traces = []
+    for kind, colour in zip(EFFECTS, (ACCENT, "#6fa8cf", "#6fa8cf"), strict=True):
+        of_kind = [(v, e) for v, e in rows if e.name == kind]
+        if not of_kind:
+            continue
+        x = [e.estimate / v.smallest_effect for v, e in of_kind]
+        high = [None if e.high is None else (e.high - e.estimate) / v.smallest_effect for v, e in of_kind]
+        low = [None if e.low is None else (e.estimate - e.low) / v.smallest_effect for v, e in of_kind]
+        hollow = [e.low is None for _, e in of_kind]
+        traces.append(
+            go.Scatter(
+                x=[max(-limit, min(limit, value)) for value in x], y=[names[v.task, e.name] for v, e in of_kind], mode="markers",
+                name=EFFECTS[kind][0], hoverinfo="text", hovertext=[_forest_hover(v, e) for v, e in of_kind], showlegend=False,
+                marker={"symbol": [EFFECTS[kind][1] + ("-open" if h else "") for h in hollow], "size": 11 if kind == "budget" else 9, "color": colour},
+                error_x={"type": "data", "symmetric": False, "array": high, "arrayminus": low, "thickness": 1.8, "width": 4},
+            )
+        )  # fmt: skip
+    figure = base_figure(
+        traces,
+        alt="Effects of a larger budget. " + " ".join(f"{v.task}, {e.name}: {effect_text(e, v)}." for v, e in rows),
+        x_title="Effect in units of the smallest one of interest (right is better →)",
+        y_title="",
+        height=90 + 46 * max(len(rows), 2),
+    )
+    order = [names[v.task, e.name] for v, e in rows][::-1]
+    figure.update_yaxes(type="category", categoryorder="array", categoryarray=order, showgrid=False, ticks="")
+    figure.update_xaxes(range=[-limit * 1.04, limit * 1.04])
+    if rows:
+        figure.add_vrect(x0=-1, x1=1, fillcolor=MUTED, opacity=0.12, line_width=0, layer="below")
+        figure.add_vline(x=0, line={"color": MUTED, "width": 1})
+        figure.add_annotation(
+            x=0, y=1, xref="x", yref="paper", yanchor="bottom", text="not worth having", showarrow=False, font={"size": 11, "color": MUTED}
+        )  # fmt: skip
+        figure.update_layout(margin={"t": 28})
+    return figure
+
+
+def pretraining_loss(pretraining: pd.DataFrame, axis: Axis, objective: str) -> go.Figure:
+    """Final held-out loss of one objective against size (a line per duration) or duration (a line per size); one trace per level."""
+    runs = pretraining[(pretraining["objective"] == objective) & pretraining["loss"].notna()]
+    column, by = ("params", "duration") if axis == "size" else ("duration", "params")
+    levels = sorted(runs[by].unique())
+    traces = []
+    for i, (level, colour) in enumerate(zip(levels, ramp(len(levels)) if levels else [], strict=True)):
+        group = runs[runs[by] == level].sort_values([column, "seed"])
+        one_seed = group["seed"].nunique() == 1
+        traces.append(
+            go.Scatter(
+                x=group[column].astype(float).tolist(), y=group["loss"].astype(float).tolist(), mode="lines+markers" if one_seed else "markers",
+                name=f"{si(level)} samples" if axis == "size" else f"{group['size'].iloc[0]}, {si(level)}".strip(", "),
+                marker={"color": colour, "symbol": SYMBOLS[i % len(SYMBOLS)], "size": 9}, line={"color": colour, "width": 2},
+                hoverinfo="text", hovertext=[_loss_hover(r) for _, r in group.iterrows()],
+            )
+        )  # fmt: skip
+    alt = f"Held-out {objective} loss against {AXES[axis].lower()}"
+    if len(runs):
+        alt += f": from {runs['loss'].max():.4g} down to {runs['loss'].min():.4g}."
+    figure = base_figure(
+        traces,
+        alt=alt,
+        x_title=f"{AXES[axis]} (log scale)",
+        y_title="Held-out loss (lower is better ↓)",
+        height=380,
+    )
+    ticks = sorted(runs[column].unique())
+    figure.update_xaxes(type="log")
+    if 0 < len(ticks) <= 7:
+        figure.update_xaxes(tickvals=[float(t) for t in ticks], ticktext=[si(t) for t in ticks])
+    return figure
+
+
+def _forest_hover(verdict: Verdict, effect: Effect) -> str:
+    share = "" if effect.probability is None else f"<br>P(more than the smallest) = {effect.probability:.2f}"
+    name = EFFECTS.get(effect.name, (effect.name, ""))[0]
+    return f"<b>{verdict.task}: {name}</b><br>{effect_text(effect, verdict)}<br>{effect.decision}{share}"
+
+
+def _loss_hover(run: pd.Series) -> str:
+    return (
+        f"<b>{run['run']}</b><br>size {run['size']}, {si(run['params'])} parameters<br>{si(run['duration'])} samples, seed {run['seed']}"
+        f"<br>held-out loss {run['loss']:.4g}<br>{si(run['flops'], 'FLOP')} · {hours(run['seconds'])}"
+    )

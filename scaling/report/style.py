@@ -1,0 +1,138 @@
+"""Names, colours and number formats shared by all figures and tables.
+
+Ordered levels (sizes, durations) take an ordered ramp of blues and a marker shape each; controls take one orange and two greys with
+a dash pattern each: everything can be told apart without colour (palette checked for the three common kinds of colour blindness)."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
+
+INK, MUTED, GRID, ACCENT = "#1c2733", "#5c6b7a", "#e3e8ed", "#1f5f99"
+RAMP = ["#74b3d8", "#2f7fbd", "#0d2f5c"]
+SYMBOLS = ["circle", "square", "diamond", "triangle-up", "pentagon", "x", "star", "hexagon"]
+FONT = '-apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, "Liberation Sans", sans-serif'
+
+
+@dataclass(frozen=True)
+class Metric:
+    label: str
+    lower_is_better: bool
+    bounds: tuple[float, float] | None
+    decimals: int
+
+
+METRICS = {
+    "auroc": Metric("AUROC", False, (0, 1), 3),
+    "dice": Metric("Dice", False, (0, 1), 3),
+    "mae": Metric("Mean absolute error", True, None, 2),
+    "nsd": Metric("Surface Dice (NSD)", False, (0, 1), 3),
+    "pearson": Metric("Pearson r", False, (-1, 1), 3),
+}
+CONTROLS = {  # arm -> label, colour, dash
+    "scratch": ("from scratch", "#b9541a", "dash"),
+    "random": ("random encoder, probe", "#6b7280", "dashdot"),
+    "classical": ("classical features", "#3f4650", "dot"),
+}
+DECISIONS = {  # decision -> symbol, class of its card
+    "improves": ("▲", "good"),
+    "improves, slightly": ("△", "good"),
+    "no worthwhile improvement": ("▬", "flat"),
+    "harms": ("▼", "bad"),
+    "undetermined": ("?", "open"),
+    "no verdict": ("–", "none"),
+}
+
+
+def metric_of(name: str) -> Metric:
+    """The known metric, or a plain description of an unknown one (errors are better when lower)."""
+    lower = any(word in name for word in ("error", "loss", "mse", "mae"))
+    return METRICS.get(name, Metric(name, lower, None, 3))
+
+
+def control_of(arm: str) -> tuple[str, str, str]:
+    return CONTROLS.get(arm, (arm, "#3f4650", "longdash"))
+
+
+def direction(metric: str) -> str:
+    return "lower is better ↓" if metric_of(metric).lower_is_better else "higher is better ↑"
+
+
+def axis_title(metric: str, task: str) -> str:
+    unit = " in years" if metric == "mae" and "age" in task else ""
+    return f"{metric_of(metric).label}{unit} ({direction(metric)})"
+
+
+def ramp(n: int) -> list[str]:
+    """n colours from light to dark."""
+    return [str(c) for c in sample_colorscale(RAMP, [1.0] if n == 1 else [i / (n - 1) for i in range(n)])]
+
+
+def si(x: float | None, unit: str = "") -> str:
+    """A number of three digits with k, M, G, T, P or E; an en dash for what is not known."""
+    if x is None or not math.isfinite(x):
+        return "–"
+    power = 0 if abs(x) < 1000 else min(int(math.log10(abs(x)) // 3), 6)
+    if power < 6 and float(f"{abs(x) / 1000**power:.3g}") >= 1000:
+        power += 1
+    number = f"{x / 1000**power:.3g}"
+    return f"{number} {['', 'k', 'M', 'G', 'T', 'P', 'E'][power]}{unit}".rstrip()
+
+
+def hours(seconds: float | None) -> str:
+    """Seconds as a length of time in the unit that suits it."""
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.2f} h"
+
+
+def score(x: float, metric: str) -> str:
+    return f"{x:.{metric_of(metric).decimals}f}".replace("-", "−") if math.isfinite(x) else "–"
+
+
+def change(x: float | None, relative: bool, decimals: int = 3) -> str:
+    """A signed change, in per cent where it is a fraction."""
+    if x is None:
+        return "–"
+    return (f"{100 * x:+.1f} %" if relative else f"{x:+.{decimals}f}").replace("-", "−")
+
+
+def rgba(colour: str, alpha: float) -> str:
+    """A "#rrggbb" or "rgb(r, g, b)" colour made transparent."""
+    if colour.startswith("#"):
+        channels = [str(int(colour[i : i + 2], 16)) for i in (1, 3, 5)]
+    else:
+        channels = colour[colour.index("(") + 1 : -1].split(",")
+    return f"rgba({','.join(c.strip() for c in channels)},{alpha})"
+
+
+def base_figure(traces: Sequence[go.Scatter], *, alt: str, x_title: str, y_title: str, height: int = 440) -> go.Figure:
+    """A figure in the report's style; `alt` is its text for readers who do not see it (kept in layout.meta)."""
+    axis = {
+        "gridcolor": GRID, "zeroline": False, "linecolor": MUTED, "ticks": "outside", "tickcolor": MUTED, "automargin": True,
+        "title_standoff": 10,
+    }  # fmt: skip
+    figure = go.Figure(list(traces))
+    figure.update_layout(
+        template=go.layout.Template(),
+        meta={"alt": alt},
+        height=height,
+        font={"family": FONT, "size": 13, "color": INK},
+        paper_bgcolor="white",
+        plot_bgcolor="white",
+        margin={"l": 8, "r": 14, "t": 14, "b": 8},
+        hovermode="closest",
+        hoverlabel={"bgcolor": "white", "bordercolor": MUTED, "font": {"family": FONT, "size": 13}, "align": "left"},
+        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "font": {"size": 12}},
+        xaxis={"title": {"text": x_title}, **axis},
+        yaxis={"title": {"text": y_title}, **axis},
+    )
+    if not traces:
+        figure.add_annotation(
+            text="No finished results here.", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5
+        )
+    return figure

@@ -1,0 +1,118 @@
+"""From the tidy results table to what one figure shows: a row per run with its mean and interval over few-shot draws.
+
+A score of a run and draw is the plain mean over the sites of a domain; its interval over draws is Student's t at 90 %."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student_t
+
+from scaling.report.style import METRICS, metric_of
+
+CONFIDENCE = 0.90
+RUN = ["run", "objective", "size", "params", "duration", "seed"]
+
+
+@dataclass(frozen=True)
+class View:
+    """One choice of what to look at; `key` names it in the page."""
+
+    metric: str
+    objective: str
+    domain: str
+    protocol: str
+    shots: int
+
+    @property
+    def key(self) -> str:
+        return "|".join(map(str, (self.metric, self.objective, self.domain, self.protocol, self.shots)))
+
+
+def views(results: pd.DataFrame, task: str) -> list[View]:
+    """All views of a task that hold a pretrained run, the one to show first at the front: the task's first metric (AUROC, Dice, mean
+    absolute error), out of domain, full finetuning, most shots."""
+    rows = results[(results["task"] == task) & (results["arm"] == "pretrained") & np.isfinite(results["value"])]
+    found = rows[["metric", "objective", "domain", "protocol", "shots"]].drop_duplicates()
+    metrics, protocols = list(METRICS), ["finetune", "probe", "ridge"]
+
+    def order(view: View) -> tuple[int, bool, int, int, str]:
+        place = metrics.index(view.metric) if view.metric in metrics else len(metrics)
+        protocol = protocols.index(view.protocol) if view.protocol in protocols else len(protocols)
+        return place, view.domain != "out", protocol, -view.shots, view.objective
+
+    return sorted((View(m, o, d, p, int(s)) for m, o, d, p, s in found.itertuples(index=False)), key=order)
+
+
+def draw_scores(results: pd.DataFrame, task: str, view: View, arm: str) -> pd.DataFrame:
+    """One row per run and draw of an arm: its columns, `value` (mean over sites), `cases` (sum over sites) and `sites`.
+
+    A control has no objective, and often one protocol only: then that one, whatever the view's."""
+    rows = results[(results["task"] == task) & (results["arm"] == arm) & (results["metric"] == view.metric)]
+    rows = rows[(rows["domain"] == view.domain) & (rows["shots"] == view.shots) & np.isfinite(rows["value"])]
+    if arm == "pretrained":
+        rows = rows[(rows["protocol"] == view.protocol) & (rows["objective"] == view.objective)]
+    elif len(rows):
+        same = rows["protocol"] == view.protocol
+        rows = rows[same if same.any() else rows["protocol"] == rows["protocol"].iloc[0]]
+    grouped = rows.groupby([*RUN, "draw"], dropna=False)
+    return grouped.agg(value=("value", "mean"), cases=("cases", "sum"), sites=("site", "nunique")).reset_index()
+
+
+def over_draws(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Mean and interval over draws of each group: columns `by`, mean, low, high (NaN from a single draw), draws, cases, sites.
+
+    Runs that share a group (seeds, sizes) are averaged within a draw first."""
+    per_draw = scores.groupby([*by, "draw"], dropna=False).agg(
+        value=("value", "mean"), cases=("cases", "max"), sites=("sites", "max")
+    )
+    rows = []
+    for key, group in per_draw.groupby(level=by, dropna=False):
+        mean, low, high = interval(group["value"].to_numpy(float))
+        rows.append((*key, mean, low, high, len(group), int(group["cases"].max()), int(group["sites"].max())))
+    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "draws", "cases", "sites"])
+
+
+def interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean of draws [R] and Student's t interval around it; its ends are NaN for a single draw."""
+    mean = float(values.mean())
+    if len(values) < 2:
+        return mean, math.nan, math.nan
+    half = student_t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    return mean, mean - float(half), mean + float(half)
+
+
+def run_points(results: pd.DataFrame, task: str, view: View) -> pd.DataFrame:
+    """One row per pretrained run: its columns, then mean, low, high over draws, draws, cases, sites; by duration, then parameters."""
+    points = over_draws(draw_scores(results, task, view, "pretrained"), RUN)
+    return points.sort_values(["duration", "params", "seed"], ignore_index=True)
+
+
+def controls(results: pd.DataFrame, task: str, view: View) -> dict[str, pd.DataFrame]:
+    """Each control arm's scores per run and draw, those of the known controls first; arms without results are left out."""
+    arms = [a for a in results.loc[results["task"] == task, "arm"].unique() if a != "pretrained"]
+    known = ["scratch", "random", "classical"]
+    arms.sort(key=lambda a: (known.index(a) if a in known else len(known), a))
+    found = {arm: draw_scores(results, task, view, arm) for arm in arms}
+    return {arm: scores for arm, scores in found.items() if len(scores)}
+
+
+def baseline_arm(protocol: str) -> str:
+    """The control that a protocol is fairly compared with: the same recipe on an untrained encoder."""
+    return "scratch" if protocol == "finetune" else "random"
+
+
+def paired_improvement(results: pd.DataFrame, task: str, view: View) -> pd.DataFrame:
+    """Per run, how much better it is than the untrained encoder of its size on the same draws (positive = better, whichever way the
+    metric points): the columns of `run_points` and `baseline`, the mean score it is compared with."""
+    pretrained = draw_scores(results, task, view, "pretrained")
+    control = draw_scores(results, task, view, baseline_arm(view.protocol))
+    control = control.groupby(["size", "draw"], dropna=False)["value"].mean().rename("baseline").reset_index()
+    pairs = pretrained.merge(control, on=["size", "draw"])
+    sign = -1.0 if metric_of(view.metric).lower_is_better else 1.0
+    difference = pairs.assign(value=sign * (pairs["value"] - pairs["baseline"]))
+    points = over_draws(difference, RUN)
+    means = pairs.groupby("run")["baseline"].mean()
+    points["baseline"] = points["run"].map(means)
+    return points.sort_values(["params", "duration", "seed"], ignore_index=True)

@@ -1,0 +1,1 @@
+"""What a checkpoint is worth: few-shot finetuning, probes, controls, predictions and metrics on the tasks."""

@@ -1,0 +1,210 @@
+"""Few-shot finetuning as one compiled program: a scan over steps, vmapped over draws.
+
+All cases of a few-shot task fit on the device. A draw is a row of weights over the training cases, zero for those it may not see.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, PRNGKeyArray
+from scipy.special import expit
+
+from scaling.data.tasks import Cases, TaskArrays, few_shot_draws
+from scaling.models.heads import PooledHead, SegmentationHead
+from scaling.models.vit import VitEncoder
+from scaling.objectives.augment import flip_left_right, jitter_intensity
+from scaling.objectives.objective import Parameters
+from scaling.objectives.supervised import classification_loss, regression_loss, segmentation_loss
+from scaling.study.config import Finetune, Shape3, Task
+from scaling.study.ladder import Encoder
+from scaling.training.optimizer import adamw_direction, descend, warmup_stable_decay
+from scaling.transfer.predictions import Predicted
+
+Kind = Literal["classification", "segmentation", "regression"]
+CHUNK = 8  # cases predicted at a time
+
+
+class FinetuneProgram(NamedTuple):
+    """Compiled functions of one (encoder, kind of task, recipe).
+
+    `init_heads(keys [R])` makes the heads' parameters;
+    `fit(encoder, heads, cases, weights [R, n], scaling [R, 2], rate, keys [R])` finetunes R draws;
+    `predict(fitted, images [CHUNK, S, D, H, W], present [CHUNK, S])` gives logits, or standardised predictions, [R, CHUNK, ...];
+    `losses(outputs, targets)` are the task's losses, per case.
+    """
+
+    init_heads: Callable[[Array], Any]
+    fit: Callable[..., Any]
+    predict: Callable[[Any, Array, Array], Array]
+    losses: Callable[[Array, Array], Array]
+
+
+@lru_cache
+def finetune_program(encoder: Encoder, kind: Kind, sequences: int, shape: Shape3, recipe: Finetune) -> FinetuneProgram:
+    """The finetuning program of one encoder for tasks of `kind` with S `sequences` of `shape` voxels."""
+
+    def make_head(rngs: nnx.Rngs) -> nnx.Module:
+        if kind == "segmentation":
+            return SegmentationHead(encoder, sequences, shape, rngs)
+        return PooledHead(encoder, sequences, shape, recipe.grid, rngs)
+
+    encoder_graph = nnx.split(nnx.eval_shape(lambda: VitEncoder(encoder, nnx.Rngs(0))))[0]
+    head_graph = nnx.split(nnx.eval_shape(lambda: make_head(nnx.Rngs(0))))[0]
+    losses = {
+        "classification": classification_loss,
+        "regression": regression_loss,
+        "segmentation": segmentation_loss,
+    }[kind]
+    optimizer = adamw_direction(0.999, recipe.weight_decay, recipe.clip_norm)
+    warmup = round(recipe.warmup_share * recipe.steps)
+
+    def init_head(key: PRNGKeyArray) -> Parameters:
+        return nnx.to_pure_dict(nnx.split(make_head(nnx.Rngs(key)))[1])
+
+    def apply(parameters: Any, images: Float[Array, "B S D H W"], present: Array) -> Array:
+        B, S = images.shape[:2]
+        tokens = nnx.merge(encoder_graph, parameters["encoder"])(images.reshape(B * S, *images.shape[2:]))
+        return nnx.merge(head_graph, parameters["head"])(tokens.reshape(B, S, *tokens.shape[1:]), present)
+
+    def fit_one(
+        encoder_parameters: Parameters,
+        head: Parameters,
+        cases: tuple[Array, Array, Array],
+        weights: Float[Array, "n"],
+        scaling: Float[Array, "2"],
+        rate: Array,
+        key: PRNGKeyArray,
+    ) -> Any:
+        images, present, labels = cases
+
+        def step(carry: Any, index: Array) -> tuple[Any, None]:
+            parameters, moments = carry
+            choose, flip, jitter = jax.random.split(jax.random.fold_in(key, index), 3)
+            chosen = jax.random.categorical(choose, jnp.log(weights), shape=(recipe.batch,))
+            inputs = images[chosen].astype(jnp.float32)
+            targets = (labels[chosen].astype(jnp.float32) - scaling[0]) / scaling[1]
+            if recipe.augment != "none":
+                inputs = flip_left_right(inputs, flip)
+                targets = flip_left_right(targets, flip) if kind == "segmentation" else targets
+            if recipe.augment == "flips and intensity":
+                inputs = jitter_intensity(inputs.reshape(-1, *shape), jitter).reshape(inputs.shape)
+
+            def loss(parameters: Any) -> Array:
+                return losses(apply(parameters, inputs, present[chosen]), targets).mean()
+
+            gradients = jax.grad(loss)(parameters)
+            direction, moments = optimizer.update(gradients, moments, parameters)
+            schedule = warmup_stable_decay(index, 1.0, warmup, jnp.asarray(warmup), jnp.asarray(recipe.steps))
+            return (descend(parameters, direction, rate * schedule), moments), None
+
+        parameters = {"encoder": encoder_parameters, "head": head}
+        (parameters, _), _ = jax.lax.scan(step, (parameters, optimizer.init(parameters)), jnp.arange(recipe.steps))
+        return parameters
+
+    def predict(fitted: Any, images: Array, present: Array) -> Array:
+        return jax.vmap(lambda parameters: apply(parameters, images.astype(jnp.float32), present))(fitted)
+
+    return FinetuneProgram(
+        init_heads=jax.jit(jax.vmap(init_head)),
+        fit=jax.jit(jax.vmap(fit_one, in_axes=(None, 0, None, 0, 0, None, 0))),
+        predict=jax.jit(predict),
+        losses=losses,
+    )
+
+
+def predict_cases(program: FinetuneProgram, fitted: Any, cases: Cases) -> np.ndarray:
+    """Outputs [R, n, ...] for all cases, a chunk at a time (the last one filled up, so that one program serves all)."""
+    n = len(cases.ids)
+    outputs = []
+    for first in range(0, n, CHUNK):
+        rows = np.minimum(np.arange(first, first + CHUNK), n - 1)
+        outputs.append(np.asarray(program.predict(fitted, cases.images[rows], cases.present[rows])))
+    return np.concatenate(outputs, axis=1)[:, :n]
+
+
+def label_scaling(labels: np.ndarray, weights: np.ndarray, kind: Kind) -> np.ndarray:
+    """Mean and standard deviation of each draw's own labels [R, 2] for regression; (0, 1) otherwise."""
+    if kind != "regression":
+        return np.tile(np.float32([0, 1]), (len(weights), 1))
+    seen = [labels[row > 0] for row in weights]
+    return np.float32([(values.mean(), max(values.std(), 1e-3)) for values in seen])
+
+
+def draw_weights(draws: np.ndarray, n: int, left_out: np.ndarray | None = None) -> np.ndarray:
+    """Weights float32 [R, n]: 1 for the cases of each draw [R, shots], but for the positions `left_out` of it."""
+    weights = np.zeros((len(draws), n), np.float32)
+    positions = np.setdiff1d(np.arange(draws.shape[1]), [] if left_out is None else left_out)
+    for row, draw in zip(weights, draws, strict=True):
+        row[draw[positions]] = 1.0
+    return weights
+
+
+def finetune(
+    encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task: Task, recipe: Finetune
+) -> Iterator[Predicted]:
+    """Finetune encoder and head on every draw, all draws of a number of shots at once, and predict the test cases.
+
+    Raises FloatingPointError if a prediction is not finite.
+    """
+    shape: Shape3 = arrays.test.images.shape[2:]
+    program = finetune_program(encoder, task.kind, len(task.sequences), shape, recipe)
+    for shots in task.shots:
+        draws = few_shot_draws(task, arrays.train, shots)
+        # Heads and batches are the same for every arm of a task: arms are compared draw by draw.
+        seeds = [zlib.crc32(f"{task.name}/{shots}/{draw}".encode()) for draw in range(task.draws)]
+        keys = jax.vmap(jax.random.key)(np.uint32(seeds))
+        fitted, scaling, rate = fit_draws(program, parameters, arrays.train, draws, keys, task.kind, recipe)
+        outputs = predict_cases(program, fitted, arrays.test)
+        if not np.isfinite(outputs).all():
+            raise FloatingPointError(
+                f"finetuning on task {task.name!r} with {shots} shots diverged at learning rate {rate:g}; "
+                "give smaller transfer.finetune.learning_rates"
+            )
+        for draw, output in enumerate(outputs):
+            match task.kind:
+                case "segmentation":
+                    yield Predicted("finetune", shots, draw, rate, output > 0)
+                case "classification":
+                    yield Predicted("finetune", shots, draw, rate, expit(output.astype(np.float64)))
+                case "regression":
+                    yield Predicted("finetune", shots, draw, rate, output * scaling[draw, 1] + scaling[draw, 0])
+
+
+def fit_draws(
+    program: FinetuneProgram, encoder: Parameters, train: Cases, draws: np.ndarray, keys: Array, kind: Kind, recipe: Finetune
+) -> tuple[Any, np.ndarray, float]:
+    """Finetune every draw [R, shots]. Returns the fitted parameters [R], each draw's label scaling [R, 2], and the rate.
+
+    With several rates, the one with the lowest mean loss over all draws on their own held-out shots is taken.
+    """
+    n = len(train.ids)
+    heads = program.init_heads(keys)
+    cases = (jnp.asarray(train.images), jnp.asarray(train.present), jnp.asarray(train.labels))
+
+    def fit(weights: np.ndarray, rate: float) -> tuple[Any, np.ndarray]:
+        scaling = label_scaling(train.labels, weights, kind)
+        return program.fit(encoder, heads, cases, weights, scaling, jnp.float32(rate), keys), scaling
+
+    rate = recipe.learning_rates[0]
+    if len(recipe.learning_rates) > 1:
+        # Every k-th shot: draws list one class after the other, so both are held out in proportion.
+        held = np.arange(0, draws.shape[1], round(1 / recipe.validation_share))
+        weights = draw_weights(draws, n, held)
+        validation_losses = []
+        for candidate in recipe.learning_rates:
+            fitted, scaling = fit(weights, candidate)
+            outputs = predict_cases(program, fitted, train)
+            losses = [
+                program.losses(outputs[r][draw[held]], (np.float32(train.labels[draw[held]]) - scaling[r][0]) / scaling[r][1])
+                for r, draw in enumerate(draws)
+            ]
+            validation_losses.append(float(np.mean([np.asarray(loss) for loss in losses])))
+        rate = recipe.learning_rates[int(np.argmin(np.nan_to_num(validation_losses, nan=np.inf)))]
+    fitted, scaling = fit(draw_weights(draws, n), rate)
+    return fitted, scaling, rate

@@ -1,0 +1,44 @@
+"""Metrics of the tasks. The formulas are scikit-learn's, SciPy's and surface-distance's; what they leave undefined is defined here.
+
+A mean absolute error is in years, a Dice and a normalised surface distance (NSD) between 0 and 1. Where a metric does not exist
+(AUROC of one class, Pearson r of fewer than three cases or of a constant) it is NaN.
+"""
+
+import numpy as np
+import surface_distance
+from jaxtyping import Bool, Float
+from scipy.stats import pearsonr
+from sklearn.metrics import mean_absolute_error, roc_auc_score
+
+
+def auroc(labels: Float[np.ndarray, "n"], scores: Float[np.ndarray, "n"]) -> float:
+    """Area under the receiver operating characteristic."""
+    return float(roc_auc_score(labels, scores)) if len(np.unique(labels)) == 2 else float("nan")
+
+
+def mae(labels: Float[np.ndarray, "n"], predictions: Float[np.ndarray, "n"]) -> float:
+    """Mean absolute error."""
+    return float(mean_absolute_error(labels, predictions))
+
+
+def pearson(labels: Float[np.ndarray, "n"], predictions: Float[np.ndarray, "n"]) -> float:
+    """Pearson's correlation."""
+    if len(labels) < 3 or np.ptp(labels) == 0 or np.ptp(predictions) < 1e-12 * max(1.0, np.abs(predictions).max()):
+        return float("nan")
+    return float(pearsonr(labels, predictions).statistic)
+
+
+def dice(truth: Bool[np.ndarray, "D H W"], predicted: Bool[np.ndarray, "D H W"]) -> float:
+    """Dice coefficient; 1 if both masks are empty, 0 if one is."""
+    total = int(truth.sum()) + int(predicted.sum())
+    return 2 * int((truth & predicted).sum()) / total if total else 1.0
+
+
+def nsd(
+    truth: Bool[np.ndarray, "D H W"], predicted: Bool[np.ndarray, "D H W"], spacing_mm: float, tolerance_mm: float
+) -> float:
+    """Normalised surface distance (Nikolov et al. 2021) at `tolerance_mm`; 1 if both masks are empty, 0 if one is."""
+    if not truth.any() or not predicted.any():
+        return float(not truth.any() and not predicted.any())
+    distances = surface_distance.compute_surface_distances(truth, predicted, (spacing_mm,) * 3)
+    return float(surface_distance.compute_surface_dice_at_tolerance(distances, tolerance_mm))

@@ -1,0 +1,104 @@
+"""Readouts of frozen features with scikit-learn: how much a linear model finds in what the encoder already has."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+from sklearn.linear_model import Ridge, RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from scaling.data.tasks import Cases, TaskArrays, few_shot_draws
+from scaling.models.heads import side_by_side
+from scaling.models.patches import grid_pool, patchify, unpatchify
+from scaling.models.vit import VitEncoder
+from scaling.objectives.objective import Parameters
+from scaling.study.config import Probe, Shape3, Task
+from scaling.study.ladder import Encoder
+from scaling.transfer.finetune import CHUNK
+from scaling.transfer.predictions import Predicted
+
+THRESHOLDS = np.linspace(0.05, 0.95, 19)
+
+
+@dataclass(frozen=True)
+class Features:
+    """Frozen features of n cases: `pooled` float32 [n, F] for one output a case, `tokens` float32 [n, N, F] for one a voxel."""
+
+    pooled: np.ndarray
+    tokens: np.ndarray
+
+
+def probe(
+    encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task: Task, recipe: Probe
+) -> Iterator[Predicted]:
+    """Read every draw's labels out of the frozen encoder, and predict the test cases."""
+    train, test = (extract_features(encoder, parameters, cases, recipe.grid) for cases in (arrays.train, arrays.test))
+    shape: Shape3 = arrays.test.images.shape[2:]
+    for shots in task.shots:
+        for draw, chosen in enumerate(few_shot_draws(task, arrays.train, shots)):
+            labels = arrays.train.labels[chosen]
+            if task.kind == "segmentation":
+                masks = np.asarray(patchify(labels.astype(np.float32), encoder.patch))
+                scores, threshold = ridge_masks(train.tokens[chosen], masks, test.tokens, recipe.mask_penalty)
+                outputs = np.asarray(unpatchify(scores, shape, encoder.patch)) > threshold
+            else:
+                outputs = ridge_scores(train.pooled[chosen], labels, test.pooled, recipe.penalties)
+            yield Predicted("probe", shots, draw, 0.0, outputs)
+
+
+@lru_cache
+def embedder(encoder: Encoder, shape: Shape3, grid: int) -> Callable[[Parameters, np.ndarray, np.ndarray], tuple[Array, Array]]:
+    """Compiled: parameters, images [B, S, D, H, W] and which are present [B, S] to pooled [B, F] and token features [B, N, F]."""
+    graph = nnx.split(nnx.eval_shape(lambda: VitEncoder(encoder, nnx.Rngs(0))))[0]
+
+    def embed(parameters: Parameters, images: Array, present: Array) -> tuple[Array, Array]:
+        B, S = images.shape[:2]
+        tokens = nnx.merge(graph, parameters)(images.reshape(B * S, *shape).astype(jnp.float32))
+        pooled = grid_pool(tokens, shape, encoder.patch, grid).reshape(B, S, -1)
+        return side_by_side(pooled, present), side_by_side(tokens.reshape(B, S, *tokens.shape[1:]), present)
+
+    return jax.jit(embed)
+
+
+def extract_features(encoder: Encoder, parameters: Parameters, cases: Cases, grid: int) -> Features:
+    """Features of all cases, a chunk at a time (the last one filled up, so that one program serves all)."""
+    embed = embedder(encoder, cases.images.shape[2:], grid)
+    n = len(cases.ids)
+    chunks = []
+    for first in range(0, n, CHUNK):
+        rows = np.minimum(np.arange(first, first + CHUNK), n - 1)
+        chunks.append([np.asarray(part) for part in embed(parameters, cases.images[rows], cases.present[rows])])
+    pooled, tokens = (np.concatenate(parts)[:n] for parts in zip(*chunks, strict=True))
+    return Features(pooled, tokens)
+
+
+def ridge_scores(
+    train: Float[np.ndarray, "n F"], labels: Float[np.ndarray, "n"], test: Float[np.ndarray, "m F"], penalties: tuple[float, ...]
+) -> Float[np.ndarray, "m"]:
+    """Ridge regression on standardised features, the penalty chosen by leave-one-out on the training cases.
+
+    With labels 0 and 1 the prediction is a score: a least-squares classifier, enough for a ranking metric.
+    """
+    model = make_pipeline(StandardScaler(), RidgeCV(alphas=penalties))
+    return model.fit(train, labels).predict(test)
+
+
+def ridge_masks(
+    train: Float[np.ndarray, "n K F"], masks: Float[np.ndarray, "n K P"], test: Float[np.ndarray, "m K F"], penalty: float
+) -> tuple[Float[np.ndarray, "m K P"], float]:
+    """P voxels of each of K positions from its F features, linearly, and the threshold with the best Dice on the training cases."""
+    model = make_pipeline(StandardScaler(), Ridge(alpha=penalty))
+    model.fit(train.reshape(-1, train.shape[-1]), masks.reshape(-1, masks.shape[-1]))
+
+    def predict(features: np.ndarray) -> np.ndarray:
+        return model.predict(features.reshape(-1, features.shape[-1])).reshape(*features.shape[:-1], masks.shape[-1])
+
+    fitted = predict(train)
+    dice = [2 * np.sum((fitted > t) & (masks > 0)) / max(1, np.sum(fitted > t) + np.sum(masks > 0)) for t in THRESHOLDS]
+    return predict(test), float(THRESHOLDS[int(np.argmax(dice))])

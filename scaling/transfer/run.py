@@ -1,0 +1,65 @@
+"""One transfer step: one checkpoint or control on one task, every protocol, every draw."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+
+from scaling.data.cache import Cache
+from scaling.data.tasks import TaskArrays, load_task
+from scaling.models.vit import init_encoder
+from scaling.objectives.objective import Parameters
+from scaling.study.ladder import Encoder
+from scaling.study.plan import TransferStep
+from scaling.study.rundir import write_json
+from scaling.training.checkpoint import restore_encoder
+from scaling.transfer.classical import classical
+from scaling.transfer.finetune import finetune
+from scaling.transfer.predictions import Predicted, score, tabulate
+from scaling.transfer.probe import probe
+
+Progress = Callable[[float, float], None]
+
+
+def transfer(folder: Path, checkpoint: Path | None, config: TransferStep, cache: Cache, progress: Progress) -> None:
+    """Write `predictions.parquet` (one row per protocol x shots x draw x case) and `results.parquet` (per site and metric).
+
+    `checkpoint` is the folder of the pretrained arm's checkpoints, None for a control. Raises ValueError when the task's data
+    cannot be used (see `load_task`).
+    """
+    arrays = load_task(cache, config.task, config.data)
+    spacing = cache.volumes.spacing_mm
+    predicted = counted(protocols(config, checkpoint, arrays, spacing), config, progress)
+    predictions = tabulate(predicted, arrays, config.task.kind, spacing, config.transfer.nsd_tolerance_mm)
+    predictions.to_parquet(folder / "predictions.parquet", index=False)
+    score(predictions, config.task.kind).to_parquet(folder / "results.parquet", index=False)
+    write_json(folder / "dropped.json", list(arrays.dropped))
+
+
+def protocols(config: TransferStep, checkpoint: Path | None, arrays: TaskArrays, spacing_mm: float) -> Iterator[Predicted]:
+    """Everything an arm is tried with: a network by probe and finetuning, the classical control by itself."""
+    if config.encoder is None:
+        assert config.transfer.classical is not None
+        yield from classical(arrays, config.task, config.transfer.classical, spacing_mm)
+        return
+    parameters = load_encoder(config.encoder, config.seed, checkpoint)
+    if config.transfer.probe:
+        yield from probe(config.encoder, parameters, arrays, config.task, config.transfer.probe)
+    if config.transfer.finetune:
+        yield from finetune(config.encoder, parameters, arrays, config.task, config.transfer.finetune)
+
+
+def load_encoder(encoder: Encoder, seed: int, checkpoint: Path | None) -> Parameters:
+    """The pretrained encoder, or the random one of a control of this seed."""
+    if checkpoint is None:
+        return init_encoder(encoder, jax.random.key(seed))
+    return restore_encoder(checkpoint, jax.eval_shape(lambda: init_encoder(encoder, jax.random.key(0))))
+
+
+def counted(predicted: Iterator[Predicted], config: TransferStep, progress: Progress) -> Iterator[Predicted]:
+    """Report progress as the draws of the protocols come in."""
+    recipes = (config.transfer.probe, config.transfer.finetune) if config.encoder else (config.transfer.classical,)
+    total = sum(recipe is not None for recipe in recipes) * len(config.task.shots) * config.task.draws
+    for number, one in enumerate(predicted, start=1):
+        yield one
+        progress(number, total)
