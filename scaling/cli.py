@@ -25,7 +25,7 @@ app.add_typer(data_app, name="data", rich_help_panel="Data")
 Experiment = Annotated[Path, typer.Argument(help="Experiment file that defines `study = Study(...)`.", show_default=False)]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", "-s", metavar="FIELD=VALUE", help="Override a field, e.g. -s pretrain.batch=32 -s 'sizes=[\"xs\",\"s\"]'."),
+    typer.Option("--set", "-s", metavar="FIELD=VALUE", help='Override a field, e.g. -s pretrain.batch=32 -s \'sizes=["xs","s"]\'.'),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder that holds the studies' folders.")]
 RUNS = Path("runs")

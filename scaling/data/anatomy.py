@@ -61,8 +61,7 @@ def load_template(spacing: float) -> Template:
     start = (origin - brain.affine[:3, 3]) / np.diag(brain.affine)[:3]
     sigma = spacing / 2.8 if spacing > 1 else 0.0
     head, grey, white = (
-        ndimage.affine_transform(ndimage.gaussian_filter(a, sigma), np.full(3, spacing), start, tuple(shape), order=1)
-        for a in arrays
+        ndimage.affine_transform(ndimage.gaussian_filter(a, sigma), np.full(3, spacing), start, tuple(shape), order=1) for a in arrays
     )
     head, grey, white = (a.clip(0, 1).astype(np.float32) for a in (head, grey, white))
     grey, white = sharpen(grey, white)
@@ -160,9 +159,7 @@ def rotation(angles: np.ndarray) -> np.ndarray:
     return out
 
 
-def build_brain(
-    template: Template, person: Person, coordinates: np.ndarray, inner: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
+def build_brain(template: Template, person: Person, coordinates: np.ndarray, inner: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Tissue shares [T, D, H, W] of a person at template coordinates [3, D, H, W]: of the head's outline, and of what
     is in it (`inner`: the same, but where a tumour pushes).
     """

@@ -55,9 +55,7 @@ class Cache:
 def open_cache(cache: Path) -> Cache:
     """Open what `prepare` finished. Raises FileNotFoundError if it did not."""
     if not (cache / "index.parquet").exists():
-        raise FileNotFoundError(
-            f"{cache} holds no finished cache; run `scaling data prepare` (it continues where it stopped)"
-        )
+        raise FileNotFoundError(f"{cache} holds no finished cache; run `scaling data prepare` (it continues where it stopped)")
     volumes = json.loads((cache / "cache.json").read_text())["volumes"]
     index = pd.read_parquet(cache / "index.parquet")
     return Cache(
@@ -119,11 +117,7 @@ def prepare(
             "it continues there",
         ) from error
     results = pd.DataFrame(
-        [
-            row
-            for number in range(len(groups))
-            for row in json.loads((cache / "parts" / f"{number:06d}.json").read_text())
-        ]
+        [row for number in range(len(groups)) for row in json.loads((cache / "parts" / f"{number:06d}.json").read_text())]
     ).set_index("row_of_table")
     index = index.assign(**{name: results[name].reindex(index.index) for name in ("status", "reason", "content_hash")})
     index.loc[index["status"] == "failed", ["mask_shard", "mask_row"]] = -1
@@ -157,9 +151,7 @@ def _claim(cache: Path, identity: dict[str, Any]) -> None:
         old = json.loads((cache / "cache.json").read_text())
         changed = [f"{key} was {old.get(key)}, is {identity[key]}" for key in identity if old.get(key) != identity[key]]
         if changed:
-            raise ValueError(
-                f"{cache} was prepared from something else: {'; '.join(changed)}. Choose another folder or delete it"
-            )
+            raise ValueError(f"{cache} was prepared from something else: {'; '.join(changed)}. Choose another folder or delete it")
         return
     temporary = cache / f".cache.json.{os.getpid()}"
     temporary.write_text(json.dumps(identity))
@@ -231,14 +223,10 @@ def find_leakage(index: pd.DataFrame, pretraining: Sequence[Source], test: Seque
     sentences = []
     for source in test:
         tested = index[select(index, source)]
-        people = sorted(
-            set(zip(tested["source"], tested["subject"], strict=True))
-            & set(zip(seen["source"], seen["subject"], strict=True))
-        )
+        people = sorted(set(zip(tested["source"], tested["subject"], strict=True)) & set(zip(seen["source"], seen["subject"], strict=True)))
         if people:
             sentences.append(
-                f"{len(people)} subjects of the test source {source.path} ({source.part}) are in pretraining too, "
-                f"first {people[0][1]}"
+                f"{len(people)} subjects of the test source {source.path} ({source.part}) are in pretraining too, first {people[0][1]}"
             )
         same = tested[tested["content_hash"].isin(seen["content_hash"]) & ~tested["path"].isin(seen["path"])]
         if len(same):

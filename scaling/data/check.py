@@ -38,9 +38,7 @@ def check(root: Path, progress: Callable[[int, int], None] | None = None, worker
     if strays:
         tables.append(pd.DataFrame({"path": strays, **empty, "run": 1, "age": np.nan}))
     if not tables:
-        raise ValueError(
-            f"{root} holds no scans ({', '.join(EXTENSIONS)}); expected folders such as sub_1/ses_1/ in it"
-        )
+        raise ValueError(f"{root} holds no scans ({', '.join(EXTENSIONS)}); expected folders such as sub_1/ses_1/ in it")
     manifest = pd.concat(tables, ignore_index=True)
     text = manifest.columns.difference(["age", "run"])
     manifest[text] = manifest[text].fillna("")
@@ -55,9 +53,7 @@ def check(root: Path, progress: Callable[[int, int], None] | None = None, worker
     columns = pd.DataFrame([headers[path] for path in manifest["path"]], index=manifest.index)
     manifest = pd.concat([manifest, columns], axis=1)
     manifest["verdict"] = np.where(manifest["reason"] != "", "bad", "ok")
-    _judge(
-        manifest, manifest["subject"] == "", "belongs to no subject; expected a folder such as sub_1/ses_1 around it"
-    )
+    _judge(manifest, manifest["subject"] == "", "belongs to no subject; expected a folder such as sub_1/ses_1 around it")
     first = manifest.groupby(["source", "subject", "session"])["affine"].transform("first")
     sizes = manifest.groupby(["source", "subject", "session"])["shape"].transform("first")
     _judge(
@@ -119,15 +115,11 @@ def summarise(manifest: pd.DataFrame) -> str:
         )
     verdicts = manifest["verdict"].value_counts()
     lines.append(
-        f"{len(manifest)} files: {verdicts.get('ok', 0)} ok, {verdicts.get('warning', 0)} with a warning, "
-        f"{verdicts.get('bad', 0)} bad"
+        f"{len(manifest)} files: {verdicts.get('ok', 0)} ok, {verdicts.get('warning', 0)} with a warning, {verdicts.get('bad', 0)} bad"
     )
     for verdict in ("bad", "warning"):
         concerned = manifest[manifest["verdict"] == verdict]
-        lines += [
-            f"  {verdict}: {path}: {reason}"
-            for path, reason in zip(concerned["path"][:10], concerned["reason"], strict=False)
-        ]
+        lines += [f"  {verdict}: {path}: {reason}" for path, reason in zip(concerned["path"][:10], concerned["reason"], strict=False)]
         if len(concerned) > 10:
             lines.append(f"  {verdict}: ... and {len(concerned) - 10} more, in the manifest")
     return "\n".join(lines)

@@ -56,9 +56,7 @@ class Shards:
         content = np.ascontiguousarray(volume, TYPES[kind]).tobytes()
         with self.file(kind, number).open("r+b") as file:
             version = np.lib.format.read_magic(file)
-            read_header = (
-                np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            )
+            read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             read_header(file)
             file.seek(file.tell() + row * len(content))
             file.write(content)

@@ -98,8 +98,7 @@ def scan_source(root: Path, path: str) -> pd.DataFrame:
     rows = [describe(file, scans) for file in sorted(_scan_files(scans))]
     if not rows:
         raise ValueError(
-            f"{folder} holds no scans; expected files such as sub_1/ses_1/t1.nii.gz ({', '.join(EXTENSIONS)}) in it "
-            "or in its preprocessed/"
+            f"{folder} holds no scans; expected files such as sub_1/ses_1/t1.nii.gz ({', '.join(EXTENSIONS)}) in it or in its preprocessed/"
         )
     inside = root.resolve()
     table = pd.DataFrame(rows).assign(source=path, part="", site="", age=np.nan, sex="", label="", problem="")
@@ -107,12 +106,8 @@ def scan_source(root: Path, path: str) -> pd.DataFrame:
         if not Path(file).resolve().is_relative_to(inside):
             table.loc[index, "problem"] = f"{file} is a link that leaves {root}; copy the file into it"
     table = with_participants(table, folder)
-    sessions = {
-        key: find_label(folder / "labels", *key) for key in set(zip(table["subject"], table["session"], strict=True))
-    }
-    found = pd.Series(
-        [sessions[key] for key in zip(table["subject"], table["session"], strict=True)], index=table.index
-    )
+    sessions = {key: find_label(folder / "labels", *key) for key in set(zip(table["subject"], table["session"], strict=True))}
+    found = pd.Series([sessions[key] for key in zip(table["subject"], table["session"], strict=True)], index=table.index)
     table["label"] = found.where(found != "", table["label"])
     return table.sort_values(["subject", "session", "sequence", "run", "path"], ignore_index=True)
 

@@ -36,9 +36,7 @@ def unordered_map(
             initializer(*arguments)
         yield from map(function, items)
         return
-    executor = ProcessPoolExecutor(
-        min(workers, len(items)), multiprocessing.get_context("spawn"), _start_worker, (initializer, arguments)
-    )
+    executor = ProcessPoolExecutor(min(workers, len(items)), multiprocessing.get_context("spawn"), _start_worker, (initializer, arguments))
     try:
         for future in as_completed([executor.submit(function, item) for item in items]):
             yield future.result()

@@ -51,9 +51,7 @@ class Subject:
         return f"sub_{self.number}"
 
 
-def write_phantom(
-    root: Path, phantom: Phantom, progress: Callable[[int, int], None] | None = None, workers: int = 0
-) -> None:
+def write_phantom(root: Path, phantom: Phantom, progress: Callable[[int, int], None] | None = None, workers: int = 0) -> None:
     """Write a cohort below `root`; done: returns at once, partial: goes on with the same bits.
 
     Raises ValueError, naming the fields, when `root` holds another cohort, or files that are none.
@@ -82,13 +80,9 @@ def claim(root: Path, phantom: Phantom) -> bool:
     marker = root / "phantom.json"
     if marker.exists():
         old = json.loads(marker.read_text())
-        changed = [
-            f"{key} was {old.get(key)}, is {config.get(key)}" for key in config | old if old.get(key) != config.get(key)
-        ]
+        changed = [f"{key} was {old.get(key)}, is {config.get(key)}" for key in config | old if old.get(key) != config.get(key)]
         if changed:
-            raise ValueError(
-                f"{root} holds another synthetic cohort: {'; '.join(changed)}. Choose another folder or delete it"
-            )
+            raise ValueError(f"{root} holds another synthetic cohort: {'; '.join(changed)}. Choose another folder or delete it")
         return (root / "truth" / "DONE").exists()
     if root.exists() and any(root.iterdir()):
         raise ValueError(f"{root} holds files that are no synthetic cohort; choose an empty folder")
@@ -128,9 +122,7 @@ def plan(phantom: Phantom) -> list[Subject]:
 def plan_task(phantom: Phantom, task: int, cohort: Cohort) -> list[Subject]:
     """Labelled subjects of a challenge task: training ones at the finetuning site, test ones at every site."""
     sites = [(f"fomo-task{task}", phantom.finetuning_scanner, cohort.train)]
-    sites += [
-        (f"fomo-task{task}-test", site, cohort.test) for site in (phantom.finetuning_scanner, *phantom.test_scanners)
-    ]
+    sites += [(f"fomo-task{task}-test", site, cohort.test) for site in (phantom.finetuning_scanner, *phantom.test_scanners)]
     numbers: dict[str, int] = {}
     people = []
     for folder, scanner, size in sites:
@@ -145,11 +137,7 @@ def plan_task(phantom: Phantom, task: int, cohort: Cohort) -> list[Subject]:
                 acute = int((i + 1) * share) > int(i * share)
                 mimic = rng.random() < phantom.infarcts.mimics * (0.5 if acute else 1.0)
                 old = mimic and rng.random() < 0.6
-                people.append(
-                    Subject(
-                        folder, number, scanner, (*diffusion, "adc"), acute, old, mimic and not old, False, age, sex
-                    )
-                )
+                people.append(Subject(folder, number, scanner, (*diffusion, "adc"), acute, old, mimic and not old, False, age, sex))
             elif task == 2:
                 people.append(Subject(folder, number, scanner, diffusion, meningioma=True, age=age, sex=sex))
             else:

@@ -29,16 +29,12 @@ def batches(
     through grain; a batch's voxels are copied once, from the memory map. Threads prefetch, the order never changes.
     """
     if batch % process_count:
-        raise ValueError(
-            f"batch={batch} is not divisible by the {process_count} processes; choose a multiple of {process_count}"
-        )
+        raise ValueError(f"batch={batch} is not divisible by the {process_count} processes; choose a multiple of {process_count}")
     if len(rows) == 0:
         raise ValueError("no scans to sample from; expected at least one row of the cache")
     room = np.asarray(cache.volumes.shape) - np.asarray(crop)
     if room.min() < 0:
-        raise ValueError(
-            f"crop {tuple(crop)} does not fit into volumes of {tuple(cache.volumes.shape)}; make it smaller"
-        )
+        raise ValueError(f"crop {tuple(crop)} does not fit into volumes of {tuple(cache.volumes.shape)}; make it smaller")
     shard, row = cache.index["shard"].to_numpy(), cache.index["row"].to_numpy()
 
     def place(i: int, rng: np.random.Generator) -> tuple[int, int, int, int]:

@@ -82,9 +82,7 @@ def unreadable(path: Path, error: Exception) -> UnreadableVolume:
     """The one sentence for a file that nibabel or zlib gave up on."""
     if isinstance(error, FileNotFoundError):
         return UnreadableVolume(f"{path} does not exist")
-    return UnreadableVolume(
-        f"{path} is corrupt or truncated ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
-    )
+    return UnreadableVolume(f"{path} is corrupt or truncated ({str(error).splitlines()[0] if str(error) else type(error).__name__})")
 
 
 def scan_shape(path: Path, image: SpatialImage) -> tuple[int, int, int]:
@@ -112,9 +110,7 @@ def scan_affine(path: Path, image: SpatialImage) -> np.ndarray:
             axes = np.linalg.norm(affine[:3, :3], axis=0)
             if axes.min() > 1e-3 and abs(np.linalg.det(affine[:3, :3] / axes)) > 0.1:
                 return np.asarray(affine, np.float64)
-    raise UnreadableVolume(
-        f"{path} has no usable voxel size or orientation (pixdim {image.header.get_zooms()[:3]}, no sform or qform)"
-    )
+    raise UnreadableVolume(f"{path} has no usable voxel size or orientation (pixdim {image.header.get_zooms()[:3]}, no sform or qform)")
 
 
 def read_scan(path: Path) -> Scan:
@@ -132,9 +128,7 @@ def read_scan(path: Path) -> Scan:
     orientation = nib.orientations.io_orientation(affine)
     affine = affine @ nib.orientations.inv_ornt_aff(orientation, shape)
     # Rounded, so that one brain stored in any of the 48 orientations gives the same bits.
-    return Scan(
-        np.ascontiguousarray(nib.orientations.apply_orientation(voxels, orientation)), np.round(affine, 4) + 0.0
-    )
+    return Scan(np.ascontiguousarray(nib.orientations.apply_orientation(voxels, orientation)), np.round(affine, 4) + 0.0)
 
 
 def read_mask(path: Path) -> Scan:

@@ -32,9 +32,7 @@ PROPERTIES = {
 }
 
 
-def tissue_properties(
-    scanner: Scanner, infarcts: Infarcts, meningiomas: Meningiomas, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
+def tissue_properties(scanner: Scanner, infarcts: Infarcts, meningiomas: Meningiomas, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """T1, T2, T2* (ms), PD and ADC per tissue [T] at the scanner's field, for one person (a few percent of scatter)."""
     table = np.array([PROPERTIES[tissue] for tissue in TISSUES])
     reference = np.array(PROPERTIES["cortex"])
@@ -118,9 +116,7 @@ class Session:
         if self.scanner.tilt_degrees:
             smooth = ndimage.gaussian_filter(image, self.sigma) if self.sigma.any() else image
             return ndimage.affine_transform(smooth, matrix, offset, self.shape, order=1)
-        first, second, third = (
-            axis_weights(image.shape[i], offset[i], matrix[i, i], self.shape[i], self.sigma[i]) for i in range(3)
-        )
+        first, second, third = (axis_weights(image.shape[i], offset[i], matrix[i, i], self.shape[i], self.sigma[i]) for i in range(3))
         return apply_weights(image, (first, second, third))
 
     def acquire(self, sequence: str, gain: np.ndarray | None = None) -> np.ndarray:

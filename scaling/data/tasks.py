@@ -43,17 +43,14 @@ def load_task(cache: Cache, task: Task, data: Data) -> TaskArrays:
     few.
     """
     if cache.volumes != data.volumes:
-        raise ValueError(
-            f"{cache.path} holds {cache.volumes} and data.volumes is {data.volumes}; prepare another cache"
-        )
+        raise ValueError(f"{cache.path} holds {cache.volumes} and data.volumes is {data.volumes}; prepare another cache")
     dropped: list[str] = []
     train = load_cases(cache, task, (task.train,), dropped)
     test = load_cases(cache, task, task.test, dropped)
     shared = set(train.ids) & set(test.ids)
     if shared:
         raise ValueError(
-            f"task {task.name!r} tests on {len(shared)} of its training cases, first {min(shared)}; give train and "
-            "test different parts"
+            f"task {task.name!r} tests on {len(shared)} of its training cases, first {min(shared)}; give train and test different parts"
         )
     if task.kind == "classification":
         for name, cases in (("training", train), ("test", test)):
@@ -64,8 +61,7 @@ def load_task(cache: Cache, task: Task, data: Data) -> TaskArrays:
                 )
     if len(train.ids) < max(task.shots):
         raise ValueError(
-            f"task {task.name!r} has {len(train.ids)} training cases and wants shots={max(task.shots)}; lower shots "
-            "or add cases"
+            f"task {task.name!r} has {len(train.ids)} training cases and wants shots={max(task.shots)}; lower shots or add cases"
         )
     return TaskArrays(train, test, np.isin(test.sites, train.sites), tuple(dropped))
 
@@ -75,9 +71,7 @@ def load_cases(cache: Cache, task: Task, sources: tuple[Source, ...], dropped: l
     chosen = np.logical_or.reduce([select(cache.index, source) for source in sources])
     names = ", ".join(f"{source.path} ({source.part})" for source in sources)
     if not chosen.any():
-        raise ValueError(
-            f"task {task.name!r}: the cache {cache.path} has no scans of {names}; prepare it with that source"
-        )
+        raise ValueError(f"task {task.name!r}: the cache {cache.path} has no scans of {names}; prepare it with that source")
     rows = cache.index[chosen].reset_index(names="i")
     ids, sites, labels, found = [], [], [], []
     unlabelled = 0
@@ -135,8 +129,7 @@ def read_label(cache: Cache, task: Task, scans: pd.DataFrame) -> np.ndarray | No
         return None
     if (task.kind == "segmentation") != text.endswith(".nii.gz"):
         raise ValueError(
-            f"task {task.name!r} is {task.kind} and its label for {scans['path'].iloc[0]} is {text!r}; expected "
-            f"{SUFFIXES[task.kind]}"
+            f"task {task.name!r} is {task.kind} and its label for {scans['path'].iloc[0]} is {text!r}; expected {SUFFIXES[task.kind]}"
         )
     if task.kind == "segmentation":
         return np.asarray(cache.mask(int(scans["i"].iloc[0])))
@@ -146,8 +139,7 @@ def read_label(cache: Cache, task: Task, scans: pd.DataFrame) -> np.ndarray | No
         number = float("nan")
     if not np.isfinite(number) or (task.kind == "classification" and number not in (0.0, 1.0)):
         raise ValueError(
-            f"task {task.name!r} is {task.kind} and the label of {scans['path'].iloc[0]} is {text!r}; expected "
-            f"{SUFFIXES[task.kind]}"
+            f"task {task.name!r} is {task.kind} and the label of {scans['path'].iloc[0]} is {text!r}; expected {SUFFIXES[task.kind]}"
         )
     return np.asarray(number, np.float32)
 

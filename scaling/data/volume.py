@@ -117,15 +117,11 @@ def resample(scan: Scan, images: list[np.ndarray], volumes: Volumes, centre: Cen
     matrix = to_scan[:3, :3]
     if np.abs(matrix - np.diag(np.diag(matrix))).max() < 1e-4:
         first_axis, second_axis, third_axis = (
-            axis_weights(part[i].stop - part[i].start, offset[i], matrix[i, i], volumes.shape[i], sigma[i])
-            for i in range(3)
+            axis_weights(part[i].stop - part[i].start, offset[i], matrix[i, i], volumes.shape[i], sigma[i]) for i in range(3)
         )
         return [apply_weights(image[part], (first_axis, second_axis, third_axis)) for image in images]
     smooth = [ndimage.gaussian_filter(image[part], sigma, mode="constant") for image in images]
-    return [
-        ndimage.affine_transform(image, matrix, offset, volumes.shape, order=1, mode="grid-constant")
-        for image in smooth
-    ]
+    return [ndimage.affine_transform(image, matrix, offset, volumes.shape, order=1, mode="grid-constant") for image in smooth]
 
 
 def _shifted(image: np.ndarray, offset: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
@@ -146,9 +142,7 @@ def scan_to_grid(path: Path, scan: Scan, volumes: Volumes, centre: Centre) -> np
     Voxels are averaged over the foreground alone (normalised convolution), so that edges keep their contrast.
     """
     inside = foreground(path, scan.voxels)
-    share, total = resample(
-        scan, [inside.astype(np.float32), np.where(inside, scan.voxels, np.float32(0))], volumes, centre
-    )
+    share, total = resample(scan, [inside.astype(np.float32), np.where(inside, scan.voxels, np.float32(0))], volumes, centre)
     kept = share > 0.5
     if kept.sum() < 64:
         raise UnreadableVolume(f"{path} lies outside its session's grid ({kept.sum()} voxels in it); check its affine")

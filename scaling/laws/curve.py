@@ -80,9 +80,7 @@ class Curve:
     draws: tuple[FloatArray, ...] = field(repr=False)
     """Per form: bootstrap parameters [B, P], the point estimate first."""
 
-    def predict(
-        self, x_new: npt.ArrayLike, confidence: float = 0.90, new_run: bool = False
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def predict(self, x_new: npt.ArrayLike, confidence: float = 0.90, new_run: bool = False) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Mean, low and high [m] at `x_new` [m] (or [m, C] for C predictors). `new_run` adds a run's own scatter to the
         interval."""
         x = np.asarray(x_new, float).reshape(-1, len(self.x_names))
@@ -96,9 +94,7 @@ class Curve:
             mean += w * value[0]
             df = max(self.clusters - form.size, 1)
             # few clusters: a bootstrap spreads too little by the lost degrees of freedom and has normal tails
-            stretch = (
-                math.sqrt(self.clusters / df) * student_t.ppf((1 + confidence) / 2, df) / norm.ppf((1 + confidence) / 2)
-            )
+            stretch = math.sqrt(self.clusters / df) * student_t.ppf((1 + confidence) / 2, df) / norm.ppf((1 + confidence) / 2)
             spread = value[0] + stretch * (value[1:] - value[0])
             if new_run:
                 rng = np.random.default_rng(0)
@@ -138,16 +134,12 @@ def fit(
     link = link_for(bounds, lower_is_better, scores_, y)
     levels = len(np.unique(X, axis=1).T)
     if levels < 2:
-        raise ValueError(
-            f"Column {' and '.join(names)} holds one value only ({X[0, 0]:g}): a curve needs at least two."
-        )
+        raise ValueError(f"Column {' and '.join(names)} holds one value only ({X[0, 0]:g}): a curve needs at least two.")
     centre = np.exp(np.log(X).mean(1))
     t, z = np.log(X) - np.log(centre)[:, None], link.log_error(scores_)
     notes: list[str] = []
     catalogue = CURVES if len(names) == 1 else SURFACES
-    candidates = [
-        catalogue[f] for f in (forms or catalogue) if levels >= LEVELS_NEEDED[f] and len(z) > catalogue[f].size
-    ]
+    candidates = [catalogue[f] for f in (forms or catalogue) if levels >= LEVELS_NEEDED[f] and len(z) > catalogue[f].size]
     if not candidates:
         candidates = [catalogue["flat"]]
     if len(candidates) < len(forms or catalogue):
@@ -197,9 +189,7 @@ def _mixture_quantile(pool: FloatArray, mass: FloatArray, level: float) -> Float
     return np.take_along_axis(np.take_along_axis(pool, order, 0), index[None], 0)[0]
 
 
-def _read(
-    table: pd.DataFrame, names: tuple[str, ...], y: str, cluster: str | None
-) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int64]]:
+def _read(table: pd.DataFrame, names: tuple[str, ...], y: str, cluster: str | None) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int64]]:
     missing = [c for c in (*names, y, *([cluster] if cluster else [])) if c not in table]
     if missing:
         raise ValueError(f"The table has no column {', '.join(missing)} (found {', '.join(map(str, table.columns))}).")
@@ -212,8 +202,7 @@ def _read(
         if bad.any():
             kind = "missing, non-numeric or not positive" if c in names else "missing or non-numeric"
             raise ValueError(
-                f"Column {c} holds {int(bad.sum())} entries that are {kind} "
-                f"(first at row {table.index[bad][0]}): drop them first."
+                f"Column {c} holds {int(bad.sum())} entries that are {kind} (first at row {table.index[bad][0]}): drop them first."
             )
         columns.append(numbers)
     groups = pd.factorize(table[cluster])[0] if cluster else np.arange(len(table))
@@ -268,9 +257,7 @@ def _with_summary(curve: Curve) -> Curve:
         f"From {' and '.join(curve.x_names)} {_join(curve.x_low)} to {_join(curve.x_high)}, {curve.y_name} goes from "
         f"{mean[0]:.4g} to {mean[1]:.4g} (90% interval there {low[1]:.4g} to {high[1]:.4g}): {word}."
     ]
-    forms = ", ".join(
-        f"{f.name} {f.weight:.0%}" for f in sorted(curve.forms, key=lambda f: -f.weight) if f.weight >= 0.05
-    )
+    forms = ", ".join(f"{f.name} {f.weight:.0%}" for f in sorted(curve.forms, key=lambda f: -f.weight) if f.weight >= 0.05)
     parts.append(f"Forms: {forms}, from {curve.rows} runs at {curve.levels} levels.")
     if best.not_identified:
         parts.append(f"Not identified by these data: {', '.join(best.not_identified)} of the form {best.name}.")

@@ -37,9 +37,7 @@ class Effect:
     cases_needed: int | None = None
 
 
-def decide(
-    estimate: float, low: float | None, high: float | None, probability: float | None, smallest: float
-) -> Decision:
+def decide(estimate: float, low: float | None, high: float | None, probability: float | None, smallest: float) -> Decision:
     """The one rule, in order: never "no" from mere non-significance."""
     if low is None or high is None or probability is None:
         return "undetermined"
@@ -83,9 +81,7 @@ def fit_design(data: Scores) -> Design:
         inverse = np.linalg.pinv(X)
         contrasts = {name: step @ inverse for name, step in steps.items()}
         strata = residual_strata(X, cluster)
-        if all(
-            contrast_variance(data.values[:, :1, :1], a, strata, data.strata[:1]).run_df for a in contrasts.values()
-        ):
+        if all(contrast_variance(data.values[:, :1, :1], a, strata, data.strata[:1]).run_df for a in contrasts.values()):
             break
     base = np.eye(1, X.shape[1])[0] @ inverse
     notes = []
@@ -170,11 +166,7 @@ def _needed(
     goal = (half / _quantile(confidence, np.inf)) ** 2
     cells = len(runs[["size", "duration"]].drop_duplicates()) if "size" in runs else 2
     seeds = len(runs) / cells * parts.run / (goal - parts.case - parts.draw) if goal > parts.case + parts.draw else None
-    more = (
-        cases * parts.case / (goal - parts.run - parts.draw)
-        if goal > parts.run + parts.draw and parts.case > 0
-        else None
-    )
+    more = cases * parts.case / (goal - parts.run - parts.draw) if goal > parts.run + parts.draw and parts.case > 0 else None
     return (
         None if seeds is None else max(math.ceil(len(runs) / cells) + 1, math.ceil(seeds)),
         None if more is None else max(cases + 1, math.ceil(more)),

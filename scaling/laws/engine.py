@@ -107,15 +107,12 @@ def variable_projection(form: Form, t: FloatArray, y: FloatArray, weights: Float
     floor = 1e-3 * float(np.median(np.exp(y))) if form.scale == "natural" else -np.inf
     rows = max(1, 200_000 // (moments.shape[1] * moments.shape[2]))
     parts = [
-        _grid_starts(form, moments, targets, weights[i : i + rows], floor, min(keep, len(form.grid)))
-        for i in range(0, len(weights), rows)
+        _grid_starts(form, moments, targets, weights[i : i + rows], floor, min(keep, len(form.grid))) for i in range(0, len(weights), rows)
     ]
     return np.concatenate(parts)
 
 
-def _grid_starts(
-    form: Form, moments: FloatArray, targets: FloatArray, weights: FloatArray, floor: float, keep: int
-) -> FloatArray:
+def _grid_starts(form: Form, moments: FloatArray, targets: FloatArray, weights: FloatArray, floor: float, keep: int) -> FloatArray:
     n, k, G = targets.shape
     B = len(weights)
     sums = (weights @ moments.reshape(n, -1)).reshape(B, -1, G)
@@ -210,9 +207,7 @@ def evaluate(
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for c in mine:
                 if form.leaves is not None:
-                    _sum_of_powers(
-                        form.leaves, theta[c], t, y, weights[c], loss, scratch, value[c], gradient[c], hessian[c]
-                    )
+                    _sum_of_powers(form.leaves, theta[c], t, y, weights[c], loss, scratch, value[c], gradient[c], hessian[c])
                 else:
                     _general(form, theta[c], t, y, weights[c], loss, scratch, value[c], gradient[c], hessian[c])
 

@@ -118,9 +118,7 @@ M3 = Form(
 def _m4(p: FloatArray, t: FloatArray) -> Jet:
     n = t.shape[1]
     alpha = jets.exponential(jets.linear(p, {2: 1.0}, n))
-    drop = jets.generalised_logistic(
-        jets.linear(p, {1: 1.0}, n) * (jets.linear(p, {3: 1.0}, n, -t[0])), alpha
-    )  # v = c (log d - t)
+    drop = jets.generalised_logistic(jets.linear(p, {1: 1.0}, n) * (jets.linear(p, {3: 1.0}, n, -t[0])), alpha)  # v = c (log d - t)
     return jets.log_sum_exp(jets.linear(p, {0: 1.0}, n) + drop, jets.linear(p, {4: 1.0}, n))
 
 
@@ -218,9 +216,7 @@ FLAT_SURFACE = FLAT
 def _skaling(p: FloatArray, t: FloatArray) -> Jet:
     n = t.shape[1]
     inner = jets.log_sum_exp(jets.linear(p, {2: -t[0]}, n), jets.linear(p, {3: 1.0, 4: -t[1]}, n))
-    return jets.log_sum_exp(
-        jets.linear(p, {0: 1.0}, n) + jets.linear(p, {1: 1.0}, n) * inner, jets.linear(p, {5: 1.0}, n)
-    )
+    return jets.log_sum_exp(jets.linear(p, {0: 1.0}, n) + jets.linear(p, {1: 1.0}, n) * inner, jets.linear(p, {5: 1.0}, n))
 
 
 SKALING = Form(

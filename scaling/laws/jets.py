@@ -29,9 +29,7 @@ class Jet:
         )
 
 
-def linear(
-    theta: FloatArray, slopes: dict[int, FloatArray | float], points: int, constant: FloatArray | float = 0.0
-) -> Jet:
+def linear(theta: FloatArray, slopes: dict[int, FloatArray | float], points: int, constant: FloatArray | float = 0.0) -> Jet:
     """constant + sum_i theta_i slope_i for theta [P, B], each slope a number or [n]."""
     P, B = theta.shape
     value = np.zeros((B, points)) + constant

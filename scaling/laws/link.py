@@ -21,9 +21,7 @@ class Link:
         y = np.asarray(y, float)
         if math.isinf(self.high):
             return np.log(y - self.low)
-        share = np.clip(
-            (y - self.low) / (self.high - self.low), 1e-3, 1 - 1e-3
-        )  # a score at the bound itself has no finite logit
+        share = np.clip((y - self.low) / (self.high - self.low), 1e-3, 1 - 1e-3)  # a score at the bound itself has no finite logit
         logit = np.log(share / (1 - share))
         return logit if self.lower_is_better else -logit
 
@@ -40,8 +38,7 @@ def link_for(bounds: tuple[float, float] | None, lower_is_better: bool, y: Float
     low, high = bounds or (0.0, math.inf)
     if y.min() < low or y.max() > high or (math.isinf(high) and y.min() <= low):
         raise ValueError(
-            f"Column {name} runs from {y.min():g} to {y.max():g}, outside ({low:g}, {high:g}): "
-            "give bounds that hold the metric."
+            f"Column {name} runs from {y.min():g} to {y.max():g}, outside ({low:g}, {high:g}): give bounds that hold the metric."
         )
     if math.isinf(high) and not lower_is_better:
         raise ValueError(f"{name} is better when higher but has no upper bound: give bounds=(low, high).")

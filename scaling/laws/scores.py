@@ -112,9 +112,7 @@ def scores(cases: pd.DataFrame, metric: str) -> Scores:
     else:
         label, prediction = arrays[0][0][0, 0], arrays[1][0]
         if (arrays[0][0] != label).any():
-            raise ValueError(
-                "Column label changes between runs for one case: the same cases must carry the same labels."
-            )
+            raise ValueError("Column label changes between runs for one case: the same cases must carry the same labels.")
         values = np.stack([[FROM_PREDICTIONS[metric](label, p) for p in run] for run in prediction])
         strata = label.astype(np.int64) if metric == "auroc" else np.zeros(len(label), np.int64)
     return Scores(values, runs.reset_index(), strata, tuple(dict.fromkeys(notes)))
@@ -149,19 +147,13 @@ def _crossed(table: pd.DataFrame, column: str, notes: list[str]) -> tuple[FloatA
     if len(shared) < len(per_draw):
         if len(shared) == 0:
             raise ValueError("No draw is shared by all runs: every run must be finetuned on the same few-shot draws.")
-        notes.append(
-            f"{len(per_draw) - len(shared)} of {len(per_draw)} draws are not shared by all runs and were left out."
-        )
+        notes.append(f"{len(per_draw) - len(shared)} of {len(per_draw)} draws are not shared by all runs and were left out.")
         wide = wide[wide.index.get_level_values("draw").isin(shared)]
     complete = wide.notna().all()
     if not complete.all():
         if not complete.any():
-            raise ValueError(
-                "No test case is scored for every run and draw: all runs must be scored on the same cases."
-            )
-        notes.append(
-            f"{int((~complete).sum())} of {len(complete)} cases are not scored for every run and were left out."
-        )
+            raise ValueError("No test case is scored for every run and draw: all runs must be scored on the same cases.")
+        notes.append(f"{int((~complete).sum())} of {len(complete)} cases are not scored for every run and were left out.")
         wide = wide.loc[:, complete]
     wide = wide.sort_index()
     return wide.to_numpy(float).reshape(R, len(shared), wide.shape[1]), list(wide.columns)

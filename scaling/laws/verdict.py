@@ -227,9 +227,7 @@ _CLAIM: dict[Decision, str] = {
 }
 
 
-def _sentence(
-    task: str, metric: str, main: Effect, others: list[Effect], smallest: float, relative: bool, confidence: float
-) -> str:
+def _sentence(task: str, metric: str, main: Effect, others: list[Effect], smallest: float, relative: bool, confidence: float) -> str:
     def number(x: float, signed: bool = True) -> str:
         sign = "+" if signed else ""
         return f"{100 * x:{sign}.1f} %" if relative else f"{x:{sign}.3f}"

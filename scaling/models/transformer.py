@@ -18,9 +18,7 @@ class Linear(nnx.Linear):
     """
 
     def __init__(self, features_in: int, features_out: int, dtype: jnp.dtype, rngs: nnx.Rngs):
-        super().__init__(
-            features_in, features_out, dtype=dtype, kernel_init=nnx.initializers.xavier_uniform(), rngs=rngs
-        )
+        super().__init__(features_in, features_out, dtype=dtype, kernel_init=nnx.initializers.xavier_uniform(), rngs=rngs)
 
     def __call__(self, inputs: Array, out_sharding: object = None) -> Array:
         flat = super().__call__(inputs.reshape(-1, inputs.shape[-1]))

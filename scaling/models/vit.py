@@ -66,9 +66,7 @@ class MaeDecoder(nnx.Module):
     def __call__(self, visible: Float[Array, "B M E"], kept: Int[Array, "B M"]) -> Float[Array, "B N P"]:
         positions = jnp.asarray(sincos_positions(self.crop, self.patch, self.shape.width))
         projected = self.projection(visible)
-        tokens = jnp.broadcast_to(
-            self.mask_token[...].astype(projected.dtype), (projected.shape[0], *positions.shape)
-        )
+        tokens = jnp.broadcast_to(self.mask_token[...].astype(projected.dtype), (projected.shape[0], *positions.shape))
         tokens = tokens.at[jnp.arange(tokens.shape[0])[:, None], kept].set(projected)
         return self.voxels(self.norm(self.stack(tokens + positions.astype(tokens.dtype))))
 

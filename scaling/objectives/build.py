@@ -8,9 +8,7 @@ from scaling.study.config import Mae, Pretrain
 from scaling.study.ladder import Decoder, Encoder
 
 
-def build_objective(
-    config: Mae, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, constrain: Constrain = unconstrained
-) -> Objective:
+def build_objective(config: Mae, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, constrain: Constrain = unconstrained) -> Objective:
     """The objective that `config` describes. A new objective is a new file and a new case here."""
     match config:
         case Mae():

@@ -72,9 +72,7 @@ def build_mae(config: Mae, encoder: Encoder, decoder: Decoder, pretrain: Pretrai
         predicted, mask = predict(parameters, patches, key)
         return reconstruction_loss(predicted, patches, mask, config.normalise_targets), {}
 
-    def reconstruct(
-        parameters: Parameters, volumes: Float[Array, "B D H W"], key: PRNGKeyArray
-    ) -> tuple[Array, Array]:
+    def reconstruct(parameters: Parameters, volumes: Float[Array, "B D H W"], key: PRNGKeyArray) -> tuple[Array, Array]:
         patches = patchify(volumes, encoder.patch)
         predicted, mask = predict(parameters, patches, key)
         if config.normalise_targets:

@@ -83,10 +83,7 @@ def improvement(results: pd.DataFrame, task: str, view: View, smallest: float | 
     colour = dict(zip(durations, ramp(len(durations)), strict=True))
     symbol = {d: SYMBOLS[i % len(SYMBOLS)] for i, d in enumerate(durations)}
     seeds = points["seed"].nunique() > 1
-    rows = [
-        f"{r["size"] or r["run"]} · {si(r["duration"])}" + (f" · seed {r["seed"]}" if seeds else "")
-        for _, r in points.iterrows()
-    ]
+    rows = [f"{r['size'] or r['run']} · {si(r['duration'])}" + (f" · seed {r['seed']}" if seeds else "") for _, r in points.iterrows()]
     hover = [
         f"<b>{r['run']}</b><br>better than {against} by {score(r['mean'], view.metric)}{_range_text(r, view.metric)}"
         f"<br>{against} of this size: {score(r['baseline'], view.metric)} · {r['draws']} paired draws"
@@ -113,9 +110,7 @@ def improvement(results: pd.DataFrame, task: str, view: View, smallest: float | 
     return figure
 
 
-def _level_traces(
-    group: pd.DataFrame, column: str, name: str, colour: str, symbol: str, shift: float, view: View
-) -> list[go.Scatter]:
+def _level_traces(group: pd.DataFrame, column: str, name: str, colour: str, symbol: str, shift: float, view: View) -> list[go.Scatter]:
     line = group.groupby(column, as_index=False)["mean"].mean()
     shared = {"legendgroup": name, "name": name}
     return [
@@ -131,9 +126,7 @@ def _level_traces(
     ]  # fmt: skip
 
 
-def _control_traces(
-    arm: str, scores: pd.DataFrame, view: View, axis: Axis, x: tuple[float, float]
-) -> list[go.Scatter]:
+def _control_traces(arm: str, scores: pd.DataFrame, view: View, axis: Axis, x: tuple[float, float]) -> list[go.Scatter]:
     """A line over sizes where the arm has an encoder of each, else a level line at its mean over sizes; each with its band."""
     label, colour, dash = control_of(arm)
     sized = over_draws(scores, ["size", "params"]).sort_values("params")
@@ -143,9 +136,7 @@ def _control_traces(
         rows, at = over_draws(scores.assign(arm=arm), ["arm"]).iloc[[0, 0]], list(x)
         label += " (mean of sizes)" if len(sized) > 1 else ""
     each = "".join(
-        f"<br>{r['size']}: {score(r['mean'], view.metric)}{_range_text(r, view.metric)}"
-        for _, r in sized.iterrows()
-        if r["size"]
+        f"<br>{r['size']}: {score(r['mean'], view.metric)}{_range_text(r, view.metric)}" for _, r in sized.iterrows() if r["size"]
     )
     text = [f"<b>{label}</b><br>{_numbers(r, view)}{each if axis == 'duration' else ''}" for _, r in rows.iterrows()]
     line = go.Scatter(

@@ -50,9 +50,7 @@ class ReportInput:
         for table, needed in (("results", RESULTS), ("pretraining", PRETRAINING), ("steps", STEPS)):
             missing = [c for c in needed if c not in getattr(self, table)]
             if missing:
-                raise ValueError(
-                    f"The table of {table} lacks {', '.join(missing)}; a report needs the columns {', '.join(needed)}."
-                )
+                raise ValueError(f"The table of {table} lacks {', '.join(missing)}; a report needs the columns {', '.join(needed)}.")
 
     @property
     def tasks(self) -> list[str]:

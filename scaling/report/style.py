@@ -132,7 +132,5 @@ def base_figure(traces: Sequence[go.Scatter], *, alt: str, x_title: str, y_title
         yaxis={"title": {"text": y_title}, **axis},
     )
     if not traces:
-        figure.add_annotation(
-            text="No finished results here.", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5
-        )
+        figure.add_annotation(text="No finished results here.", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
     return figure

@@ -64,9 +64,7 @@ def over_draws(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Mean and interval over draws of each group: columns `by`, mean, low, high (NaN from a single draw), draws, cases, sites.
 
     Runs that share a group (seeds, sizes) are averaged within a draw first."""
-    per_draw = scores.groupby([*by, "draw"], dropna=False).agg(
-        value=("value", "mean"), cases=("cases", "max"), sites=("sites", "max")
-    )
+    per_draw = scores.groupby([*by, "draw"], dropna=False).agg(value=("value", "mean"), cases=("cases", "max"), sites=("sites", "max"))
     rows = []
     for key, group in per_draw.groupby(level=by, dropna=False):
         mean, low, high = interval(group["value"].to_numpy(float))

@@ -37,9 +37,7 @@ class Scanner:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"(?=.*[RL])(?=.*[AP])(?=.*[SI])[RLAPSI]{3}", self.orientation):
-            raise ValueError(
-                f"orientation of {self.name!r} is {self.orientation!r}; expected axis codes such as RAS or LPI"
-            )
+            raise ValueError(f"orientation of {self.name!r} is {self.orientation!r}; expected axis codes such as RAS or LPI")
         if min(self.spacing_mm) <= 0 or min(self.field_tesla, self.echo_scale, self.repetition_scale, self.gain) <= 0:
             raise ValueError(f"scanner {self.name!r} has a size or scale that is not positive")
         if self.susceptibility not in ("t2s", "swi"):
@@ -111,9 +109,7 @@ PRETRAINING_SCANNERS = (
 )
 FINETUNING_SCANNER = Scanner("finetuning", 1.5, (2.6, 2.6, 5.6), "LAS", 1.05, 1.0, 700.0, 0.1, 0.04, 0.5)
 TEST_SCANNERS = (
-    Scanner(
-        "far-3t", 3.0, (3.0, 3.0, 3.0), "RAS", 0.85, 1.1, 300.0, 0.18, 0.04, tilt_degrees=8.0, susceptibility="swi"
-    ),
+    Scanner("far-3t", 3.0, (3.0, 3.0, 3.0), "RAS", 0.85, 1.1, 300.0, 0.18, 0.04, tilt_degrees=8.0, susceptibility="swi"),
     Scanner("far-1t", 1.0, (2.4, 2.4, 6.5), "LPI", 1.2, 0.85, 1200.0, 0.12, 0.08, 1.5),
 )
 

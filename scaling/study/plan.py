@@ -171,9 +171,7 @@ def pretraining_steps(study: Study, objective: Mae, size: str, encoder: Encoder,
     return steps, float(per_sample * sum(study.durations))
 
 
-def transfer_step(
-    study: Study, arm: Arm, objective: str, size: str, encoder: Encoder | None, duration: int, seed: int, task: Task
-) -> Step:
+def transfer_step(study: Study, arm: Arm, objective: str, size: str, encoder: Encoder | None, duration: int, seed: int, task: Task) -> Step:
     """One arm on one task. A pretrained arm needs its cooldown, a control only the data."""
     source = {
         "pretrained": f"{objective}-{size}-seed{seed}-{duration}",
@@ -186,5 +184,3 @@ def transfer_step(
     flops = cost.transfer_flops(task, study.transfer, encoder, n) if encoder else 0
     parameters = cost.encoder_parameters(encoder) if encoder else 0
     return Step(f"transfer/{source}-{task.name}", "transfer", resolved, needs, parameters, flops=float(flops))
-
-

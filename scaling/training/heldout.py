@@ -24,7 +24,9 @@ def split_heldout(cache: Cache, data: Data) -> tuple[np.ndarray, np.ndarray]:
     ids = sorted(set(subjects))
     if len(ids) < 2:
         names = ", ".join(f"{source.path} ({source.part})" for source in data.pretraining)
-        raise ValueError(f"pretraining has {len(ids)} subjects with a readable scan in {names}; expected at least 2: see `scaling data check`")
+        raise ValueError(
+            f"pretraining has {len(ids)} subjects with a readable scan in {names}; expected at least 2: see `scaling data check`"
+        )
     heldout = np.isin(subjects, ids[len(ids) - max(1, len(ids) // 20) :])
     return rows[~heldout], rows[heldout]
 
@@ -51,9 +53,7 @@ def heldout_loss(program: Program, state: State, cache: Cache, config: PretrainS
     return float(np.mean([program.evaluate(state.parameters, part, key) for part, key in zip(filled, keys, strict=True)]))
 
 
-def reconstruct_heldout(
-    program: Program, state: State, cache: Cache, config: PretrainStep
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def reconstruct_heldout(program: Program, state: State, cache: Cache, config: PretrainStep) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One held-out brain: the original, what the encoder saw, and the reconstruction, each float16 [D, H, W]."""
     volume = heldout_crops(cache, config)[:1]
     seen, reconstructed = program.reconstruct(state.parameters, volume, jax.random.key(0))

@@ -23,9 +23,7 @@ from scaling.training.tracking import Tracker, track
 Progress = Callable[[float, float], None]
 
 
-def pretrain(
-    study_dir: Path, study: str, step: Step, config: PretrainStep, cache: Cache, execution: Execution, progress: Progress
-) -> None:
+def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cache: Cache, execution: Execution, progress: Progress) -> None:
     """Train one trunk segment or cooldown in its folder up to `config.end` samples.
 
     Raises FloatingPointError naming the step when the loss is not finite, and OSError when a checkpoint does not fit on disk.

@@ -54,14 +54,10 @@ def pretraining_program(config: Mae, encoder: Encoder, decoder: Decoder, pretrai
         parameters = objective.init(key)
         return State(jnp.zeros((), jnp.int32), parameters, optimizer.init(parameters))
 
-    def step(
-        state: State, volumes: Float16[Array, "B D H W"], key: PRNGKeyArray, decay_from: Array, end: Array
-    ) -> tuple[State, Metrics]:
+    def step(state: State, volumes: Float16[Array, "B D H W"], key: PRNGKeyArray, decay_from: Array, end: Array) -> tuple[State, Metrics]:
         augment_key, loss_key = jax.random.split(jax.random.fold_in(key, state.step))
         inputs = augment(volumes.astype(jnp.float32), augment_key, pretrain.augment)
-        (loss, metrics), gradients = jax.value_and_grad(objective.loss, has_aux=True)(
-            state.parameters, inputs, loss_key
-        )
+        (loss, metrics), gradients = jax.value_and_grad(objective.loss, has_aux=True)(state.parameters, inputs, loss_key)
         direction, moments = optimizer.update(gradients, state.moments, state.parameters)
         rate = warmup_stable_decay(state.step, pretrain.learning_rate, warmup, decay_from, end)
         parameters = descend(state.parameters, direction, rate)
@@ -81,9 +77,7 @@ def pretraining_program(config: Mae, encoder: Encoder, decoder: Decoder, pretrai
     return Program(
         # Without out_shardings the whole state would be put on the first device.
         init=jax.jit(init, out_shardings=sharding),
-        step=jax.jit(
-            step, in_shardings=(sharding, batch, None, None, None), out_shardings=(sharding, None), donate_argnums=0
-        ),
+        step=jax.jit(step, in_shardings=(sharding, batch, None, None, None), out_shardings=(sharding, None), donate_argnums=0),
         evaluate=jax.jit(evaluate),
         reconstruct=jax.jit(reconstruct),
         abstract=abstract,

@@ -49,11 +49,7 @@ def local_intensities(cases: Cases, spacing_mm: float) -> np.ndarray:
     return np.stack(
         [
             np.stack(
-                [
-                    gaussian_filter(np.float32(image), scale / spacing_mm / 2.355).ravel()
-                    for image in images
-                    for scale in SCALES_MM
-                ],
+                [gaussian_filter(np.float32(image), scale / spacing_mm / 2.355).ravel() for image in images for scale in SCALES_MM],
                 axis=-1,
             )
             for images in cases.images

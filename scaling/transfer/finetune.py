@@ -145,9 +145,7 @@ def draw_weights(draws: np.ndarray, n: int, left_out: np.ndarray | None = None) 
     return weights
 
 
-def finetune(
-    encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task: Task, recipe: Finetune
-) -> Iterator[Predicted]:
+def finetune(encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task: Task, recipe: Finetune) -> Iterator[Predicted]:
     """Finetune encoder and head on every draw, all draws of a number of shots at once, and predict the test cases.
 
     Raises FloatingPointError if a prediction is not finite.

@@ -34,9 +34,7 @@ def dice(truth: Bool[np.ndarray, "D H W"], predicted: Bool[np.ndarray, "D H W"])
     return 2 * int((truth & predicted).sum()) / total if total else 1.0
 
 
-def nsd(
-    truth: Bool[np.ndarray, "D H W"], predicted: Bool[np.ndarray, "D H W"], spacing_mm: float, tolerance_mm: float
-) -> float:
+def nsd(truth: Bool[np.ndarray, "D H W"], predicted: Bool[np.ndarray, "D H W"], spacing_mm: float, tolerance_mm: float) -> float:
     """Normalised surface distance (Nikolov et al. 2021) at `tolerance_mm`; 1 if both masks are empty, 0 if one is."""
     if not truth.any() or not predicted.any():
         return float(not truth.any() and not predicted.any())

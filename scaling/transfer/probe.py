@@ -34,9 +34,7 @@ class Features:
     tokens: np.ndarray
 
 
-def probe(
-    encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task: Task, recipe: Probe
-) -> Iterator[Predicted]:
+def probe(encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task: Task, recipe: Probe) -> Iterator[Predicted]:
     """Read every draw's labels out of the frozen encoder, and predict the test cases."""
     train, test = (extract_features(encoder, parameters, cases, recipe.grid) for cases in (arrays.train, arrays.test))
     shape: Shape3 = arrays.test.images.shape[2:]

@@ -11,9 +11,7 @@ from scaling.data.phantom import write_phantom
 from scaling.study.config import Data, Source, Split, Task, Volumes
 from scaling.study.phantom import Cohort, Phantom
 
-SMALL = Phantom(
-    spacing_mm=5.0, pretraining_subjects=6, infarct=Cohort(6, 4), meningioma=Cohort(4, 2), brain_age=Cohort(6, 3)
-)
+SMALL = Phantom(spacing_mm=5.0, pretraining_subjects=6, infarct=Cohort(6, 4), meningioma=Cohort(4, 2), brain_age=Cohort(6, 3))
 COARSE = Volumes(8.0, (20, 24, 20))
 
 

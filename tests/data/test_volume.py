@@ -31,9 +31,7 @@ def save(path: Path, voxels: np.ndarray, affine: np.ndarray) -> Path:
 def test_volume_stored_in_any_orientation_is_the_same(tmp_path: Path, brain: np.ndarray, stored_as: str) -> None:
     affine = SPACING.copy()
     affine[:3, 3] = (-41.3, 12.7, 5.1)
-    change = nib.orientations.ornt_transform(
-        nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(tuple(stored_as))
-    )
+    change = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(tuple(stored_as)))
     turned = nib.orientations.apply_orientation(brain, change)
     path = save(tmp_path / "a.nii.gz", turned, affine @ nib.orientations.inv_ornt_aff(change, brain.shape))
     expected = read_volume(save(tmp_path / "ras.nii.gz", brain, affine), VOLUMES)
@@ -51,9 +49,7 @@ def test_volume_foreground_has_zero_mean_and_unit_variance_around_a_constant(tmp
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(0.01, 0.0), (37.0, 0.0), (1.0, -500.0)])
-def test_volume_with_other_intensity_units_is_the_same(
-    tmp_path: Path, brain: np.ndarray, scale: float, shift: float
-) -> None:
+def test_volume_with_other_intensity_units_is_the_same(tmp_path: Path, brain: np.ndarray, scale: float, shift: float) -> None:
     one = read_volume(save(tmp_path / "a.nii.gz", brain, SPACING), VOLUMES)
     other = read_volume(save(tmp_path / "b.nii.gz", brain * scale + shift, SPACING), VOLUMES)
     np.testing.assert_allclose(other.astype(float), one.astype(float), atol=5e-3)
@@ -210,9 +206,7 @@ def test_mask_lies_on_its_scan(tmp_path: Path, brain: np.ndarray) -> None:
     path = save(tmp_path / "a.nii.gz", brain, SPACING)
     mask = save(tmp_path / "m.nii.gz", (brain > 0).astype(np.uint8), SPACING)
     centre = head_centre(path, read_scan(path), VOLUMES)
-    np.testing.assert_array_equal(
-        read_volume(mask, VOLUMES, mask=True, like=centre), read_volume(path, VOLUMES) > BACKGROUND
-    )
+    np.testing.assert_array_equal(read_volume(mask, VOLUMES, mask=True, like=centre), read_volume(path, VOLUMES) > BACKGROUND)
 
 
 def _unreadable(tmp_path: Path, brain: np.ndarray) -> dict[str, tuple[Path, str]]:

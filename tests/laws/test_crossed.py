@@ -54,11 +54,7 @@ def test_contrast_crossed_factors_variance_is_unbiased(draws: int) -> None:
     estimates, variances = [], []
     for _ in range(3000):
         y = 0.3 * rng.normal(size=(4, 1, 1)) + np.array([0, 0, 1, 1])[:, None, None] * rng.normal(size=(1, 1, 12))
-        y = (
-            y
-            + np.array([0, 0, 1, 1])[:, None, None] * rng.normal(size=(1, draws, 1)) * (draws > 1)
-            + rng.normal(size=(4, draws, 12))
-        )
+        y = y + np.array([0, 0, 1, 1])[:, None, None] * rng.normal(size=(1, draws, 1)) * (draws > 1) + rng.normal(size=(4, draws, 12))
         estimates.append(a @ y.mean((1, 2)))
         variances.append(contrast_variance(y, a, strata, np.zeros(12, int)).variance)
     # floors at nought make it a little conservative, never the other way round

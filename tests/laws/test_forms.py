@@ -37,9 +37,7 @@ FORMULAS: dict[str, tuple[Form, Callable]] = {
     ),
     "skaling": (
         SKALING,
-        lambda p, t: jnp.log(
-            jnp.exp(p[0]) * (jnp.exp(-p[2] * t[0]) + jnp.exp(p[3] - p[4] * t[1])) ** p[1] + jnp.exp(p[5])
-        ),
+        lambda p, t: jnp.log(jnp.exp(p[0]) * (jnp.exp(-p[2] * t[0]) + jnp.exp(p[3] - p[4] * t[1])) ** p[1] + jnp.exp(p[5])),
     ),
 }
 
