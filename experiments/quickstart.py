@@ -20,8 +20,8 @@ study = Study(
         phantom=Phantom(),
     ),
     sizes=("xxs", "xs", "s"),
-    durations=(1600, 3200, 6400),
-    pretrain=Pretrain(crop=SHAPE, batch=16, warmup=640),
+    durations=(3200, 6400, 12800),
+    pretrain=Pretrain(crop=SHAPE, batch=16, warmup=640, augment="flips"),
     tasks=(
         Task(
             "infarct",
@@ -48,5 +48,5 @@ study = Study(
             shots=(24,),
         ),
     ),
-    transfer=Transfer(finetune=Finetune(steps=40, learning_rates=(1e-3,)), nsd_tolerance_mm=5.0),
+    transfer=Transfer(finetune=Finetune(steps=40, batch=4, learning_rates=(1e-3,), augment="flips"), nsd_tolerance_mm=5.0),
 )

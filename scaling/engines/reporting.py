@@ -1,5 +1,141 @@
-"""stub"""
+"""From a study's folder to its report: tables, verdicts and pictures of whatever is finished."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scaling.laws import Verdict, verdict
+from scaling.report import ReportInput, fit_curves, terminal_summary, write_report
+from scaling.study.config import Study, Task
+from scaling.study.cost import hours
+from scaling.study.plan import Plan, PretrainStep
+from scaling.study.rundir import plan_status, read_json, resolved, write_text
+from scaling.transfer.collect import PREDICTIONS, PRETRAINING, RESULTS
+
+MAIN_METRIC = {"classification": "auroc", "segmentation": "dice", "regression": "mae"}
 
 
-def write_study_report(study_dir, plan):
-    (study_dir / "summary.txt").write_text("stub")
+def write_study_report(study_dir: Path, plan: Plan) -> None:
+    """Write `report.html` and `summary.txt` (what the terminal shows) from the collected tables.
+
+    Raises FileNotFoundError when nothing was collected.
+    """
+    if not (study_dir / RESULTS).exists():
+        raise FileNotFoundError(f"{study_dir} has no {RESULTS} to report on; run `scaling run` or `scaling collect` first")
+    results = pd.read_parquet(study_dir / RESULTS)
+    verdicts, unjudged = judge(pd.read_parquet(study_dir / PREDICTIONS), plan.study)
+    report = ReportInput(
+        name=plan.study.name,
+        results=results,
+        config=dataclasses.asdict(plan.study),
+        provenance=read_json(study_dir / "prepare" / "provenance.json"),
+        pretraining=pd.read_parquet(study_dir / PRETRAINING),
+        steps=step_table(study_dir, plan),
+        verdicts=verdicts,
+        curves=fit_curves(results),
+        reconstructions=reconstructions(study_dir, plan),
+        problems=[*unjudged, *find_problems(study_dir, plan)],
+        held_fixed=held_fixed(plan.study),
+        saving=saving(plan),
+    )
+    page = write_report(report, study_dir)
+    write_text(study_dir / "summary.txt", terminal_summary(report, page) + "\n")
+
+
+def judge(predictions: pd.DataFrame, study: Study) -> tuple[list[Verdict], list[str]]:
+    """A verdict per task on the study's estimand, and a sentence for every task that cannot have one."""
+    verdicts, unjudged = [], []
+    for task in study.tasks:
+        try:
+            verdicts.append(judge_task(predictions, study, task))
+        except ValueError as error:
+            unjudged.append(f"no verdict on {task.name}: {error}")
+    return verdicts, unjudged
+
+
+def judge_task(predictions: pd.DataFrame, study: Study, task: Task) -> Verdict:
+    """Whether size and duration help one task. Raises ValueError when its results cannot be judged."""
+    metric = MAIN_METRIC[task.kind]
+    cases = predictions[
+        (predictions["arm"] == "pretrained")
+        & (predictions["task"] == task.name)
+        & (predictions["protocol"] == study.estimand.protocol)
+        & (predictions["shots"] == max(task.shots))
+        & (predictions["domain"] == study.estimand.domain)
+    ]
+    # Sizes enter as parameters; durations branched off one trunk are one cluster; a case is named by its site as well.
+    cases = cases.drop(columns="size").rename(columns={"params": "size", "trunk": "cluster"})
+    cases["case"] = cases["site"] + "/" + cases["case"]
+    if metric in cases:
+        cases["value"] = cases[metric]
+    return verdict(cases, task=task.name, metric=metric, smallest_effect=getattr(study.smallest_effects, metric))
+
+
+def step_table(study_dir: Path, plan: Plan) -> pd.DataFrame:
+    """One row per step but the report itself: what it was expected to cost, and what it took."""
+    accelerator = plan.study.execution.accelerator
+    statuses = plan_status(study_dir, plan)
+    rows = []
+    for step in plan.steps[:-1]:
+        marker = study_dir / step.name / "DONE"
+        rows.append(
+            {
+                "name": step.name,
+                "kind": step.kind,
+                "status": statuses[step.name],
+                "seconds": read_json(marker)["seconds"] if marker.exists() else np.nan,
+                "flops": step.flops,
+                "estimated_hours": hours(step.flops, accelerator),
+                "accelerator": accelerator,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def reconstructions(study_dir: Path, plan: Plan) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+    """A held-out brain, what the encoder saw of it and what the smallest and the largest finished model made of that."""
+    found = [
+        (step, study_dir / step.name / "reconstruction.npz")
+        for step in plan.steps
+        if isinstance(step.config, PretrainStep) and (study_dir / step.name / "reconstruction.npz").exists()
+    ]
+    found.sort(key=lambda pair: (pair[0].parameters, pair[0].config.end))  # type: ignore[union-attr]
+    pictures = []
+    for step, file in found[:1] + found[1:][-1:]:
+        with np.load(file) as arrays:
+            images = [np.asarray(arrays[name], np.float32) for name in ("original", "seen", "filled")]
+        pictures.append((step.name.removeprefix("pretrain/"), images[0], images[1], images[2]))
+    return pictures
+
+
+def find_problems(study_dir: Path, plan: Plan) -> list[str]:
+    """One sentence for everything that was skipped, left out, failed, or might bias a result."""
+    problems: list[str] = []
+    for file in (study_dir / "prepare" / "leakage.json", study_dir / "prepare" / "skipped.json"):
+        problems += read_json(file) if file.exists() else []
+    statuses = plan_status(study_dir, plan)
+    for step in plan.steps[:-1]:
+        error, dropped = study_dir / step.name / "ERROR", study_dir / step.name / "dropped.json"
+        if statuses[step.name] == "failed" and error.exists():
+            problems.append(f"{step.name} failed: {error.read_text().strip()}")
+        elif statuses[step.name] != "done":
+            problems.append(f"{step.name} is not finished")
+        problems += read_json(dropped) if dropped.exists() else []
+    return list(dict.fromkeys(problems))
+
+
+def held_fixed(study: Study) -> dict[str, Any]:
+    """What all runs share, so that only objective, size, duration and seed differ."""
+    fields = ("family", "pretrain", "transfer", "estimand", "smallest_effects")
+    return {field: dataclasses.asdict(getattr(study, field)) for field in fields}
+
+
+def saving(plan: Plan) -> str:
+    """What branching durations off shared trunks saved."""
+    spent = sum(step.flops for step in plan.steps if step.kind in ("trunk", "cooldown"))
+    if not spent or not plan.flops_saved:
+        return ""
+    return f"Training every duration on its own would have taken {(spent + plan.flops_saved) / spent:.2f} times the pretraining."

@@ -188,6 +188,16 @@ class SmallestEffects:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Estimand:
+    """What the verdict of a task is about, stated before anything runs: its main metric (AUROC, Dice, mean absolute error) under one
+    protocol, at the largest number of shots, on the test sites inside or outside the finetuning domain.
+    """
+
+    protocol: Literal["finetune", "probe"] = "finetune"
+    domain: Literal["in", "out"] = "out"
+
+
+@dataclass(frozen=True, config=STRICT)
 class Execution:
     """Where and how a study runs. Nothing here may change a result beyond rounding, so nothing here is part of its identity.
 
@@ -220,6 +230,7 @@ class Study:
     seeds: tuple[int, ...] = (0,)
     pretrain: Pretrain = Pretrain()
     transfer: Transfer = Transfer()
+    estimand: Estimand = Estimand()
     smallest_effects: SmallestEffects = SmallestEffects()
     execution: Execution = Execution()
 
@@ -252,8 +263,10 @@ class Study:
                     f"axis {axis}: pretrain.crop={crop} and data.volumes.shape={shape} must be multiples of family.patch="
                     f"{self.family.patch}, and the crop must fit into the volume"
                 )
+        if getattr(self.transfer, self.estimand.protocol) is None:
+            raise ValueError(f"estimand.protocol is {self.estimand.protocol!r}, but transfer.{self.estimand.protocol} is left out")
         if self.pretrain.batch % (self.execution.mesh[0] * self.execution.mesh[1]):
             raise ValueError(
-                f"pretrain.batch={self.pretrain.batch} is not divisible by the {self.execution.mesh[0]} x "
-                f"{self.execution.mesh[1]} devices of execution.mesh; choose a multiple of {self.execution.mesh[0] * self.execution.mesh[1]}"
+                f"pretrain.batch={self.pretrain.batch} is not divisible by the {' x '.join(map(str, self.execution.mesh))} devices of "
+                f"execution.mesh; choose a multiple of {self.execution.mesh[0] * self.execution.mesh[1]}"
             )

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic.dataclasses import dataclass as config
 
 from scaling.study import cost
-from scaling.study.config import STRICT, Data, Mae, Pretrain, SmallestEffects, Study, Task, Transfer
+from scaling.study.config import STRICT, Data, Estimand, Mae, Pretrain, SmallestEffects, Study, Task, Transfer
 from scaling.study.ladder import Decoder, Encoder, resolve_decoder, resolve_encoder, tokens
 from scaling.study.phantom import Phantom
 
@@ -77,6 +77,7 @@ class CollectStep:
 class ReportStep:
     """Fit curves, reach verdicts at the pre-stated smallest effects, write the page."""
 
+    estimand: Estimand
     smallest_effects: SmallestEffects
 
 
@@ -135,7 +136,7 @@ def make_plan(study: Study) -> Plan:
 
     steps += transfers
     steps.append(Step("collect", "collect", CollectStep(), tuple(s.name for s in transfers)))
-    steps.append(Step("report", "report", ReportStep(study.smallest_effects), ("collect",)))
+    steps.append(Step("report", "report", ReportStep(study.estimand, study.smallest_effects), ("collect",)))
     return Plan(study, tuple(steps), saved)
 
 

@@ -51,7 +51,8 @@ def restore(folder: Path, abstract: State) -> State:
 
 def restore_encoder(folder: Path, abstract_encoder: Any) -> Parameters:
     """The encoder's parameters of the newest checkpoint in `folder`, nothing else of it."""
-    context = ocp.Context(pytree_options=ocp.options.PyTreeOptions(loading=ocp.options.PyTreeOptions.Loading(partial_load=True)))
+    context = ocp.Context()
+    context.pytree.loading.partial_load = True
     with context, ocp.training.Checkpointer(folder) as checkpoints:
         if checkpoints.latest is None:
             raise FileNotFoundError(f"{folder} has no complete checkpoint; delete its step's folder and run again")

@@ -50,10 +50,12 @@ def protocols(config: TransferStep, checkpoint: Path | None, arrays: TaskArrays,
 
 
 def load_encoder(encoder: Encoder, seed: int, checkpoint: Path | None) -> Parameters:
-    """The pretrained encoder, or the random one of a control of this seed."""
+    """The pretrained encoder, or the random one of a control of this seed; both on the first device, so that they share programs."""
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     if checkpoint is None:
-        return init_encoder(encoder, jax.random.key(seed))
-    return restore_encoder(checkpoint, jax.eval_shape(lambda: init_encoder(encoder, jax.random.key(0))))
+        return jax.jit(lambda key: init_encoder(encoder, key), out_shardings=device)(jax.random.key(seed))
+    shapes = jax.eval_shape(lambda: init_encoder(encoder, jax.random.key(0)))
+    return restore_encoder(checkpoint, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), shapes))
 
 
 def counted(predicted: Iterator[Predicted], config: TransferStep, progress: Progress) -> Iterator[Predicted]:

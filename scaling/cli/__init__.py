@@ -1,0 +1,35 @@
+"""The command line: `scaling run EXPERIMENT` does everything. Studies in `studies`, scans in `data`."""
+
+import os
+import sys
+
+import typer
+
+from scaling.cli.data import data_app
+from scaling.cli.studies import studies_app
+from scaling.cli.terminal import errors
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Does a larger 3D brain-MRI foundation model, or a longer pretraining, help [bold]this[/] task - and how sure are we?\n\n"
+    "Start with [bold]scaling run experiments/quickstart.py[/]: a whole study on two CPU cores, in under ten minutes.",
+    epilog="Exit codes: 0 done, 1 some steps failed (the rest is done), 2 wrong input or a changed config, 130 interrupted.",
+)
+app.add_typer(studies_app)
+app.add_typer(data_app, name="data", rich_help_panel="Data")
+
+
+def main() -> None:
+    """Entry point: wrong input ends in one sentence and exit code 2, an interrupt in 130."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        errors.print(f"scaling: {error}", style="red", markup=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        errors.print("interrupted; run the same command again to resume", style="yellow")
+        sys.exit(130)

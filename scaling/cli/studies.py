@@ -1,0 +1,89 @@
+"""The verbs on studies. `scaling run EXPERIMENT` does everything; the others look at a study, or do one part of it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scaling.cli.terminal import console, errors
+from scaling.engines.listing import print_plan, print_status
+from scaling.study.experiment import load_study
+from scaling.study.plan import Plan, make_plan
+from scaling.study.rundir import Status, plan_status
+
+studies_app = typer.Typer()
+
+Experiment = Annotated[Path, typer.Argument(help="Experiment file that defines `study = Study(...)`.", show_default=False)]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="FIELD=VALUE", help='Override a field, e.g. -s pretrain.batch=32 -s \'sizes=["xs","s"]\'.'),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder that holds the studies' folders.")]
+RUNS = Path("runs")
+PANEL = "Studies"
+
+
+def planned(experiment: Path, overrides: list[str] | None, out: Path) -> tuple[Plan, Path, dict[str, Status]]:
+    """The plan of an experiment file with its overrides, the study's folder and where every step stands."""
+    plan = make_plan(load_study(experiment, overrides or ()))
+    study_dir = out / plan.study.name
+    return plan, study_dir, plan_status(study_dir, plan)
+
+
+@studies_app.command(rich_help_panel=PANEL)
+def run(experiment: Experiment, set_: Set = None, out: Out = RUNS) -> None:
+    """Run a study: whatever is not done yet, from data to report. Interrupt at any moment; the same command resumes."""
+    plan, study_dir, statuses = planned(experiment, set_, out)
+    failures: list[str] = []
+    if all(status == "done" for status in statuses.values()):
+        console.print(f"All {len(plan.steps)} steps are done.")
+    else:
+        from scaling.engines.local import run_plan
+
+        failures = run_plan(study_dir, plan, console)
+    show_summary(study_dir)
+    if failures:
+        errors.print(f"{len(failures)} of {len(plan.steps)} steps failed or were left out; run again to retry them:", style="red")
+        for sentence in failures:
+            errors.print(f"  {sentence}", markup=False)
+        raise typer.Exit(1)
+
+
+@studies_app.command(rich_help_panel=PANEL)
+def plan(experiment: Experiment, set_: Set = None, out: Out = RUNS) -> None:
+    """Print every step before anything runs: parameters, samples, FLOPs, memory, estimated hours, status; and the totals."""
+    resolved, _, statuses = planned(experiment, set_, out)
+    print_plan(resolved, statuses, console)
+
+
+@studies_app.command(rich_help_panel=PANEL)
+def status(experiment: Experiment, set_: Set = None, out: Out = RUNS) -> None:
+    """Print where a study stands: steps by kind and status, what failed and why."""
+    resolved, study_dir, statuses = planned(experiment, set_, out)
+    print_status(study_dir, resolved, statuses, console)
+
+
+@studies_app.command(rich_help_panel=PANEL)
+def collect(experiment: Experiment, set_: Set = None, out: Out = RUNS) -> None:
+    """Gather the results of all finished transfers into one tidy table (results.parquet and .csv), also of an unfinished study."""
+    from scaling.transfer.collect import collect as gather
+
+    resolved, study_dir, _ = planned(experiment, set_, out)
+    gather(study_dir, resolved)
+    console.print(f"{study_dir / 'results.csv'}", markup=False)
+
+
+@studies_app.command(rich_help_panel=PANEL)
+def report(experiment: Experiment, set_: Set = None, out: Out = RUNS) -> None:
+    """Write report.html from the collected table, also of an unfinished study."""
+    from scaling.engines.reporting import write_study_report
+
+    resolved, study_dir, _ = planned(experiment, set_, out)
+    write_study_report(study_dir, resolved)
+    show_summary(study_dir)
+
+
+def show_summary(study_dir: Path) -> None:
+    """Print the verdicts in words and where the report is, if there is one."""
+    if (study_dir / "summary.txt").exists():
+        console.print((study_dir / "summary.txt").read_text().rstrip(), markup=False, highlight=False)
