@@ -1,5 +1,6 @@
 """The command line: `scaling run EXPERIMENT` does everything. Studies in `studies`, scans in `data`."""
 
+import logging
 import os
 import sys
 
@@ -25,6 +26,7 @@ app.add_typer(data_app, name="data", rich_help_panel="Data")
 def main() -> None:
     """Entry point: wrong input ends in one sentence and exit code 2, an interrupt in 130."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs a traceback per thread of what it then raises
     try:
         app()
     except (ValueError, OSError) as error:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
 from rich.console import Console
 from rich.table import Table
@@ -59,7 +60,7 @@ def step_row(step: Step, accelerator: str) -> list[str]:
 def print_status(study_dir: Path, plan: Plan, statuses: Mapping[str, Status], console: Console) -> None:
     """Steps by kind and status, seconds spent, and why steps failed."""
     table = Table(box=None, pad_edge=False)
-    states = ("done", "partial", "failed", "stale", "todo")
+    states = get_args(Status)
     for heading in ("kind", *states, "seconds spent"):
         table.add_column(heading, justify="left" if heading == "kind" else "right")
     for kind in dict.fromkeys(step.kind for step in plan.steps):

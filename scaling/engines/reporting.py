@@ -12,7 +12,7 @@ from scaling.report import ReportInput, fit_curves, terminal_summary, write_repo
 from scaling.study.config import Study, Task
 from scaling.study.cost import hours
 from scaling.study.plan import Plan, PretrainStep
-from scaling.study.rundir import plan_status, read_json, resolved, write_text
+from scaling.study.rundir import plan_status, read_json, write_text
 from scaling.transfer.collect import PREDICTIONS, PRETRAINING, RESULTS
 
 MAIN_METRIC = {"classification": "auroc", "segmentation": "dice", "regression": "mae"}

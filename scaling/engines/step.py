@@ -22,6 +22,7 @@ from scaling.study.plan import (
 )
 from scaling.study.rundir import begin, finish, write_json
 from scaling.training.loop import pretrain
+from scaling.training.tracking import track
 from scaling.transfer.collect import collect
 from scaling.transfer.run import transfer
 
@@ -43,7 +44,8 @@ def run_step(study_dir: Path, plan: Plan, step: Step, progress: Progress) -> Non
             pretrain(study_dir, plan.study.name, step, config, study_cache(study_dir), execution, progress)
         case TransferStep() as config:
             checkpoint = study_dir / step.needs[0] / "checkpoints" if config.arm == "pretrained" else None
-            transfer(folder, checkpoint, config, study_cache(study_dir), progress)
+            with track(folder, plan.study.name, step, f"{config.objective}-{config.size}", execution) as tracker:
+                tracker.summarise(transfer(folder, checkpoint, config, study_cache(study_dir), progress))
         case CollectStep():
             collect(study_dir, plan)
         case ReportStep():

@@ -22,7 +22,7 @@ def unpatchify(patches: Float[Array, "B N P"], shape: Shape3, patch: int) -> Flo
     return blocks.transpose(0, 1, 4, 2, 5, 3, 6).reshape(patches.shape[0], *shape)
 
 
-def sincos_positions(shape: Shape3, patch: int, width: int) -> Float[np.ndarray, "N E"]:
+def sincos_positions(shape: tuple[int, ...], patch: int, width: int) -> Float[np.ndarray, "N E"]:
     """Fixed 3D sine-cosine positions [N, E]: a third of the width per axis, in units of patches.
 
     Source: Vaswani et al. 2017, section 3.5, per axis as in He et al. 2022. Channels left over by the division by six stay 0.

@@ -47,22 +47,24 @@ def build_mae(config: Mae, encoder: Encoder, decoder: Decoder, pretrain: Pretrai
     m = visible_tokens(n, config.mask_ratio)
     positions = sincos_positions(pretrain.crop, encoder.patch, encoder.width)
 
-    def modules(rngs: nnx.Rngs) -> tuple[VitEncoder, MaeDecoder]:
-        return (
-            VitEncoder(encoder, rngs, dtype, pretrain.remat, constrain),
-            MaeDecoder(decoder, encoder, pretrain.crop, rngs, dtype, pretrain.remat, constrain),
-        )
+    def make_encoder(rngs: nnx.Rngs) -> VitEncoder:
+        return VitEncoder(encoder, rngs, dtype, pretrain.remat, constrain)
 
-    graphs = [nnx.split(module)[0] for module in nnx.eval_shape(lambda: modules(nnx.Rngs(0)))]
+    def make_decoder(rngs: nnx.Rngs) -> MaeDecoder:
+        return MaeDecoder(decoder, encoder, pretrain.crop, rngs, dtype, pretrain.remat, constrain)
+
+    encoder_graph = nnx.split(nnx.eval_shape(lambda: make_encoder(nnx.Rngs(0))))[0]
+    decoder_graph = nnx.split(nnx.eval_shape(lambda: make_decoder(nnx.Rngs(0))))[0]
 
     def init(key: PRNGKeyArray) -> Parameters:
-        parts = [nnx.to_pure_dict(nnx.split(module)[1]) for module in modules(nnx.Rngs(key))]
-        return {"encoder": parts[0], "decoder": parts[1]}
+        rngs = nnx.Rngs(key)
+        modules = {"encoder": make_encoder(rngs), "decoder": make_decoder(rngs)}
+        return {name: nnx.to_pure_dict(nnx.split(module)[1]) for name, module in modules.items()}
 
     def predict(parameters: Parameters, patches: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
         kept, mask = random_masking(key, patches.shape[0], n, m)
-        encode = nnx.merge(graphs[0], parameters["encoder"])
-        decode = nnx.merge(graphs[1], parameters["decoder"])
+        encode = nnx.merge(encoder_graph, parameters["encoder"])
+        decode = nnx.merge(decoder_graph, parameters["decoder"])
         visible = jnp.take_along_axis(patches, kept[..., None], axis=1)
         latent = encode.encode_patches(visible, jnp.asarray(positions)[kept])
         return decode(latent, kept).astype(jnp.float32), mask

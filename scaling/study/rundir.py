@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from scaling.study.plan import Plan, Step
 
-Status = Literal["todo", "partial", "failed", "stale", "done"]
+Status = Literal["done", "partial", "failed", "stale", "todo"]
 PACKAGES = ("brain-mri-scaling", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "nibabel", "numpy")
 
 

@@ -15,7 +15,7 @@ def open_checkpoints(folder: Path) -> ocp.training.Checkpointer:
     """The checkpoints of a run, newest kept; what a killed process left half-written is removed."""
     folder.mkdir(parents=True, exist_ok=True)
     return ocp.training.Checkpointer(
-        folder,
+        folder.resolve(),
         preservation_policy=ocp.training.preservation_policies.LatestN(1),
         cleanup_tmp_directories=True,
     )
@@ -37,13 +37,13 @@ def latest_step(folder: Path) -> int | None:
     """The last step with a complete checkpoint in a run's folder, if there is one."""
     if not folder.exists():
         return None
-    with ocp.training.Checkpointer(folder) as checkpoints:
+    with ocp.training.Checkpointer(folder.resolve()) as checkpoints:
         return checkpoints.latest.step if checkpoints.latest else None
 
 
 def restore(folder: Path, abstract: State) -> State:
     """The newest state in `folder`, laid out as `abstract` says."""
-    with ocp.training.Checkpointer(folder) as checkpoints:
+    with ocp.training.Checkpointer(folder.resolve()) as checkpoints:
         if checkpoints.latest is None:
             raise FileNotFoundError(f"{folder} has no complete checkpoint; delete its step's folder and run again")
         return State(**checkpoints.load(abstract_state=abstract._asdict()))
@@ -53,7 +53,7 @@ def restore_encoder(folder: Path, abstract_encoder: Any) -> Parameters:
     """The encoder's parameters of the newest checkpoint in `folder`, nothing else of it."""
     context = ocp.Context()
     context.pytree.loading.partial_load = True
-    with context, ocp.training.Checkpointer(folder) as checkpoints:
+    with context, ocp.training.Checkpointer(folder.resolve()) as checkpoints:
         if checkpoints.latest is None:
             raise FileNotFoundError(f"{folder} has no complete checkpoint; delete its step's folder and run again")
         return checkpoints.load(abstract_state={"parameters": {"encoder": abstract_encoder}})["parameters"]["encoder"]

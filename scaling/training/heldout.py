@@ -1,6 +1,7 @@
 """The reconstruction loss of pretraining, and a picture of it, on subjects that pretraining never sees."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from scaling.data.cache import Cache
@@ -56,5 +57,5 @@ def heldout_loss(program: Program, state: State, cache: Cache, config: PretrainS
 def reconstruct_heldout(program: Program, state: State, cache: Cache, config: PretrainStep) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One held-out brain: the original, what the encoder saw, and the reconstruction, each float16 [D, H, W]."""
     volume = heldout_crops(cache, config)[:1]
-    seen, reconstructed = program.reconstruct(state.parameters, volume, jax.random.key(0))
+    seen, reconstructed = program.reconstruct(state.parameters, jnp.asarray(volume), jax.random.key(0))
     return volume[0], np.asarray(seen[0], np.float16), np.asarray(reconstructed[0], np.float16)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO, cast
 from urllib.parse import urlparse
 
 import numpy as np
@@ -23,7 +23,8 @@ from scaling.study.config import Execution
 from scaling.study.plan import Step
 from scaling.study.rundir import resolved, write_text
 
-BOUNDED_RETRIES = {
+Mode = Literal["online", "offline", "disabled", "shared"]
+BOUNDED_RETRIES: dict[str, Any] = {
     f"x_{service}_{limit}": value
     for service in ("file_stream", "file_transfer", "graphql")
     for limit, value in {"retry_max": 2, "retry_wait_min_seconds": 1, "retry_wait_max_seconds": 3, "timeout_seconds": 5}.items()
@@ -85,12 +86,12 @@ def track(folder: Path, study: str, step: Step, group: str, execution: Execution
                 run.finish()
 
 
-def wandb_mode(execution: Execution) -> str:
+def wandb_mode(execution: Execution) -> Mode:
     """Online where a key is at hand, else offline; WANDB_MODE and an explicit setting win."""
     if execution.wandb != "auto":
         return execution.wandb
     if os.environ.get("WANDB_MODE"):
-        return os.environ["WANDB_MODE"]
+        return cast(Mode, os.environ["WANDB_MODE"])
     return "online" if os.environ.get("WANDB_API_KEY") or netrc_has_key(wandb.Settings().base_url) else "offline"
 
 
@@ -114,7 +115,7 @@ def start_wandb(folder: Path, study: str, step: Step, group: str, execution: Exe
         x_transaction_log_flush_interval=1, **BOUNDED_RETRIES,
     )  # fmt: skip
 
-    def start(mode: str) -> Any:
+    def start(mode: Mode) -> Any:
         return wandb.init(
             entity=execution.wandb_entity or None, project=study, group=group, job_type=step.kind, name=step.name, id=digest,
             resume="allow", mode=mode, dir=study_dir, config=resolved(step), settings=settings,

@@ -124,16 +124,16 @@ def predict_cases(program: FinetuneProgram, fitted: Any, cases: Cases) -> np.nda
     outputs = []
     for first in range(0, n, CHUNK):
         rows = np.minimum(np.arange(first, first + CHUNK), n - 1)
-        outputs.append(np.asarray(program.predict(fitted, cases.images[rows], cases.present[rows])))
+        outputs.append(np.asarray(program.predict(fitted, jnp.asarray(cases.images[rows]), jnp.asarray(cases.present[rows]))))
     return np.concatenate(outputs, axis=1)[:, :n]
 
 
 def label_scaling(labels: np.ndarray, weights: np.ndarray, kind: Kind) -> np.ndarray:
     """Mean and standard deviation of each draw's own labels [R, 2] for regression; (0, 1) otherwise."""
     if kind != "regression":
-        return np.tile(np.float32([0, 1]), (len(weights), 1))
+        return np.tile(np.array([0, 1], np.float32), (len(weights), 1))
     seen = [labels[row > 0] for row in weights]
-    return np.float32([(values.mean(), max(values.std(), 1e-3)) for values in seen])
+    return np.array([(values.mean(), max(values.std(), 1e-3)) for values in seen], np.float32)
 
 
 def draw_weights(draws: np.ndarray, n: int, left_out: np.ndarray | None = None) -> np.ndarray:
@@ -156,7 +156,7 @@ def finetune(encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task:
         draws = few_shot_draws(task, arrays.train, shots)
         # Heads and batches are the same for every arm of a task: arms are compared draw by draw.
         seeds = [zlib.crc32(f"{task.name}/{shots}/{draw}".encode()) for draw in range(task.draws)]
-        keys = jax.vmap(jax.random.key)(np.uint32(seeds))
+        keys = jax.vmap(jax.random.key)(np.array(seeds, np.uint32))
         fitted, scaling, rate = fit_draws(program, parameters, arrays.train, draws, keys, task.kind, recipe)
         outputs = predict_cases(program, fitted, arrays.test)
         if not np.isfinite(outputs).all():

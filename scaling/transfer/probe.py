@@ -42,9 +42,9 @@ def probe(encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task: Ta
         for draw, chosen in enumerate(few_shot_draws(task, arrays.train, shots)):
             labels = arrays.train.labels[chosen]
             if task.kind == "segmentation":
-                masks = np.asarray(patchify(labels.astype(np.float32), encoder.patch))
+                masks = np.asarray(patchify(jnp.asarray(labels, jnp.float32), encoder.patch))
                 scores, threshold = ridge_masks(train.tokens[chosen], masks, test.tokens, recipe.mask_penalty)
-                outputs = np.asarray(unpatchify(scores, shape, encoder.patch)) > threshold
+                outputs = np.asarray(unpatchify(jnp.asarray(scores), shape, encoder.patch)) > threshold
             else:
                 outputs = ridge_scores(train.pooled[chosen], labels, test.pooled, recipe.penalties)
             yield Predicted("probe", shots, draw, 0.0, outputs)

@@ -21,8 +21,10 @@ from scaling.transfer.probe import probe
 Progress = Callable[[float, float], None]
 
 
-def transfer(folder: Path, checkpoint: Path | None, config: TransferStep, cache: Cache, progress: Progress) -> None:
+def transfer(folder: Path, checkpoint: Path | None, config: TransferStep, cache: Cache, progress: Progress) -> dict[str, float]:
     """Write `predictions.parquet` (one row per protocol x shots x draw x case) and `results.parquet` (per site and metric).
+
+    Returns each metric's mean over draws and sites, named "out/finetune/20 shots/mae".
 
     `checkpoint` is the folder of the pretrained arm's checkpoints, None for a control. Raises ValueError when the task's data
     cannot be used (see `load_task`).
@@ -32,8 +34,11 @@ def transfer(folder: Path, checkpoint: Path | None, config: TransferStep, cache:
     predicted = counted(protocols(config, checkpoint, arrays, spacing), config, progress)
     predictions = tabulate(predicted, arrays, config.task.kind, spacing, config.transfer.nsd_tolerance_mm)
     predictions.to_parquet(folder / "predictions.parquet", index=False)
-    score(predictions, config.task.kind).to_parquet(folder / "results.parquet", index=False)
+    results = score(predictions, config.task.kind)
+    results.to_parquet(folder / "results.parquet", index=False)
     write_json(folder / "dropped.json", list(arrays.dropped))
+    means = results.groupby(["domain", "protocol", "shots", "metric"])["value"].mean()
+    return {f"{domain}/{protocol}/{shots} shots/{metric}": value for (domain, protocol, shots, metric), value in means.items()}
 
 
 def protocols(config: TransferStep, checkpoint: Path | None, arrays: TaskArrays, spacing_mm: float) -> Iterator[Predicted]:

@@ -1,0 +1,31 @@
+"""Eight virtual CPU devices for every test, and one micro study that all end-to-end tests share."""
+
+import os
+
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["WANDB_MODE"] = "disabled"
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXPERIMENT = Path(__file__).parent / "micro_study.py"
+
+
+def scaling(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a verb as a user would, in `folder`."""
+    command = [sys.executable, "-m", "scaling", *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=600)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the micro study ran from beginning to end, uninterrupted: data in `cohort`, study in `runs/micro`."""
+    folder = tmp_path_factory.mktemp("finished")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path_factory.mktemp("compiled"))
+    done = scaling("run", EXPERIMENT, folder=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder

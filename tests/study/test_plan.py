@@ -1,0 +1,97 @@
+"""The plan: what depends on what, and what it costs, against the models themselves and a count over the traced program."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from scaling.models.vit import MaeDecoder, VitEncoder
+from scaling.objectives.build import build_objective
+from scaling.study import cost
+from scaling.study.config import Mae, Pretrain, ViT
+from scaling.study.experiment import load_study
+from scaling.study.ladder import VIT_WIDTHS, resolve_decoder, resolve_encoder
+from scaling.study.plan import PretrainStep, make_plan
+
+MICRO = Path(__file__).parents[1] / "micro_study.py"
+CROP = (24, 32, 24)
+
+
+def count(module: object) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.split(module)[1]))
+
+
+def traced_flops(jaxpr: jax.extend.core.Jaxpr) -> int:
+    """FLOPs of all matrix products in a traced program, scans unrolled."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contract, _), _ = equation.params["dimension_numbers"]
+            length = np.prod([equation.invars[0].aval.shape[axis] for axis in contract], dtype=int)
+            total += 2 * int(length) * equation.outvars[0].aval.size
+        times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
+        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")):
+            inner = getattr(inner, "jaxpr", inner)
+            if hasattr(inner, "eqns"):
+                total += times * traced_flops(inner)
+    return total
+
+
+@pytest.mark.parametrize("size", VIT_WIDTHS)
+def test_parameters_of_every_rung_match_the_model(size: str) -> None:
+    encoder, decoder = resolve_encoder(ViT(), size), resolve_decoder(ViT())
+    made = nnx.eval_shape(lambda: (VitEncoder(encoder, nnx.Rngs(0)), MaeDecoder(decoder, encoder, CROP, nnx.Rngs(0))))
+    assert cost.encoder_parameters(encoder) == count(made[0])
+    assert cost.decoder_parameters(encoder, decoder) == count(made[1])
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_training_flops_match_a_count_over_the_traced_program(remat: bool) -> None:
+    encoder, decoder = resolve_encoder(ViT(), "m"), resolve_decoder(ViT())
+    recipe = Pretrain(crop=CROP, remat=remat)
+    objective = build_objective(Mae(), encoder, decoder, recipe)
+    parameters = jax.eval_shape(objective.init, jax.random.key(0))
+    volumes = jax.ShapeDtypeStruct((4, *CROP), jnp.float32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    traced = jax.make_jaxpr(lambda p, v, k: jax.grad(lambda q: objective.loss(q, v, k)[0])(p))(parameters, volumes, key)
+    # A rematerialised block does not compute its last product again, as nothing behind it needs the result.
+    assert 4 * cost.pretraining_flops(Mae(), encoder, decoder, recipe) == pytest.approx(
+        traced_flops(traced.jaxpr), rel=0.06 if remat else 1e-9
+    )
+
+
+def test_plan_of_the_micro_study_is_the_expected_graph() -> None:
+    plan = make_plan(load_study(MICRO))
+    needs = {step.name: step.needs for step in plan.steps}
+    assert list(needs)[:3] == ["phantom", "prepare", "pretrain/mae-xxs-seed0-trunk-128"]
+    assert needs["pretrain/mae-xxs-seed0-trunk-128"] == ("prepare",)
+    assert needs["pretrain/mae-xxs-seed0-160"] == ("pretrain/mae-xxs-seed0-trunk-128",)
+    assert needs["pretrain/mae-xxs-seed0-trunk-256"] == ("pretrain/mae-xxs-seed0-trunk-128",)
+    assert needs["transfer/mae-xs-seed0-320-infarct"] == ("pretrain/mae-xs-seed0-320",)
+    assert needs["transfer/scratch-xs-seed0-infarct"] == ("prepare",)
+    assert needs["transfer/classical-brain-age"] == ("prepare",)
+    assert set(needs["collect"]) == {name for name in needs if name.startswith("transfer/")}
+    assert needs["report"] == ("collect",)
+    assert len(plan.steps) == 2 + 2 * 4 + (4 + 2 + 1) * 3 + 2
+    seen: set[str] = set()
+    for step in plan.steps:
+        assert set(step.needs) <= seen
+        seen.add(step.name)
+
+
+def test_trunk_sharing_saves_what_separate_runs_would_repeat() -> None:
+    plan = make_plan(load_study(MICRO))
+    spent = sum(step.flops for step in plan.steps if step.kind in ("trunk", "cooldown"))
+    trained = sum(step.samples for step in plan.steps if step.kind in ("trunk", "cooldown"))
+    assert trained == 2 * (256 + 32 + 64)
+    assert (spent + plan.flops_saved) / spent == pytest.approx(2 * (160 + 320) / trained)
+
+
+def test_every_cooldown_ends_at_its_duration_after_its_share_of_decay() -> None:
+    for step in make_plan(load_study(MICRO)).steps:
+        if step.kind == "cooldown":
+            assert isinstance(step.config, PretrainStep)
+            assert step.config.end - step.config.decay_from == 0.2 * step.config.end == step.samples
