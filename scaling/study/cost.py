@@ -64,14 +64,19 @@ def visible_tokens(n: int, mask_ratio: float) -> int:
 
 
 def pretraining_flops(objective: Mae, encoder: Encoder, decoder: Decoder, pretrain: Pretrain) -> int:
-    """Training FLOPs of one sample. The embedding needs no gradient of its input: two passes."""
+    """Training FLOPs of one sample.
+
+    The embedding needs no gradient of its input: two passes. A rematerialised block is computed once more, but for its last
+    product, on which no gradient depends.
+    """
     n = tokens(pretrain.crop, encoder.patch)
     m = visible_tokens(n, objective.mask_ratio)
     embedding = 2 * m * encoder.patch**3 * encoder.width
     stacks = stack_flops(m, encoder.width, encoder.depth, encoder.mlp_width)
     stacks += stack_flops(n, decoder.width, decoder.depth, decoder.mlp_width)
     projections = 2 * m * encoder.width * decoder.width + 2 * n * decoder.width * encoder.patch**3
-    return 2 * embedding + 3 * projections + (4 if pretrain.remat else 3) * stacks
+    last = 2 * m * encoder.depth * encoder.mlp_width * encoder.width + 2 * n * decoder.depth * decoder.mlp_width * decoder.width
+    return 2 * embedding + 3 * (projections + stacks) + (stacks - last if pretrain.remat else 0)
 
 
 def pretraining_memory(objective: Mae, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, devices: int) -> int:
