@@ -8,12 +8,11 @@ performance, improvement, forest, pretraining_loss               the figures, fo
 How it works: `views` aggregates the tidy table to one row per run, `figures` and `overview` draw, `page` fills `page.html.j2`.
 """
 
-from scaling.report.page import write_report
-
 from scaling.report.curves import fit_curves
 from scaling.report.figures import improvement, performance
 from scaling.report.inputs import ReportInput
 from scaling.report.overview import forest, pretraining_loss
+from scaling.report.page import write_report
 from scaling.report.summary import terminal_summary
 from scaling.report.views import View, views
 

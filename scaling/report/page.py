@@ -1,0 +1,201 @@
+"""The page: `page.html.j2` (with `page.css` and `page.js`) filled from tables, figures and verdicts.
+
+Every figure goes into one embedded JSON, id -> view -> figure, and is drawn by the page's script when it is scrolled into view."""
+
+import json
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from scaling.laws import Verdict
+from scaling.report.curves import FITTED_TO
+from scaling.report.figures import improvement, performance
+from scaling.report.images import montage, window
+from scaling.report.inputs import ReportInput
+from scaling.report.overview import effect_text, forest, pretraining_loss
+from scaling.report.style import DECISIONS, change, metric_of, si
+from scaling.report.summary import answer
+from scaling.report.tables import cost_rows, fact_rows, pretraining_rows, results_data, study_facts
+from scaling.report.views import View, views
+
+FIELDS = {"metric": "Metric", "objective": "Objective", "domain": "Test sites", "protocol": "Transfer", "shots": "Labelled subjects"}
+CHOICES = {"out": "out of domain", "in": "in domain", "finetune": "full finetuning", "probe": "probe on frozen encoder"}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A place on the page for a figure of one or several views, the first shown first; without figures, `sentence` stands there."""
+
+    id: str
+    figures: dict[str, go.Figure]
+    sentence: str = ""
+
+    @property
+    def first(self) -> go.Figure:
+        return next(iter(self.figures.values()))
+
+
+def write_report(study: ReportInput, out: Path) -> Path:
+    """Write `out`/report.html, one file that needs no network, whole or not at all; returns its path."""
+    tasks = [_task(study, name, slug) for name, slug in slugs(study.tasks).items()]
+    overall = Drawn("figure-verdicts", {"": forest(study.verdicts)} if study.verdicts else {}, "There is no verdict to draw.")
+    losses = _losses(study.pretraining)
+    drawn = [overall, *(figure for task in tasks for figure in task["figures"].values()), *(f for pair in losses.values() for f in pair)]
+    data = {
+        "figures": {d.id: {key: _compact(figure) for key, figure in d.figures.items()} for d in drawn},
+        "results": results_data(study.results),
+    }
+    page = _environment().get_template("page.html.j2").render(
+        study=study,
+        answer=answer(study),
+        facts=study_facts(study.results),
+        cards=[_card(study, task["name"], task["slug"]) for task in tasks],
+        overall=overall,
+        tasks=tasks,
+        fitted_to=FITTED_TO,
+        reconstructions=_pictures(study),
+        losses=losses,
+        pretraining=pretraining_rows(study.pretraining),
+        costs=cost_rows(study.steps),
+        accelerator=", ".join(sorted(map(str, study.steps["accelerator"].dropna().unique()))),
+        fixed=fact_rows(study.held_fixed),
+        provenance=fact_rows(study.provenance),
+        config=json.dumps(study.config, indent=2, default=str, ensure_ascii=False),
+        data=json.dumps(data, separators=(",", ":"), allow_nan=False, default=str).replace("<", "\\u003c"),
+        plotly=get_plotlyjs(),
+    )  # fmt: skip
+    out.mkdir(parents=True, exist_ok=True)
+    path, temporary = out / "report.html", out / ".report.html.tmp"
+    temporary.write_text(page, encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+def slugs(names: Iterable[str]) -> dict[str, str]:
+    """Names -> what they are called in ids and links: lower-case letters, digits and hyphens, no two the same."""
+    found: dict[str, str] = {}
+    for name in names:
+        slug = plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "unnamed"
+        number = 2
+        while slug in found.values():
+            slug, number = f"{plain}-{number}", number + 1
+        found[name] = slug
+    return found
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("scaling.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+
+def _task(study: ReportInput, name: str, slug: str) -> dict[str, Any]:
+    """What the template shows of a task: its selectors, the three figures in every view, what the fitted curves say."""
+    found = views(study.results, name)
+    fitted = {view.metric: view for view in reversed(found)}  # the first view of each metric is the one curves are fitted to
+    runs = study.results[(study.results["task"] == name) & (study.results["arm"] == "pretrained")]
+    verdict = study.verdict(name)
+
+    def curves(axis: str) -> Drawn:
+        levels = sorted(runs["params" if axis == "size" else "duration"].unique())
+        if len(levels) < 2:
+            what = "parameters" if axis == "size" else "samples"
+            sentence = f"All results are of one {axis} ({si(levels[0])} {what})" if levels else "There are no finished results"
+            return Drawn(f"figure-{slug}-{axis}", {}, f"{sentence}, so there is no curve of performance against {axis}.")
+        figures = {
+            v.key: performance(
+                study.results, name, v, axis, study.curves.get((name, v.metric, axis)) if fitted[v.metric] == v else None
+            )
+            for v in found
+        }  # fmt: skip
+        return Drawn(f"figure-{slug}-{axis}", figures)
+
+    gains = {v.key: improvement(study.results, name, v, _smallest(verdict, v.metric)) for v in found}
+    none = "There are no finished results to compare with an untrained encoder."
+    return {
+        "name": name,
+        "slug": slug,
+        "views": [asdict(v) | {"key": v.key} for v in found],
+        "selectors": _selectors(found),
+        "figures": {
+            "size": curves("size"),
+            "duration": curves("duration"),
+            "improvement": Drawn(f"figure-{slug}-improvement", gains, none),
+        },
+        "laws": [
+            (metric_of(metric).label, axis, curve.summary) for (task, metric, axis), curve in study.curves.items() if task == name
+        ],
+    }  # fmt: skip
+
+
+def _selectors(found: list[View]) -> list[dict[str, Any]]:
+    """Per field of a view: its name, label and (value, label) options in the order of the views."""
+    return [
+        {
+            "name": field.name,
+            "label": FIELDS[field.name],
+            "options": [(v, metric_of(v).label if field.name == "metric" else CHOICES.get(v, v)) for v in values],
+        }
+        for field in fields(View)
+        if (values := list(dict.fromkeys(getattr(view, field.name) for view in found)))
+    ]
+
+
+def _smallest(verdict: Verdict | None, metric: str) -> float | None:
+    """The smallest effect of interest in the metric's units."""
+    if verdict is None or verdict.metric != metric:
+        return None
+    return verdict.smallest_effect * (verdict.baseline if verdict.relative else 1.0)
+
+
+def _card(study: ReportInput, name: str, slug: str) -> dict[str, Any]:
+    """A task's verdict in words."""
+    verdict = study.verdict(name)
+    decision = verdict.decision if verdict else "no verdict"
+    symbol, tone = DECISIONS.get(decision, ("·", "none"))
+    card: dict[str, Any] = {"name": name, "slug": slug, "decision": decision, "symbol": symbol, "tone": tone, "rows": [], "notes": ()}
+    if verdict is None:
+        some = (study.results["task"] == name).any()
+        return card | {"sentence": "These results allow no verdict." if some else "There are no finished results."}
+    sentence = verdict.sentence.removeprefix(f"{name}: ")
+    judged = f"{verdict.sizes} sizes, {verdict.durations} durations, {verdict.runs} runs, {verdict.draws} draws, {verdict.cases} test cases"
+    rows = [
+        ("Smallest effect of interest", change(verdict.smallest_effect, verdict.relative).removeprefix("+")),
+        *((effect.name.capitalize(), f"{effect_text(effect, verdict)}: {effect.decision}") for effect in verdict.effects),
+        ("Judged from", judged),
+    ]
+    return card | {"sentence": sentence[:1].upper() + sentence[1:], "rows": rows, "notes": verdict.notes}
+
+
+def _losses(pretraining: pd.DataFrame) -> dict[str, tuple[Drawn, Drawn]]:
+    """Objective -> the figures of its held-out loss against size and against duration."""
+    objectives = sorted(map(str, pretraining["objective"].dropna().unique()))
+    return {
+        objective: (
+            Drawn(f"figure-{slug}-loss-size", {"": pretraining_loss(pretraining, "size", objective)}),
+            Drawn(f"figure-{slug}-loss-duration", {"": pretraining_loss(pretraining, "duration", objective)}),
+        )
+        for objective, slug in slugs(objectives).items()
+    }
+
+
+def _pictures(study: ReportInput) -> list[tuple[str, list[tuple[str, str]]]]:
+    """(label, [(caption, picture as data URI)]) of each model."""
+    return [
+        (label, [(caption, montage(volume, *window(original))) for caption, volume in zip(("original", "masked", "reconstructed"), volumes, strict=True)])
+        for label, original, *rest in study.reconstructions
+        for volumes in [(original, *rest)]
+    ]  # fmt: skip
+
+
+def _compact(figure: go.Figure) -> dict[str, Any]:
+    """A figure as plain data, numbers to six digits."""
+    return json.loads(figure.to_json(), parse_float=lambda number: float(f"{float(number):.6g}"))
