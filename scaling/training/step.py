@@ -61,7 +61,7 @@ def pretraining_program(config: Mae, encoder: Encoder, decoder: Decoder, pretrai
         direction, moments = optimizer.update(gradients, state.moments, state.parameters)
         rate = warmup_stable_decay(state.step, pretrain.learning_rate, warmup, decay_from, end)
         parameters = descend(state.parameters, direction, rate)
-        logged = {"loss": loss, "learning_rate": rate, "gradient_norm": optax.global_norm(gradients), **metrics}
+        logged = {"loss": loss, "learning_rate": rate, "gradient_norm": optax.tree.norm(gradients), **metrics}
         return State(state.step + 1, parameters, moments), logged
 
     def evaluate(parameters: Parameters, volumes: Float[Array, "B D H W"], key: PRNGKeyArray) -> Array:
