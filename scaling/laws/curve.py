@@ -17,11 +17,12 @@ from scipy.stats import norm
 from scipy.stats import t as student_t
 
 from scaling.laws.diagnostics import lack_of_fit, profile_intervals
-from scaling.laws.engine import evaluate, fit_batch
+from scaling.laws.engine import fit_batch
 from scaling.laws.forms import CURVES, SURFACES, Form
 from scaling.laws.link import Link, link_for
 from scaling.laws.losses import Loss, least_squares
 from scaling.laws.losses import student_t as student_t_loss
+from scaling.laws.objective import evaluate
 from scaling.laws.plain import plain
 from scaling.laws.scores import FloatArray
 from scaling.laws.stacking import rolling_origin_weights

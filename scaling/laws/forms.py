@@ -118,24 +118,15 @@ M3 = Form(
 def _m4(p: FloatArray, t: FloatArray) -> Jet:
     n = t.shape[1]
     alpha = jets.exponential(jets.linear(p, {2: 1.0}, n))
-    drop = jets.generalised_logistic(jets.linear(p, {1: 1.0}, n) * (jets.linear(p, {3: 1.0}, n, -t[0])), alpha)  # v = c (log d - t)
+    drop = jets.generalised_logistic(jets.linear(p, {1: 1.0}, n) * jets.linear(p, {3: 1.0}, n, -t[0]), alpha)  # v = c (log d - t)
     return jets.log_sum_exp(jets.linear(p, {0: 1.0}, n) + drop, jets.linear(p, {4: 1.0}, n))
 
 
 def _m4_columns(grid: FloatArray, t: FloatArray) -> FloatArray:
-    p = np.stack([0 * grid[:, 0], grid[:, 0], grid[:, 1], grid[:, 2]])
     n = t.shape[1]
-    alpha = jets.exponential(
-        jets.linear(
-            p[
-                :,
-                :,
-            ],
-            {2: 1.0},
-            n,
-        )
-    )
-    drop = jets.generalised_logistic(jets.linear(p, {1: 1.0}, n) * jets.linear(p, {3: 1.0}, n, -t[0]), alpha)
+    theta = np.stack([np.zeros(len(grid)), *grid.T])
+    alpha = jets.exponential(jets.linear(theta, {2: 1.0}, n))
+    drop = jets.generalised_logistic(jets.linear(theta, {1: 1.0}, n) * jets.linear(theta, {3: 1.0}, n, -t[0]), alpha)
     return np.stack([np.exp(drop.value), np.ones_like(drop.value)], 1)
 
 
@@ -209,8 +200,6 @@ ADDITIVE_LOGS = Form(
     ((0.0, INF), (0.2, 0.4), (0.2, 0.4)),
     ({0: 0, 1: 1, 2: 2},),
 )
-
-FLAT_SURFACE = FLAT
 
 
 def _skaling(p: FloatArray, t: FloatArray) -> Jet:
