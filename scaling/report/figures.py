@@ -4,6 +4,7 @@ Each function takes tables and returns a `plotly.graph_objects.Figure`, for the 
 words what the figure shows. A marker is one run; its bar is the 90 % interval over few-shot draws."""
 
 import math
+from html import escape
 from typing import Literal
 
 import numpy as np
@@ -50,14 +51,15 @@ def performance(results: pd.DataFrame, task: str, view: View, axis: Axis, curve:
         return base_figure([], alt="No finished results.", x_title=AXES[axis], y_title=axis_title(view.metric, task))
     low, high = _x_range(points[column])
     traces = _curve_traces(curve, points[column]) if curve else []
+    sized = {arm: over_draws(scores, ["size", "params"]).sort_values("params") for arm, scores in arms.items()}
     for arm, scores in arms.items():
-        traces += _control_traces(arm, scores, view, axis, (low, high))
+        traces += _control_traces(arm, scores, sized[arm], view, axis, (low, high))
     levels = sorted(points[by].unique())
     for i, (level, colour) in enumerate(zip(levels, ramp(len(levels)), strict=True)):
         group = points[points[by] == level]
         shift = (high / low) ** (DODGE * (i - (len(levels) - 1) / 2))
-        name = f"{si(level)} samples" if axis == "size" else f"{group['size'].iloc[0]}, {si(level)}".strip(", ")
-        traces += _level_traces(group, column, name, colour, SYMBOLS[i % len(SYMBOLS)], shift, view)
+        name = f"{si(level)} samples" if axis == "size" else escape(f"{group['size'].iloc[0]}, {si(level)}".strip(", "))
+        traces += [t.update(legendrank=i) for t in _level_traces(group, column, name, colour, SYMBOLS[i % len(SYMBOLS)], shift, view)]
     figure = base_figure(
         traces,
         alt=_alt(points, arms, task, view, axis),
@@ -65,7 +67,7 @@ def performance(results: pd.DataFrame, task: str, view: View, axis: Axis, curve:
         y_title=axis_title(view.metric, task),
     )
     figure.update_xaxes(type="log", range=[math.log10(low), math.log10(high)], **_ticks(points, column))
-    figure.update_yaxes(range=_y_range(points, arms, view.metric))
+    figure.update_yaxes(range=_y_range([points, *sized.values()], view.metric))
     return figure
 
 
@@ -74,34 +76,37 @@ def improvement(results: pd.DataFrame, task: str, view: View, smallest: float | 
     points = paired_improvement(results, task, view).iloc[::-1]
     label = metric_of(view.metric).label
     against = control_of(baseline_arm(view.protocol))[0]
+    x_title = f"{label}: improvement over<br>{against} (right is better →)"
     if points.empty:
         alt = f"No control ({against}) to compare with."
-        figure = base_figure([], alt=alt, x_title=f"Improvement of {label}", y_title="", height=200)
+        figure = base_figure([], alt=alt, x_title=x_title, y_title="", height=200)
         figure.layout.annotations[0].text = alt
         return figure
     durations = sorted(points["duration"].unique())
     colour = dict(zip(durations, ramp(len(durations)), strict=True))
     symbol = {d: SYMBOLS[i % len(SYMBOLS)] for i, d in enumerate(durations)}
-    seeds = points["seed"].nunique() > 1
-    rows = [f"{r['size'] or r['run']} · {si(r['duration'])}" + (f" · seed {r['seed']}" if seeds else "") for _, r in points.iterrows()]
+    seeds = len(points["seed"].unique()) > 1
+    rows = [
+        escape(f"{r['size'] or r['run']} · {si(r['duration'])}" + (f" · seed {r['seed']}" if seeds else "")) for _, r in points.iterrows()
+    ]
     hover = [
-        f"<b>{r['run']}</b><br>better than {against} by {score(r['mean'], view.metric)}{_range_text(r, view.metric)}"
+        f"<b>{escape(r['run'])}</b><br>better than {against} by {score(r['mean'], view.metric)}{_range_text(r, view.metric)}"
         f"<br>{against} of this size: {score(r['baseline'], view.metric)} · {r['draws']} paired draws"
         for _, r in points.iterrows()
     ]
     trace = go.Scatter(
         x=_list(points["mean"]), y=rows, mode="markers", name="paired difference", hovertext=hover, hoverinfo="text",
         marker={"color": [colour[d] for d in points["duration"]], "symbol": [symbol[d] for d in points["duration"]], "size": 9},
-        error_x=_bars(points), showlegend=False,
+        error_x={**_bars(points), "color": MUTED}, showlegend=False,
     )  # fmt: skip
-    best = points.loc[points["mean"].idxmax()]
+    best = points.sort_values("mean").iloc[-1]
     figure = base_figure(
         [trace],
         alt=f"{task}: improvement of {label} over the same recipe {against}, by run; largest {score(best['mean'], view.metric)} for "
         f"{best['run']}; {int((points['low'] > 0).sum())} of {len(points)} intervals lie above nought.",
-        x_title=f"Improvement of {label} over {against} (right is better →)",
+        x_title=x_title,
         y_title="Size · samples seen",
-        height=110 + 24 * len(points),
+        height=140 + 24 * len(points),
     )
     figure.update_yaxes(type="category", showgrid=False)
     figure.add_vline(x=0, line={"color": MUTED, "width": 1})
@@ -126,17 +131,19 @@ def _level_traces(group: pd.DataFrame, column: str, name: str, colour: str, symb
     ]  # fmt: skip
 
 
-def _control_traces(arm: str, scores: pd.DataFrame, view: View, axis: Axis, x: tuple[float, float]) -> list[go.Scatter]:
+def _control_traces(
+    arm: str, scores: pd.DataFrame, sized: pd.DataFrame, view: View, axis: Axis, x: tuple[float, float]
+) -> list[go.Scatter]:
     """A line over sizes where the arm has an encoder of each, else a level line at its mean over sizes; each with its band."""
     label, colour, dash = control_of(arm)
-    sized = over_draws(scores, ["size", "params"]).sort_values("params")
+    label = escape(label)
     if axis == "size" and len(sized) > 1:
         rows, at = sized, _list(sized["params"])
     else:
         rows, at = over_draws(scores.assign(arm=arm), ["arm"]).iloc[[0, 0]], list(x)
         label += " (mean of sizes)" if len(sized) > 1 else ""
     each = "".join(
-        f"<br>{r['size']}: {score(r['mean'], view.metric)}{_range_text(r, view.metric)}" for _, r in sized.iterrows() if r["size"]
+        f"<br>{escape(r['size'])}: {score(r['mean'], view.metric)}{_range_text(r, view.metric)}" for _, r in sized.iterrows() if r["size"]
     )
     text = [f"<b>{label}</b><br>{_numbers(r, view)}{each if axis == 'duration' else ''}" for _, r in rows.iterrows()]
     line = go.Scatter(
@@ -150,9 +157,10 @@ def _curve_traces(curve: Curve, x: pd.Series) -> list[go.Scatter]:
     at = np.geomspace(x.min(), x.max(), 60)
     mean, low, high = curve.predict(at)
     name = "fitted curve"
+    text = [f"<b>{name}</b><br>{m:.3f}, 90 % band {a:.3f} to {b:.3f}" for m, a, b in zip(mean, low, high, strict=True)]
     line = go.Scatter(
         x=at.tolist(), y=mean.tolist(), mode="lines", line={"color": ACCENT, "width": 5}, opacity=0.35, name=name, legendgroup=name,
-        hoverinfo="text", hovertext=[f"<b>{name}</b><br>{m:.3f}, 90 % band {a:.3f} to {b:.3f}" for m, a, b in zip(mean, low, high, strict=True)],
+        hovertext=text, hoverinfo="text",
     )  # fmt: skip
     return [_band(at.tolist(), low, high, ACCENT, 0.1, name, name), line]
 
@@ -177,8 +185,8 @@ def _bars(points: pd.DataFrame) -> dict[str, object]:
 
 def _hover(run: pd.Series, view: View) -> str:
     return (
-        f"<b>{run['run']}</b><br>size {run['size']}, {si(run['params'])} parameters<br>duration {si(run['duration'])} samples, "
-        f"seed {run['seed']}<br>{_numbers(run, view)}"
+        f"<b>{escape(run['run'])}</b><br>size {escape(run['size'])}, {si(run['params'])} parameters"
+        f"<br>duration {si(run['duration'])} samples, seed {run['seed']}<br>{_numbers(run, view)}"
     )
 
 
@@ -201,7 +209,9 @@ def _ticks(points: pd.DataFrame, column: str) -> dict[str, object]:
     levels = points.sort_values(column).drop_duplicates(column)
     if len(levels) > 7:
         return {}
-    names = [f"{s}<br>{si(p)}" if s and column == "params" else si(p) for s, p in zip(levels["size"], levels[column], strict=True)]  # fmt: skip
+    names = [si(x) for x in levels[column]]
+    if column == "params":
+        names = [f"{escape(size)}<br>{name}" if size else name for size, name in zip(levels["size"], names, strict=True)]
     return {"tickvals": _list(levels[column]), "ticktext": names, "showgrid": True}
 
 
@@ -211,12 +221,12 @@ def _x_range(x: pd.Series) -> tuple[float, float]:
     return low / margin, high * margin
 
 
-def _y_range(points: pd.DataFrame, arms: dict[str, pd.DataFrame], metric: str) -> list[float]:
+def _y_range(intervals: list[pd.DataFrame], metric: str) -> list[float]:
     """From the lowest to the highest interval of runs and controls, within the metric's bounds; the same for both axes of a view."""
-    rows = pd.concat([points, *(over_draws(s, ["size", "params"]) for s in arms.values())])
+    rows = pd.concat(intervals)
     low, high = rows[["low", "mean"]].min().min(), rows[["high", "mean"]].max().max()
     pad = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
-    bounds = metric_of(metric).bounds or (0, math.inf)
+    bounds = metric_of(metric).bounds or (0 if metric_of(metric).lower_is_better else -math.inf, math.inf)
     return [max(low - pad, bounds[0] - 0.01), min(high + pad, bounds[1] + 0.01)]
 
 

@@ -30,8 +30,9 @@ class ReportInput:
     `pretraining`: one row per finished cooldown (`PRETRAINING`; further columns are shown in its table).
     `steps`: one row per step of the plan (`STEPS`). `curves`: (task, metric, "size" | "duration") -> fitted curve.
     `reconstructions`: (label, original, masked, reconstructed), arrays [D, H, W] in RAS order. `problems`: one sentence each.
-    `saving`: a sentence on what sharing trunks saved. `held_fixed`: what did not change along the axes.
-    Raises ValueError when a table lacks a column."""
+    `saving`: a sentence on what sharing trunks saved. `held_fixed`: what did not change along the axes. `protocol` and `domain`: what the
+    verdicts are about; shown first, and what curves were fitted to (`fit_curves` takes the same two).
+    Raises ValueError when a table with rows lacks a column."""
 
     name: str
     results: pd.DataFrame
@@ -43,13 +44,18 @@ class ReportInput:
     curves: dict[tuple[str, str, str], Curve] = field(default_factory=dict)
     reconstructions: Sequence[tuple[str, FloatArray, FloatArray, FloatArray]] = ()
     problems: Sequence[str] = ()
-    held_fixed: dict[str, str] = field(default_factory=dict)
+    held_fixed: dict[str, Any] = field(default_factory=dict)
     saving: str = ""
+    protocol: str = "finetune"
+    domain: str = "out"
 
     def __post_init__(self) -> None:
         for table, needed in (("results", RESULTS), ("pretraining", PRETRAINING), ("steps", STEPS)):
-            missing = [c for c in needed if c not in getattr(self, table)]
-            if missing:
+            given: pd.DataFrame = getattr(self, table)
+            missing = [c for c in needed if c not in given]
+            if missing and given.empty:
+                object.__setattr__(self, table, pd.DataFrame(columns=list(needed)))
+            elif missing:
                 raise ValueError(f"The table of {table} lacks {', '.join(missing)}; a report needs the columns {', '.join(needed)}.")
 
     @property

@@ -1,7 +1,9 @@
 """Figures across tasks: the effects against the smallest one of interest, and the loss of pretraining itself."""
 
 from collections.abc import Sequence
+from html import escape
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -10,7 +12,7 @@ from scaling.report.figures import AXES, Axis
 from scaling.report.style import ACCENT, MUTED, SYMBOLS, base_figure, change, hours, metric_of, ramp, si
 
 EFFECTS = {"budget": ("size and duration", "diamond"), "size": ("size", "circle"), "duration": ("duration", "square")}
-REACH = 8.0  # units of the smallest effect beyond which the axis is cut and an arrow drawn
+REACH = 8.0  # units of the smallest effect beyond which the axis is cut
 
 
 def effect_text(effect: Effect, verdict: Verdict) -> str:
@@ -25,45 +27,52 @@ def effect_text(effect: Effect, verdict: Verdict) -> str:
 def forest(verdicts: Sequence[Verdict]) -> go.Figure:
     """Every effect with its interval, in units of its task's smallest effect of interest: within +-1 it is not worth having.
 
+    An effect without interval is hollow; one beyond the axis is a triangle at its edge.
+
     Traces: one per kind of effect (budget, size, duration) that occurs."""
     rows = [(v, e) for v in verdicts for e in v.effects]
-    names = {(v.task, e.name): f"{v.task}<br>{EFFECTS.get(e.name, (e.name, ''))[0]}" for v, e in rows}
+    names = {(v.task, e.name): f"{escape(v.task)}<br>{EFFECTS.get(e.name, (e.name, ''))[0]}" for v, e in rows}
     ends = [x / v.smallest_effect for v, e in rows for x in (e.estimate, e.low, e.high) if x is not None]
-    limit = min(max([2.0, *(abs(x) * 1.08 for x in ends)]), REACH)
+    left, right = max(min([-2.0, *ends]), -REACH), min(max([2.0, *ends]), REACH)
     traces = []
     for kind, colour in zip(EFFECTS, (ACCENT, "#6fa8cf", "#6fa8cf"), strict=True):
         of_kind = [(v, e) for v, e in rows if e.name == kind]
         if not of_kind:
             continue
-        x = [e.estimate / v.smallest_effect for v, e in of_kind]
-        high = [None if e.high is None else (e.high - e.estimate) / v.smallest_effect for v, e in of_kind]
-        low = [None if e.low is None else (e.estimate - e.low) / v.smallest_effect for v, e in of_kind]
-        hollow = [e.low is None for _, e in of_kind]
+        unit = np.array([v.smallest_effect for v, _ in of_kind])
+        estimate, low, high = (np.array([getattr(e, end) for _, e in of_kind], float) / unit for end in ("estimate", "low", "high"))
+        x = np.clip(estimate, left, right)
+        symbols = np.where(np.isnan(low), EFFECTS[kind][1] + "-open", EFFECTS[kind][1])
+        symbols = np.select([estimate < left, estimate > right], ["triangle-left", "triangle-right"], symbols)
         traces.append(
             go.Scatter(
-                x=[max(-limit, min(limit, value)) for value in x], y=[names[v.task, e.name] for v, e in of_kind], mode="markers",
-                name=EFFECTS[kind][0], hoverinfo="text", hovertext=[_forest_hover(v, e) for v, e in of_kind], showlegend=False,
-                marker={"symbol": [EFFECTS[kind][1] + ("-open" if h else "") for h in hollow], "size": 11 if kind == "budget" else 9, "color": colour},
-                error_x={"type": "data", "symmetric": False, "array": high, "arrayminus": low, "thickness": 1.8, "width": 4},
+                x=x.tolist(), y=[names[v.task, e.name] for v, e in of_kind], mode="markers", name=EFFECTS[kind][0], showlegend=False,
+                hovertext=[_forest_hover(v, e) for v, e in of_kind], hoverinfo="text",
+                marker={"symbol": symbols.tolist(), "size": 11 if kind == "budget" else 9, "color": colour},
+                error_x={
+                    "type": "data", "symmetric": False, "array": np.maximum(np.nan_to_num(high - x), 0).tolist(),
+                    "arrayminus": np.maximum(np.nan_to_num(x - low), 0).tolist(), "thickness": 1.8, "width": 4,
+                },
             )
         )  # fmt: skip
     figure = base_figure(
         traces,
         alt="Effects of a larger budget. " + " ".join(f"{v.task}, {e.name}: {effect_text(e, v)}." for v, e in rows),
-        x_title="Effect in units of the smallest one of interest (right is better →)",
+        x_title="Effect in units of the smallest<br>one of interest (right is better →)",
         y_title="",
-        height=90 + 46 * max(len(rows), 2),
+        height=120 + 44 * max(len(rows), 2),
     )
     order = [names[v.task, e.name] for v, e in rows][::-1]
     figure.update_yaxes(type="category", categoryorder="array", categoryarray=order, showgrid=False, ticks="")
-    figure.update_xaxes(range=[-limit * 1.04, limit * 1.04])
+    margin = 0.04 * (right - left)
+    figure.update_xaxes(range=[left - margin, right + margin])
     if rows:
         figure.add_vrect(x0=-1, x1=1, fillcolor=MUTED, opacity=0.12, line_width=0, layer="below")
         figure.add_vline(x=0, line={"color": MUTED, "width": 1})
         figure.add_annotation(
-            x=0, y=1, xref="x", yref="paper", yanchor="bottom", text="not worth having", showarrow=False, font={"size": 11, "color": MUTED}
+            text="not worth having", x=-1, y=1, yref="paper", xanchor="right", yanchor="top", showarrow=False,
+            font={"size": 11, "color": MUTED},
         )  # fmt: skip
-        figure.update_layout(margin={"t": 28})
     return figure
 
 
@@ -75,11 +84,11 @@ def pretraining_loss(pretraining: pd.DataFrame, axis: Axis, objective: str) -> g
     traces = []
     for i, (level, colour) in enumerate(zip(levels, ramp(len(levels)) if levels else [], strict=True)):
         group = runs[runs[by] == level].sort_values([column, "seed"])
-        one_seed = group["seed"].nunique() == 1
+        style = "lines+markers" if len(group["seed"].unique()) == 1 else "markers"
+        name = f"{si(level)} samples" if axis == "size" else escape(f"{group['size'].iloc[0]}, {si(level)}".strip(", "))
         traces.append(
             go.Scatter(
-                x=group[column].astype(float).tolist(), y=group["loss"].astype(float).tolist(), mode="lines+markers" if one_seed else "markers",
-                name=f"{si(level)} samples" if axis == "size" else f"{group['size'].iloc[0]}, {si(level)}".strip(", "),
+                x=group[column].astype(float).tolist(), y=group["loss"].astype(float).tolist(), mode=style, name=name,
                 marker={"color": colour, "symbol": SYMBOLS[i % len(SYMBOLS)], "size": 9}, line={"color": colour, "width": 2},
                 hoverinfo="text", hovertext=[_loss_hover(r) for _, r in group.iterrows()],
             )
@@ -104,11 +113,12 @@ def pretraining_loss(pretraining: pd.DataFrame, axis: Axis, objective: str) -> g
 def _forest_hover(verdict: Verdict, effect: Effect) -> str:
     share = "" if effect.probability is None else f"<br>P(more than the smallest) = {effect.probability:.2f}"
     name = EFFECTS.get(effect.name, (effect.name, ""))[0]
-    return f"<b>{verdict.task}: {name}</b><br>{effect_text(effect, verdict)}<br>{effect.decision}{share}"
+    return f"<b>{escape(verdict.task)}: {name}</b><br>{effect_text(effect, verdict)}<br>{effect.decision}{share}"
 
 
 def _loss_hover(run: pd.Series) -> str:
     return (
-        f"<b>{run['run']}</b><br>size {run['size']}, {si(run['params'])} parameters<br>{si(run['duration'])} samples, seed {run['seed']}"
-        f"<br>held-out loss {run['loss']:.4g}<br>{si(run['flops'], 'FLOP')} · {hours(run['seconds'])}"
+        f"<b>{escape(run['run'])}</b><br>size {escape(str(run['size']))}, {si(run['params'])} parameters"
+        f"<br>duration {si(run['duration'])} samples, seed {run['seed']}<br>held-out loss {run['loss']:.4g}"
+        f"<br>{si(run['flops'], 'FLOP')} · {hours(run['seconds'])}"
     )

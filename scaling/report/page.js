@@ -2,7 +2,7 @@
 const report = JSON.parse(document.getElementById("report-data").textContent);
 
 // Figures: drawn when scrolled near, all of them before printing, and anew when their task shows another view.
-const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+const options = { responsive: true, displaylogo: false, modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]] };
 
 function draw(div) {
   const figure = report.figures[div.id][div.dataset.view];

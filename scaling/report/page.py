@@ -17,13 +17,13 @@ from plotly.offline import get_plotlyjs
 
 from scaling.laws import Verdict
 from scaling.report.curves import FITTED_TO
-from scaling.report.figures import improvement, performance
+from scaling.report.figures import Axis, improvement, performance
 from scaling.report.images import montage, window
 from scaling.report.inputs import ReportInput
-from scaling.report.overview import effect_text, forest, pretraining_loss
+from scaling.report.overview import forest, pretraining_loss
 from scaling.report.style import DECISIONS, change, metric_of, si
 from scaling.report.summary import answer
-from scaling.report.tables import cost_rows, fact_rows, pretraining_rows, results_data, study_facts
+from scaling.report.tables import cost_rows, fact_rows, pretraining_table, results_data, study_facts
 from scaling.report.views import View, views
 
 FIELDS = {"metric": "Metric", "objective": "Objective", "domain": "Test sites", "protocol": "Transfer", "shots": "Labelled subjects"}
@@ -63,7 +63,7 @@ def write_report(study: ReportInput, out: Path) -> Path:
         fitted_to=FITTED_TO,
         reconstructions=_pictures(study),
         losses=losses,
-        pretraining=pretraining_rows(study.pretraining),
+        pretraining=pretraining_table(study.pretraining),
         costs=cost_rows(study.steps),
         accelerator=", ".join(sorted(map(str, study.steps["accelerator"].dropna().unique()))),
         fixed=fact_rows(study.held_fixed),
@@ -99,12 +99,12 @@ def _environment() -> Environment:
 
 def _task(study: ReportInput, name: str, slug: str) -> dict[str, Any]:
     """What the template shows of a task: its selectors, the three figures in every view, what the fitted curves say."""
-    found = views(study.results, name)
+    found = views(study.results, name, study.protocol, study.domain)
     fitted = {view.metric: view for view in reversed(found)}  # the first view of each metric is the one curves are fitted to
     runs = study.results[(study.results["task"] == name) & (study.results["arm"] == "pretrained")]
     verdict = study.verdict(name)
 
-    def curves(axis: str) -> Drawn:
+    def curves(axis: Axis) -> Drawn:
         levels = sorted(runs["params" if axis == "size" else "duration"].unique())
         if len(levels) < 2:
             what = "parameters" if axis == "size" else "samples"
@@ -165,13 +165,16 @@ def _card(study: ReportInput, name: str, slug: str) -> dict[str, Any]:
     if verdict is None:
         some = (study.results["task"] == name).any()
         return card | {"sentence": "These results allow no verdict." if some else "There are no finished results."}
-    sentence = verdict.sentence.removeprefix(f"{name}: ")
-    judged = f"{verdict.sizes} sizes, {verdict.durations} durations, {verdict.runs} runs, {verdict.draws} draws, {verdict.cases} test cases"
+    sentence = verdict.sentence.removeprefix(f"{name}: ").replace(" %", "\N{NO-BREAK SPACE}%")
+    budget = verdict.effects[0]
     rows = [
-        ("Smallest effect of interest", change(verdict.smallest_effect, verdict.relative).removeprefix("+")),
-        *((effect.name.capitalize(), f"{effect_text(effect, verdict)}: {effect.decision}") for effect in verdict.effects),
-        ("Judged from", judged),
+        ("Smallest effect of interest", f"{metric_of(verdict.metric).label} {change(verdict.smallest_effect, verdict.relative)}"),
+        ("Effect", f"{change(budget.estimate, verdict.relative)} (positive is better)"),
+        (f"{verdict.confidence:.0%} interval", f"{change(budget.low, verdict.relative)} to {change(budget.high, verdict.relative)}"),
+        ("Judged from", f"{verdict.runs} runs, {verdict.draws} draws, {verdict.cases} test cases"),
     ]
+    if budget.low is None:
+        rows[2] = (rows[2][0], "none: nothing tells how much runs differ by chance")
     return card | {"sentence": sentence[:1].upper() + sentence[1:], "rows": rows, "notes": verdict.notes}
 
 
@@ -188,12 +191,13 @@ def _losses(pretraining: pd.DataFrame) -> dict[str, tuple[Drawn, Drawn]]:
 
 
 def _pictures(study: ReportInput) -> list[tuple[str, list[tuple[str, str]]]]:
-    """(label, [(caption, picture as data URI)]) of each model."""
-    return [
-        (label, [(caption, montage(volume, *window(original))) for caption, volume in zip(("original", "masked", "reconstructed"), volumes, strict=True)])
-        for label, original, *rest in study.reconstructions
-        for volumes in [(original, *rest)]
-    ]  # fmt: skip
+    """(label, [(caption, picture as data URI)]) of each model; the pictures of one brain share its grey window."""
+    pictures = []
+    for label, original, masked, reconstructed in study.reconstructions:
+        volumes = {"original": original, "masked": masked, "reconstructed": reconstructed}
+        grey = window(original)
+        pictures.append((label, [(caption, montage(volume, *grey)) for caption, volume in volumes.items()]))
+    return pictures
 
 
 def _compact(figure: go.Figure) -> dict[str, Any]:

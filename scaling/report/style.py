@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
-from plotly.colors import sample_colorscale
+from plotly.colors import hex_to_rgb, sample_colorscale, unlabel_rgb
 
 INK, MUTED, GRID, ACCENT = "#1c2733", "#5c6b7a", "#e3e8ed", "#1f5f99"
 RAMP = ["#74b3d8", "#2f7fbd", "#0d2f5c"]
@@ -98,39 +98,35 @@ def change(x: float | None, relative: bool, decimals: int = 3) -> str:
     """A signed change, in per cent where it is a fraction."""
     if x is None:
         return "–"
-    return (f"{100 * x:+.1f} %" if relative else f"{x:+.{decimals}f}").replace("-", "−")
+    return (f"{100 * x:+.1f}\N{NO-BREAK SPACE}%" if relative else f"{x:+.{decimals}f}").replace("-", "−")
 
 
 def rgba(colour: str, alpha: float) -> str:
     """A "#rrggbb" or "rgb(r, g, b)" colour made transparent."""
-    if colour.startswith("#"):
-        channels = [str(int(colour[i : i + 2], 16)) for i in (1, 3, 5)]
-    else:
-        channels = colour[colour.index("(") + 1 : -1].split(",")
-    return f"rgba({','.join(c.strip() for c in channels)},{alpha})"
+    channels = hex_to_rgb(colour) if colour.startswith("#") else unlabel_rgb(colour)
+    return f"rgba({','.join(f'{c:.0f}' for c in channels)},{alpha})"
 
 
 def base_figure(traces: Sequence[go.Scatter], *, alt: str, x_title: str, y_title: str, height: int = 440) -> go.Figure:
     """A figure in the report's style; `alt` is its text for readers who do not see it (kept in layout.meta)."""
     axis = {
         "gridcolor": GRID, "zeroline": False, "linecolor": MUTED, "ticks": "outside", "tickcolor": MUTED, "automargin": True,
-        "title_standoff": 10,
     }  # fmt: skip
-    figure = go.Figure(list(traces))
-    figure.update_layout(
+    layout = go.Layout(
         template=go.layout.Template(),
         meta={"alt": alt},
         height=height,
         font={"family": FONT, "size": 13, "color": INK},
         paper_bgcolor="white",
         plot_bgcolor="white",
-        margin={"l": 8, "r": 14, "t": 14, "b": 8},
+        margin={"l": 8, "r": 14, "t": 30, "b": 8},
         hovermode="closest",
         hoverlabel={"bgcolor": "white", "bordercolor": MUTED, "font": {"family": FONT, "size": 13}, "align": "left"},
         legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "font": {"size": 12}},
-        xaxis={"title": {"text": x_title}, **axis},
-        yaxis={"title": {"text": y_title}, **axis},
+        xaxis={"title": {"text": x_title, "font": {"size": 13}, "standoff": 10}, **axis},
+        yaxis={"title": {"text": y_title, "font": {"size": 13}, "standoff": 10}, **axis},
     )
+    figure = go.Figure(list(traces), layout)
     if not traces:
         figure.add_annotation(text="No finished results here.", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
     return figure

@@ -24,7 +24,7 @@ def answer(study: ReportInput) -> str:
         return "No task has a verdict yet: it takes finished results at two sizes or durations at least."
     open_tasks = [task for task in study.tasks if study.verdict(task) is None]
     rest = f" There is no verdict for {_listed(open_tasks)}." if open_tasks else ""
-    return f"A larger model, pretrained for longer, {_listed(claims)}.{rest}"
+    return f"A larger model, pretrained for longer, {'; it '.join(claims)}.{rest}"
 
 
 def terminal_summary(study: ReportInput, path: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scaling.report.inputs import PRETRAINING
 from scaling.report.style import hours, si
 
 Rows = list[list[str]]
@@ -33,10 +34,12 @@ def cost_rows(steps: pd.DataFrame) -> Rows:
     return rows
 
 
-def pretraining_rows(pretraining: pd.DataFrame) -> Rows:
-    """One row per run: run, parameters, samples, seed, loss, FLOPs, time, samples per second, share of time waiting for input."""
+def pretraining_table(pretraining: pd.DataFrame) -> tuple[list[str], Rows]:
+    """Headings, and one row per run with what it cost and reached; columns that are not the report's own come last, as they are."""
     ordered = pretraining.sort_values(["objective", "params", "duration", "seed"])
-    return [
+    further = [str(c) for c in pretraining if c not in PRETRAINING]
+    headings = ["Run", "Parameters", "Samples", "Seed", "Held-out loss", "FLOPs", "Time", "Samples/s", "Waiting for input"]
+    rows = [
         [
             str(r["run"]),
             si(r["params"]),
@@ -47,9 +50,11 @@ def pretraining_rows(pretraining: pd.DataFrame) -> Rows:
             hours(r["seconds"]),
             si(r["samples_per_second"]),
             f"{100 * r['input_wait']:.1f} %" if math.isfinite(r["input_wait"]) else "–",
+            *(f"{r[c]:.4g}" if isinstance(r[c], float) else str(r[c]) for c in further),
         ]
         for _, r in ordered.iterrows()
     ]
+    return headings + [c.replace("_", " ").capitalize() for c in further], rows
 
 
 def results_data(results: pd.DataFrame) -> dict[str, Any]:
@@ -59,8 +64,14 @@ def results_data(results: pd.DataFrame) -> dict[str, Any]:
 
 
 def fact_rows(facts: dict[str, Any]) -> Rows:
-    """Names and values of provenance or of what was held fixed; nested values as JSON."""
-    return [[str(k), v if isinstance(v, str) else json.dumps(v, default=str)] for k, v in facts.items()]
+    """Names and values of provenance or of what was held fixed; names within names are joined by a dot, other values are JSON."""
+    rows: Rows = []
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            rows += [[f"{name}.{inner}", text] for inner, text in fact_rows(value)]
+        else:
+            rows.append([str(name), value if isinstance(value, str) else json.dumps(value, default=str)])
+    return rows
 
 
 def study_facts(results: pd.DataFrame) -> list[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 A score of a run and draw is the plain mean over the sites of a domain; its interval over draws is Student's t at 90 %."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,17 +29,16 @@ class View:
         return "|".join(map(str, (self.metric, self.objective, self.domain, self.protocol, self.shots)))
 
 
-def views(results: pd.DataFrame, task: str) -> list[View]:
+def views(results: pd.DataFrame, task: str, protocol: str = "finetune", domain: str = "out") -> list[View]:
     """All views of a task that hold a pretrained run, the one to show first at the front: the task's first metric (AUROC, Dice, mean
-    absolute error), out of domain, full finetuning, most shots."""
+    absolute error), the domain and the protocol that are asked for, most shots."""
     rows = results[(results["task"] == task) & (results["arm"] == "pretrained") & np.isfinite(results["value"])]
     found = rows[["metric", "objective", "domain", "protocol", "shots"]].drop_duplicates()
-    metrics, protocols = list(METRICS), ["finetune", "probe", "ridge"]
+    metrics = list(METRICS)
 
-    def order(view: View) -> tuple[int, bool, int, int, str]:
+    def order(view: View) -> tuple[int, bool, bool, str, int, str]:
         place = metrics.index(view.metric) if view.metric in metrics else len(metrics)
-        protocol = protocols.index(view.protocol) if view.protocol in protocols else len(protocols)
-        return place, view.domain != "out", protocol, -view.shots, view.objective
+        return place, view.domain != domain, view.protocol != protocol, view.protocol, -view.shots, view.objective
 
     return sorted((View(m, o, d, p, int(s)) for m, o, d, p, s in found.itertuples(index=False)), key=order)
 
@@ -56,29 +54,20 @@ def draw_scores(results: pd.DataFrame, task: str, view: View, arm: str) -> pd.Da
     elif len(rows):
         same = rows["protocol"] == view.protocol
         rows = rows[same if same.any() else rows["protocol"] == rows["protocol"].iloc[0]]
-    grouped = rows.groupby([*RUN, "draw"], dropna=False)
+    rows = rows.fillna({"objective": "", "size": "", "params": 0, "duration": 0, "seed": 0})  # what a control has none of
+    grouped = rows.groupby([*RUN, "draw"])
     return grouped.agg(value=("value", "mean"), cases=("cases", "sum"), sites=("site", "nunique")).reset_index()
 
 
 def over_draws(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Mean and interval over draws of each group: columns `by`, mean, low, high (NaN from a single draw), draws, cases, sites.
+    """Mean and Student's t interval over draws of each group: columns `by`, mean, low, high (NaN from a single draw), draws, cases, sites.
 
     Runs that share a group (seeds, sizes) are averaged within a draw first."""
-    per_draw = scores.groupby([*by, "draw"], dropna=False).agg(value=("value", "mean"), cases=("cases", "max"), sites=("sites", "max"))
-    rows = []
-    for key, group in per_draw.groupby(level=by, dropna=False):
-        mean, low, high = interval(group["value"].to_numpy(float))
-        rows.append((*key, mean, low, high, len(group), int(group["cases"].max()), int(group["sites"].max())))
-    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "draws", "cases", "sites"])
-
-
-def interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean of draws [R] and Student's t interval around it; its ends are NaN for a single draw."""
-    mean = float(values.mean())
-    if len(values) < 2:
-        return mean, math.nan, math.nan
-    half = student_t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
-    return mean, mean - float(half), mean + float(half)
+    values = scores.pivot_table("value", by, "draw")
+    mean, draws = values.mean(axis=1), values.count(axis=1)
+    half = student_t.ppf((1 + CONFIDENCE) / 2, draws - 1) * values.std(axis=1) / np.sqrt(draws)
+    counts = scores.groupby(by)[["cases", "sites"]].max()
+    return counts.assign(mean=mean, low=mean - half, high=mean + half, draws=draws).reset_index()
 
 
 def run_points(results: pd.DataFrame, task: str, view: View) -> pd.DataFrame:
@@ -106,7 +95,7 @@ def paired_improvement(results: pd.DataFrame, task: str, view: View) -> pd.DataF
     metric points): the columns of `run_points` and `baseline`, the mean score it is compared with."""
     pretrained = draw_scores(results, task, view, "pretrained")
     control = draw_scores(results, task, view, baseline_arm(view.protocol))
-    control = control.groupby(["size", "draw"], dropna=False)["value"].mean().rename("baseline").reset_index()
+    control = control.groupby(["size", "draw"])["value"].mean().rename("baseline").reset_index()
     pairs = pretrained.merge(control, on=["size", "draw"])
     sign = -1.0 if metric_of(view.metric).lower_is_better else 1.0
     difference = pairs.assign(value=sign * (pairs["value"] - pairs["baseline"]))
