@@ -18,7 +18,7 @@ def fit_curves(results: pd.DataFrame, protocol: str = "finetune", domain: str = 
     """(task, metric, axis) -> curve through the runs at the other axis's largest level, in the first view of each task and metric
     that `views` lists for this protocol and domain.
 
-    Runs of one trunk are resampled together, if there are several trunks. A task with fewer than two levels of an axis, or whose
+    Runs of one trunk are resampled together, if there are several trunks. A task with fewer than three levels of an axis, or whose
     scores touch zero on an unbounded metric, has no curve there."""
     curves = {}
     for task in results["task"].unique():
@@ -33,7 +33,7 @@ def fit_curves(results: pd.DataFrame, protocol: str = "finetune", domain: str = 
             for axis, column, other in (("size", "params", "duration"), ("duration", "duration", "params")):
                 part = runs[runs[other] == runs[other].max()]
                 what = metric_of(metric)
-                if part[column].nunique() < 2 or (what.bounds is None and part["value"].min() <= 0):
+                if part[column].nunique() < 3 or (what.bounds is None and part["value"].min() <= 0):
                     continue
                 cluster = "trunk" if len(part["trunk"].unique()) > 1 else None
                 curves[task, metric, axis] = fit(

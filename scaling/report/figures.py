@@ -44,8 +44,13 @@ def performance(results: pd.DataFrame, task: str, view: View, axis: Axis, curve:
 
     Traces: two for the curve (band, line) if given, two for each control (band, line), two for each level (line through the mean of
     the seeds, markers of the runs)."""
-    points = run_points(results, task, view)
-    arms = controls(results, task, view)
+    return performance_of(run_points(results, task, view), controls(results, task, view), task, view, axis, curve)
+
+
+def performance_of(
+    points: pd.DataFrame, arms: dict[str, pd.DataFrame], task: str, view: View, axis: Axis, curve: Curve | None = None
+) -> go.Figure:
+    """`performance` from its `run_points` and `controls`, which the two axes of a view share."""
     column, by = ("params", "duration") if axis == "size" else ("duration", "params")
     if points.empty:
         return base_figure([], alt="No finished results.", x_title=AXES[axis], y_title=axis_title(view.metric, task))

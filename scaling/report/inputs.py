@@ -50,11 +50,12 @@ class ReportInput:
     domain: str = "out"
 
     def __post_init__(self) -> None:
+        # An empty table has whatever columns, and types, its writer gave it: the report's own are as good.
         for table, needed in (("results", RESULTS), ("pretraining", PRETRAINING), ("steps", STEPS)):
             given: pd.DataFrame = getattr(self, table)
             missing = [c for c in needed if c not in given]
-            if missing and given.empty:
-                object.__setattr__(self, table, pd.DataFrame(columns=list(needed)))
+            if given.empty:
+                object.__setattr__(self, table, pd.DataFrame({c: pd.Series(dtype=float) for c in needed}))
             elif missing:
                 raise ValueError(f"The table of {table} lacks {', '.join(missing)}; a report needs the columns {', '.join(needed)}.")
 

@@ -17,14 +17,14 @@ from plotly.offline import get_plotlyjs
 
 from scaling.laws import Verdict
 from scaling.report.curves import FITTED_TO
-from scaling.report.figures import Axis, improvement, performance
+from scaling.report.figures import Axis, improvement, performance_of
 from scaling.report.images import montage, window
 from scaling.report.inputs import ReportInput
 from scaling.report.overview import forest, pretraining_loss
 from scaling.report.style import DECISIONS, change, metric_of, si
 from scaling.report.summary import answer
 from scaling.report.tables import cost_rows, fact_rows, pretraining_table, results_data, study_facts
-from scaling.report.views import View, views
+from scaling.report.views import View, controls, run_points, views
 
 FIELDS = {"metric": "Metric", "objective": "Objective", "domain": "Test sites", "protocol": "Transfer", "shots": "Labelled subjects"}
 CHOICES = {"out": "out of domain", "in": "in domain", "finetune": "full finetuning", "probe": "probe on frozen encoder"}
@@ -103,6 +103,8 @@ def _task(study: ReportInput, name: str, slug: str) -> dict[str, Any]:
     fitted = {view.metric: view for view in reversed(found)}  # the first view of each metric is the one curves are fitted to
     runs = study.results[(study.results["task"] == name) & (study.results["arm"] == "pretrained")]
     verdict = study.verdict(name)
+    points = {view: run_points(study.results, name, view) for view in found}
+    arms = {view: controls(study.results, name, view) for view in found}
 
     def curves(axis: Axis) -> Drawn:
         levels = sorted(runs["params" if axis == "size" else "duration"].unique())
@@ -110,12 +112,10 @@ def _task(study: ReportInput, name: str, slug: str) -> dict[str, Any]:
             what = "parameters" if axis == "size" else "samples"
             sentence = f"All results are of one {axis} ({si(levels[0])} {what})" if levels else "There are no finished results"
             return Drawn(f"figure-{slug}-{axis}", {}, f"{sentence}, so there is no curve of performance against {axis}.")
-        figures = {
-            v.key: performance(
-                study.results, name, v, axis, study.curves.get((name, v.metric, axis)) if fitted[v.metric] == v else None
-            )
-            for v in found
-        }  # fmt: skip
+        figures = {}
+        for v in found:
+            curve = study.curves.get((name, v.metric, axis)) if fitted[v.metric] == v else None
+            figures[v.key] = performance_of(points[v], arms[v], name, v, axis, curve)
         return Drawn(f"figure-{slug}-{axis}", figures)
 
     gains = {v.key: improvement(study.results, name, v, _smallest(verdict, v.metric)) for v in found}

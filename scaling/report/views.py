@@ -55,8 +55,8 @@ def draw_scores(results: pd.DataFrame, task: str, view: View, arm: str) -> pd.Da
         same = rows["protocol"] == view.protocol
         rows = rows[same if same.any() else rows["protocol"] == rows["protocol"].iloc[0]]
     rows = rows.fillna({"objective": "", "size": "", "params": 0, "duration": 0, "seed": 0})  # what a control has none of
-    grouped = rows.groupby([*RUN, "draw"])
-    return grouped.agg(value=("value", "mean"), cases=("cases", "sum"), sites=("site", "nunique")).reset_index()
+    grouped = rows.groupby([*RUN, "draw"]).agg({"value": "mean", "cases": "sum", "site": "count"})
+    return grouped.rename(columns={"site": "sites"}).reset_index()
 
 
 def over_draws(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:

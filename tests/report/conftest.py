@@ -1,123 +1,42 @@
-"""A synthetic study whose every number is known, and a browser to open its page in."""
+"""The synthetic study and its page, made once; a headless Chromium without network to open pages in."""
 
-import numpy as np
-import pandas as pd
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
+from selenium import webdriver
+from synthetic_study import synthetic_study
 
-from scaling.laws import verdict
-from scaling.report import ReportInput, fit_curves
-from scaling.report.inputs import PRETRAINING, STEPS
+from scaling.report import ReportInput, write_report
 
-SIZES = {"xs": 120_000, "s": 900_000, "m": 6_800_000}
-DURATIONS = (5_000, 20_000, 80_000)
-SITES = {"hospital-a": "in", "hospital-b": "out", "hospital-c": "out"}
-GAIN = {"auroc": 0.14, "dice": 0.03, "nsd": 0.02, "mae": -0.5, "pearson": 0.02}  # from the smallest to the largest budget
-START = {"auroc": 0.66, "dice": 0.41, "nsd": 0.5, "mae": 9.5, "pearson": 0.55}
-SPREAD = {"auroc": 0.02, "dice": 0.01, "nsd": 0.012, "mae": 0.15, "pearson": 0.02}
-TASKS = {"infarct": ("auroc",), "meningioma": ("dice", "nsd"), "brain-age": ("mae", "pearson")}
-CASES, DRAWS, SHOTS = 24, 3, 16
-
-
-def synthetic_results(seeds: int = 1) -> pd.DataFrame:
-    """3 sizes x 3 durations of MAE, by finetuning and by probe, with controls from scratch, random and classical."""
-    rng = np.random.default_rng(3)
-    rows = []
-    progress = {
-        (size, duration): (i + j) / (len(SIZES) + len(DURATIONS) - 2)
-        for i, size in enumerate(SIZES)
-        for j, duration in enumerate(DURATIONS)
-    }
-    arms = [("pretrained", "mae", s, d, seed, p, 0.0) for s, d in progress for seed in range(seeds) for p in ("finetune", "probe")]
-    arms += [("scratch", "", s, 0, 0, "finetune", -0.8) for s in SIZES] + [("random", "", s, 0, 0, "probe", -1.2) for s in SIZES]
-    arms += [("classical", "", "", 0, 0, "ridge", 0.3)]
-    for arm, objective, size, duration, seed, protocol, level in arms:
-        run = f"mae-{size}-seed{seed}-{duration}" if arm == "pretrained" else f"{arm}-{size}-seed{seed}".replace("--", "-")
-        facts = {
-            "study": "synthetic", "run": run, "arm": arm, "objective": objective, "size": size, "params": SIZES.get(size, 0),
-            "duration": duration, "flops": 6.0 * SIZES.get(size, 0) * duration, "seed": seed, "trunk": f"{run.rsplit('-', 1)[0]}",
-        }  # fmt: skip
-        for task, metrics in TASKS.items():
-            for metric in metrics:
-                mean = START[metric] + GAIN[metric] * (progress.get((size, duration), 0) + level) - SPREAD[metric] * (protocol == "probe")
-                mean += SPREAD[metric] / 3 * rng.normal()
-                for draw in range(DRAWS):
-                    of_draw = mean + SPREAD[metric] / 2 * rng.normal()
-                    for i, (site, domain) in enumerate(SITES.items()):
-                        value = of_draw - SPREAD[metric] * i * np.sign(GAIN[metric]) + SPREAD[metric] / 4 * rng.normal()
-                        rows.append(
-                            facts
-                            | {"task": task, "protocol": protocol, "shots": SHOTS, "draw": draw, "site": site, "domain": domain}
-                            | {"metric": metric, "value": value, "cases": CASES}
-                        )
-    return pd.DataFrame(rows)
-
-
-def synthetic_cases(task: str, metric: str) -> pd.DataFrame:
-    """Per-case scores of the pretrained runs of a task, as `verdict` wants them."""
-    rng = np.random.default_rng(4)
-    levels = [(p, d, seed, i + j) for i, p in enumerate(SIZES.values()) for j, d in enumerate(DURATIONS) for seed in range(2)]
-    difficulty = rng.normal(size=60)
-    rows = []
-    for params, duration, seed, step in levels:
-        level = START[metric] + GAIN[metric] * step / 4 + SPREAD[metric] / 3 * rng.normal()
-        for draw in range(DRAWS):
-            for case in range(60):
-                common = {"run": f"{params}-{duration}-{seed}", "size": params, "duration": duration, "draw": draw, "case": case}
-                common["cluster"] = f"{params}-{seed}"
-                if metric == "auroc":
-                    label = case % 2
-                    score = label * 2.5 * (level - 0.45) + difficulty[case] / 2 + 0.5 * rng.normal()
-                    rows.append(common | {"label": label, "prediction": score})
-                else:
-                    rows.append(common | {"value": level + SPREAD[metric] * (3 * difficulty[case] + rng.normal())})
-    return pd.DataFrame(rows)
-
-
-def synthetic_pretraining() -> pd.DataFrame:
-    rows = [
-        (f"mae-{s}-seed0-{d}", "mae", s, p, d, 0, 0.9 - 0.03 * np.log10(p * d), 6.0 * p * d, d / 400 + p / 1e4, 400.0, 0.02)
-        for s, p in SIZES.items()
-        for d in DURATIONS
-    ]
-    return pd.DataFrame(rows, columns=list(PRETRAINING))
-
-
-def synthetic_steps() -> pd.DataFrame:
-    rows = [("prepare", "prepare", "done", 61.0, 0.0, 0.0, "H100")]
-    rows += [
-        (f"pretrain/{r.run}", "cooldown", "done", r.seconds, r.flops, r.seconds / 9e4, "H100") for r in synthetic_pretraining().itertuples()
-    ]
-    rows += [(f"transfer/{t}", "transfer", "failed" if t == "infarct" else "done", 30.0, 1e12, 0.01, "H100") for t in TASKS]
-    return pd.DataFrame(rows, columns=list(STEPS))
-
-
-def brain(blur: float) -> np.ndarray:
-    """A ball with a smaller one inside [40, 48, 40]."""
-    grid = np.meshgrid(*(np.linspace(-1, 1, n) for n in (40, 48, 40)), indexing="ij")
-    radius = np.sqrt(sum(g**2 for g in grid))
-    return (1 / (1 + np.exp((radius - 0.8) / blur)) - 0.5 / (1 + np.exp((radius - 0.3) / blur))).astype(np.float32)
-
-
-def synthetic_study() -> ReportInput:
-    results = synthetic_results()
-    masked = brain(0.02)
-    masked[::2, ::2] = np.nan
-    return ReportInput(
-        name="synthetic <b>study</b>",
-        results=results,
-        config={"name": "synthetic", "tasks": [{"name": t} for t in TASKS], "sizes": list(SIZES), "durations": list(DURATIONS)},
-        provenance={"python": "3.11.7", "jax": "0.10.2", "commit": "abc1234", "devices": "1 x cpu"},
-        pretraining=synthetic_pretraining(),
-        steps=synthetic_steps(),
-        verdicts=[verdict(synthetic_cases(t, m[0]), task=t, metric=m[0]) for t, m in TASKS.items()],
-        curves=fit_curves(results),
-        reconstructions=[(f"{s} ({n} M)", brain(0.02), masked, brain(b)) for s, n, b in (("xs", 0.1, 0.2), ("m", 6.8, 0.05))],
-        problems=["prepare skipped sub_7: its header says 0 mm voxels <script>alert(1)</script>."],
-        held_fixed={"batch": "16", "learning rate": "1.5e-3 at every width", "crop": "32 x 40 x 32 voxels of 5 mm"},
-        saving="Sharing trunks saved 38 % of the pretraining FLOPs.",
-    )
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
 
 
 @pytest.fixture(scope="session")
 def study() -> ReportInput:
     return synthetic_study()
+
+
+@pytest.fixture(scope="session")
+def report(study: ReportInput, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(study, tmp_path_factory.mktemp("report") / "new")
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    if not CHROMIUM or not DRIVER:
+        pytest.skip("needs Chromium and its driver on the path (Debian: apt install chromium chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    quiet = ("no-first-run", "disable-background-networking", "disable-component-update", "disable-sync", "disable-gpu", "no-sandbox")
+    for switch in ("headless=new", "window-size=1280,900", f"user-data-dir={tmp_path_factory.mktemp('profile')}", *quiet):
+        options.add_argument(f"--{switch}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    driver.execute_cdp_cmd("Network.enable", {})
+    no_network = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+    driver.execute_cdp_cmd("Network.emulateNetworkConditions", no_network)
+    yield driver
+    driver.quit()
