@@ -25,7 +25,9 @@ def scaling(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which the micro study ran from beginning to end, uninterrupted: data in `cohort`, study in `runs/micro`."""
     folder = tmp_path_factory.mktemp("finished")
+    # Processes that run the study again find its programs compiled.
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path_factory.mktemp("compiled"))
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     done = scaling("run", EXPERIMENT, folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder

@@ -18,7 +18,7 @@ study = Study(
         volumes=Volumes(spacing_mm=8.0, shape=SHAPE),
         phantom=Phantom(spacing_mm=6.0, pretraining_subjects=8, infarct=Cohort(6, 4), meningioma=Cohort(4, 2), brain_age=Cohort(6, 4)),
     ),
-    sizes=("xxs", "xs"),
+    sizes=("xxs",),
     durations=(160, 320),
     tasks=(
         task(1, "infarct", "classification", ("flair", "dwi_b1000"), 4),

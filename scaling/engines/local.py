@@ -1,6 +1,7 @@
 """Carry a plan out in this process, one step after the other; steps of equal shape share their compiled programs."""
 
 import time
+import traceback
 from pathlib import Path
 
 from rich.console import Console
@@ -27,7 +28,7 @@ def run_plan(study_dir: Path, plan: Plan, console: Console) -> list[str]:
     failures: dict[str, str] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
                TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(elapsed_when_finished=True))  # fmt: skip
-    with Progress(*columns, console=console, speed_estimate_period=600) as display:
+    with Progress(*columns, console=console, speed_estimate_period=600, disable=not console.is_terminal) as display:
         whole = display.add_task("study", total=sum(map(expected_seconds, waiting)))
         for number, step in enumerate(waiting, start=1):
             lost = [need for need in step.needs if need in failures]
@@ -47,9 +48,11 @@ def run_plan(study_dir: Path, plan: Plan, console: Console) -> list[str]:
 
             try:
                 run_step(study_dir, plan, step, advance)
-            except (ValueError, OSError, FloatingPointError) as error:
-                failures[step.name] = f"{step.name} failed: {error}"
-                fail(study_dir / step.name, str(error))
+            except Exception as error:  # whatever goes wrong in one step, the others go on
+                foreseen = isinstance(error, ValueError | OSError | FloatingPointError)
+                sentence = str(error) if foreseen else f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+                failures[step.name] = f"{step.name} failed: {sentence}"
+                fail(study_dir / step.name, sentence)
                 console.print(failures[step.name], style="red", markup=False)
             display.remove_task(bar)
             display.update(whole, completed=before + weight)

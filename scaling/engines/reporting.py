@@ -35,7 +35,7 @@ def write_study_report(study_dir: Path, plan: Plan) -> None:
         pretraining=pd.read_parquet(study_dir / PRETRAINING),
         steps=step_table(study_dir, plan),
         verdicts=verdicts,
-        curves=fit_curves(results),
+        curves=fit_curves(results, plan.study.estimand.protocol, plan.study.estimand.domain),
         reconstructions=reconstructions(study_dir, plan),
         problems=[*unjudged, *find_problems(study_dir, plan)],
         held_fixed=held_fixed(plan.study),

@@ -30,7 +30,9 @@ def save(checkpoints: ocp.training.Checkpointer, step: int, state: State) -> Non
             f"no room for the checkpoint of step {step} in {checkpoints.directory}: it takes {needed / 1e6:.0f} MB and needs twice "
             f"that while it is written, {free / 1e6:.0f} MB are free; free some space and run again to resume from the last checkpoint"
         )
-    checkpoints.save_async(step, state._asdict())
+    # Orbax skips a save while the one before is still being written, and by its own policy: here every save counts.
+    checkpoints.wait()
+    checkpoints.save_async(step, state._asdict(), force=True)
 
 
 def latest_step(folder: Path) -> int | None:

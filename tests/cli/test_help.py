@@ -1,0 +1,30 @@
+"""The pages a user meets first."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import scaling
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["run", "plan", "status", "collect", "report", "data", "experiments/quickstart.py", "Exit codes"]),
+        (["run"], ["--set", "experiment", "resumes"]),
+        (["data"], ["phantom", "check", "prepare"]),
+    ],
+)
+def test_help_names_what_there_is(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+    page = scaling(*arguments, "--help", folder=tmp_path)
+    assert page.returncode == 0
+    assert all(word in page.stdout for word in words), page.stdout
+
+
+def test_experiments_of_the_readme_can_be_planned(tmp_path: Path) -> None:
+    experiments = sorted((Path(__file__).parents[2] / "experiments").glob("*.py"))
+    assert len(experiments) >= 2
+    for experiment in experiments:
+        done = scaling("plan", experiment, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "FLOP" in done.stdout
