@@ -2,7 +2,7 @@
 
 write_report(ReportInput(...), folder) -> folder/report.html     everything on one page, which opens without network
 terminal_summary(ReportInput(...), path) -> str                  the verdicts in words
-fit_curves(results) -> {(task, metric, axis): Curve}             what ReportInput.curves wants
+fit_curves(results, protocol, domain) -> {(task, metric, axis): Curve}    what ReportInput.curves wants
 performance, improvement, forest, pretraining_loss               the figures, for notebooks; views(results, task) lists what they can show
 
 How it works: `views` aggregates the tidy table to one row per run, `figures` and `overview` draw, `page` fills `page.html.j2`.

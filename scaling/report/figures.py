@@ -83,10 +83,7 @@ def improvement(results: pd.DataFrame, task: str, view: View, smallest: float | 
     against = control_of(baseline_arm(view.protocol))[0]
     x_title = f"{label}: improvement over<br>{against} (right is better →)"
     if points.empty:
-        alt = f"No control ({against}) to compare with."
-        figure = base_figure([], alt=alt, x_title=x_title, y_title="", height=200)
-        figure.layout.annotations[0].text = alt
-        return figure
+        return base_figure([], alt=f"No control ({against}) to compare with.", x_title=x_title, y_title="", height=200)
     durations = sorted(points["duration"].unique())
     colour = dict(zip(durations, ramp(len(durations)), strict=True))
     symbol = {d: SYMBOLS[i % len(SYMBOLS)] for i, d in enumerate(durations)}
@@ -111,7 +108,7 @@ def improvement(results: pd.DataFrame, task: str, view: View, smallest: float | 
         f"{best['run']}; {int((points['low'] > 0).sum())} of {len(points)} intervals lie above nought.",
         x_title=x_title,
         y_title="Size · samples seen",
-        height=140 + 24 * len(points),
+        height=max(240, 140 + 24 * len(points)),
     )
     figure.update_yaxes(type="category", showgrid=False)
     figure.add_vline(x=0, line={"color": MUTED, "width": 1})

@@ -57,7 +57,7 @@ def forest(verdicts: Sequence[Verdict]) -> go.Figure:
         )  # fmt: skip
     figure = base_figure(
         traces,
-        alt="Effects of a larger budget. " + " ".join(f"{v.task}, {e.name}: {effect_text(e, v)}." for v, e in rows),
+        alt=" ".join(f"{v.task}, {e.name}: {effect_text(e, v)}." for v, e in rows) or "There is no verdict to draw.",
         x_title="Effect in units of the smallest<br>one of interest (right is better →)",
         y_title="",
         height=120 + 44 * max(len(rows), 2),
@@ -94,8 +94,7 @@ def pretraining_loss(pretraining: pd.DataFrame, axis: Axis, objective: str) -> g
             )
         )  # fmt: skip
     alt = f"Held-out {objective} loss against {AXES[axis].lower()}"
-    if len(runs):
-        alt += f": from {runs['loss'].max():.4g} down to {runs['loss'].min():.4g}."
+    alt += f": from {runs['loss'].max():.4g} down to {runs['loss'].min():.4g}." if len(runs) else ": no finished run."
     figure = base_figure(
         traces,
         alt=alt,

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,6 @@ def _task(study: ReportInput, name: str, slug: str) -> dict[str, Any]:
     return {
         "name": name,
         "slug": slug,
-        "views": [asdict(v) | {"key": v.key} for v in found],
         "selectors": _selectors(found),
         "figures": {
             "size": curves("size"),

@@ -6,6 +6,7 @@ a dash pattern each: everything can be told apart without colour (palette checke
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 
 import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb, sample_colorscale, unlabel_rgb
@@ -108,7 +109,8 @@ def rgba(colour: str, alpha: float) -> str:
 
 
 def base_figure(traces: Sequence[go.Scatter], *, alt: str, x_title: str, y_title: str, height: int = 440) -> go.Figure:
-    """A figure in the report's style; `alt` is its text for readers who do not see it (kept in layout.meta)."""
+    """A figure in the report's style; `alt` is its text for readers who do not see it (kept in layout.meta);
+    without traces it stands in the figure's place."""
     axis = {
         "gridcolor": GRID, "zeroline": False, "linecolor": MUTED, "ticks": "outside", "tickcolor": MUTED, "automargin": True,
     }  # fmt: skip
@@ -128,5 +130,6 @@ def base_figure(traces: Sequence[go.Scatter], *, alt: str, x_title: str, y_title
     )
     figure = go.Figure(list(traces), layout)
     if not traces:
-        figure.add_annotation(text="No finished results here.", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
+        figure.add_annotation(text=escape(alt), showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
+        figure.update_xaxes(visible=False).update_yaxes(visible=False)
     return figure
