@@ -18,7 +18,12 @@ EXPERIMENT = Path(__file__).parent / "micro_study.py"
 def scaling(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a verb as a user would, in `folder`."""
     command = [sys.executable, "-m", "scaling", *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=600)
+    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=900)
+
+
+def environment() -> dict[str, str]:
+    """A user's environment: one device."""
+    return {**os.environ, "XLA_FLAGS": ""}
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,8 @@ def write_study_report(study_dir: Path, plan: Plan) -> None:
         problems=[*unjudged, *find_problems(study_dir, plan)],
         held_fixed=held_fixed(plan.study),
         saving=saving(plan),
+        protocol=plan.study.estimand.protocol,
+        domain=plan.study.estimand.domain,
     )
     page = write_report(report, study_dir)
     write_text(study_dir / "summary.txt", terminal_summary(report, page) + "\n")

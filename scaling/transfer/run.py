@@ -37,8 +37,8 @@ def transfer(folder: Path, checkpoint: Path | None, config: TransferStep, cache:
     results = score(predictions, config.task.kind)
     results.to_parquet(folder / "results.parquet", index=False)
     write_json(folder / "dropped.json", list(arrays.dropped))
-    means = results.groupby(["domain", "protocol", "shots", "metric"])["value"].mean()
-    return {f"{domain}/{protocol}/{shots} shots/{metric}": value for (domain, protocol, shots, metric), value in means.items()}
+    means = results.groupby(["domain", "protocol", "shots", "metric"], as_index=False)["value"].mean()
+    return {f"{row.domain}/{row.protocol}/{row.shots} shots/{row.metric}": row.value for row in means.itertuples()}
 
 
 def protocols(config: TransferStep, checkpoint: Path | None, arrays: TaskArrays, spacing_mm: float) -> Iterator[Predicted]:

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from orbax.checkpoint import v1 as ocp
 
-from tests.conftest import EXPERIMENT, scaling
+from tests.conftest import EXPERIMENT, environment, scaling
 
 STUDY = Path("runs/micro")
 
@@ -116,7 +116,7 @@ def wait_and_kill(folder: Path, ready: Callable[[Path], bool]) -> None:
     """Start the study, wait until `ready(study folder)`, and kill it the hard way."""
     command = [sys.executable, "-m", "scaling", "run", str(EXPERIMENT)]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, cwd=folder, start_new_session=True, **quiet)
+    process = subprocess.Popen(command, cwd=folder, env=environment(), start_new_session=True, **quiet)
     deadline = time.monotonic() + 240
     while not ready(folder / STUDY):
         assert process.poll() is None, "the study ended before it could be killed"

@@ -1,0 +1,73 @@
+"""Metrics of the tasks against SciPy and brute force, and what they mean where they do not exist."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.ndimage import binary_erosion
+from scipy.spatial.distance import cdist
+from scipy.stats import mannwhitneyu
+
+from scaling.data.tasks import Cases, TaskArrays
+from scaling.transfer import metrics
+from scaling.transfer.predictions import Predicted, score, tabulate
+
+
+def test_auroc_is_the_mann_whitney_statistic() -> None:
+    rng = np.random.default_rng(0)
+    labels, scores = rng.integers(0, 2, 40).astype(float), rng.normal(size=40).round(1)
+    u = mannwhitneyu(scores[labels == 1], scores[labels == 0]).statistic
+    assert metrics.auroc(labels, scores) == pytest.approx(u / ((labels == 1).sum() * (labels == 0).sum()))
+    assert math.isnan(metrics.auroc(np.ones(5), scores[:5]))
+
+
+def test_pearson_and_mae_match_numpy() -> None:
+    rng = np.random.default_rng(0)
+    ages = rng.uniform(20, 80, 30)
+    predicted = ages + rng.normal(0, 8, 30)
+    assert metrics.pearson(ages, predicted) == pytest.approx(np.corrcoef(ages, predicted)[0, 1])
+    assert metrics.mae(ages, predicted) == pytest.approx(np.abs(ages - predicted).mean())
+    assert math.isnan(metrics.pearson(ages, np.full(30, 50.0)))
+
+
+def test_dice_counts_voxels_and_empty_masks_agree() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 6, 6, 6)) > 0.6
+    assert metrics.dice(a, b) == pytest.approx(2 * (a & b).sum() / (a.sum() + b.sum()))
+    empty = np.zeros_like(a)
+    assert (metrics.dice(empty, empty), metrics.dice(empty, a), metrics.nsd(empty, empty, 1, 1), metrics.nsd(a, empty, 1, 1)) == (
+        1,
+        0,
+        1,
+        0,
+    )
+
+
+def test_surface_distance_within_tolerance_is_close_to_a_count_of_boundary_voxels() -> None:
+    index = np.indices((40, 40, 40))
+    a = ((index - np.array([20, 20, 20])[:, None, None, None]) ** 2).sum(0) < 14**2
+    b = ((index - np.array([23, 20, 20])[:, None, None, None]) ** 2).sum(0) < 14**2
+    for tolerance in (1.0, 2.0, 4.0):
+        edges = [2.0 * np.argwhere(mask & ~binary_erosion(mask)) for mask in (a, b)]
+        distances = cdist(*edges)
+        near = (distances.min(1) <= tolerance).sum() + (distances.min(0) <= tolerance).sum()
+        assert metrics.nsd(a, b, 2.0, tolerance) == pytest.approx(near / sum(map(len, edges)), abs=0.08)
+    assert metrics.nsd(a, b, 2.0, 6.5) == 1.0
+    assert metrics.nsd(a, a, 2.0, 0.1) == 1.0
+
+
+def test_tables_have_a_row_per_case_and_scores_per_site() -> None:
+    rng = np.random.default_rng(0)
+    masks = (rng.random((4, 8, 8, 8)) > 0.7).astype(np.uint8)
+    cases = Cases([f"s/{i}" for i in range(4)], ["a", "a", "b", "b"], np.zeros((4, 1, 8, 8, 8), np.float16), np.ones((4, 1), bool), masks)
+    arrays = TaskArrays(cases, cases, np.array([True, True, False, False]), ())
+    outputs = rng.random((4, 8, 8, 8)) > 0.5
+    table = tabulate([Predicted("finetune", 2, draw, 1e-3, outputs) for draw in (0, 1)], arrays, "segmentation", 2.0, 2.0)
+    assert len(table) == 8
+    np.testing.assert_allclose(table["label"][:4], masks.sum((1, 2, 3)) * 0.008)
+    expected = [2 * (m.astype(bool) & o).sum() / (m.sum() + o.sum()) for m, o in zip(masks, outputs, strict=True)]
+    np.testing.assert_allclose(table["dice"][:4], expected)
+    scores = score(table, "segmentation").set_index(["draw", "site", "metric"])
+    assert scores.loc[(0, "b", "dice"), "value"] == pytest.approx(np.mean(expected[2:]))
+    assert set(scores.loc[(1, "a")]["domain"]) == {"in"}
+    assert set(scores["cases"]) == {2}

@@ -1,0 +1,141 @@
+"""Finetuning, probes and the classical control: against closed forms, one by one, and on tasks that can be learnt."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from scaling.data.tasks import Cases, TaskArrays, few_shot_draws
+from scaling.models.vit import init_encoder
+from scaling.study.config import Classical, Finetune, Probe, Source, Task, ViT
+from scaling.study.ladder import resolve_encoder
+from scaling.transfer.classical import classical
+from scaling.transfer.finetune import draw_weights, finetune, label_scaling
+from scaling.transfer.metrics import auroc, dice, mae
+from scaling.transfer.predictions import Predicted
+from scaling.transfer.probe import probe, ridge_masks, ridge_scores
+
+SHAPE = (16, 16, 16)
+ENCODER = resolve_encoder(ViT(), "xxs")
+PARAMETERS = jax.jit(lambda key: init_encoder(ENCODER, key))(jax.random.key(0))
+RECIPE = Finetune(steps=60, batch=8, learning_rates=(3e-3,), augment="none", grid=2)
+TASK = Task("learnable", "classification", ("t1", "t2"), Source("a"), (Source("b"),), shots=(12,), draws=2)
+
+
+def learnable(kind: str, n: int, seed: int) -> Cases:
+    """Noise, in which a corner of one sequence is bright: whether (classification), how much (regression), where (segmentation)."""
+    rng = np.random.default_rng(seed)
+    images = rng.normal(0, 0.2, size=(n, 2, *SHAPE))
+    strength = rng.uniform(0, 1, n) if kind == "regression" else 3.0 * (np.arange(n) % 2)
+    if kind == "segmentation":
+        masks = np.zeros((n, *SHAPE), np.uint8)
+        for mask, image in zip(masks, images, strict=True):
+            corner = tuple(slice(8 * int(k), 8 * int(k) + 8) for k in rng.integers(0, 2, 3))
+            mask[corner] = 1
+            image[0][corner] += 3
+        labels = masks
+    else:
+        images[:, 1, :8, :8, :8] += strength[:, None, None, None]
+        labels = (20 + 45 * strength if kind == "regression" else strength > 0).astype(np.float32)
+    return Cases([f"{seed}/{i}" for i in range(n)], ["site"] * n, images.astype(np.float16), np.ones((n, 2), bool), labels)
+
+
+def arrays(kind: str) -> TaskArrays:
+    return TaskArrays(learnable(kind, 24, 0), learnable(kind, 20, 1), np.ones(20, bool), ())
+
+
+def quality(kind: str, one: Predicted) -> float:
+    labels = arrays(kind).test.labels
+    if kind == "segmentation":
+        return float(np.mean([dice(a > 0, b) for a, b in zip(labels, one.outputs, strict=True)]))
+    return auroc(labels, one.outputs) if kind == "classification" else -mae(labels, one.outputs)
+
+
+# A regression that predicts the mean of its shots errs by about 12. Frozen random features make little of 12 shots.
+ENOUGH = {"classification": 0.9, "segmentation": 0.6, "regression": -9.0}
+ENOUGH_FROZEN = {"classification": 0.9, "segmentation": 0.3, "regression": -11.0}
+
+
+@pytest.mark.parametrize("kind", ENOUGH)
+def test_finetuning_learns_what_can_be_learnt(kind: str) -> None:
+    for one in finetune(ENCODER, PARAMETERS, arrays(kind), replace(TASK, kind=kind), RECIPE):
+        assert quality(kind, one) > ENOUGH[kind], one.draw
+
+
+@pytest.mark.parametrize("kind", ENOUGH)
+def test_probe_and_classical_control_learn_what_can_be_learnt(kind: str) -> None:
+    task = replace(TASK, kind=kind)
+    found = [*probe(ENCODER, PARAMETERS, arrays(kind), task, Probe()), *classical(arrays(kind), task, Classical(), 4.0)]
+    assert [one.protocol for one in found] == ["probe", "probe", "ridge", "ridge"]
+    for one in found:
+        assert quality(kind, one) > ENOUGH_FROZEN[kind], one.protocol
+
+
+def test_draws_finetuned_together_equal_draws_finetuned_alone() -> None:
+    both = list(finetune(ENCODER, PARAMETERS, arrays("regression"), replace(TASK, kind="regression"), RECIPE))
+    alone = list(finetune(ENCODER, PARAMETERS, arrays("regression"), replace(TASK, kind="regression", draws=1), RECIPE))
+    np.testing.assert_allclose(both[0].outputs, alone[0].outputs, rtol=2e-3)
+    assert np.abs(both[0].outputs - both[1].outputs).max() > 0.1
+
+
+def test_finetuning_never_sees_cases_outside_its_draw() -> None:
+    task = replace(TASK, kind="regression", draws=1)
+    data = arrays("regression")
+    hidden = np.setdiff1d(np.arange(24), few_shot_draws(task, data.train, 12)[0])
+    spoilt = replace(data.train, images=data.train.images.copy(), labels=data.train.labels.copy())
+    spoilt.images[hidden], spoilt.labels[hidden] = 50.0, 1e4
+    clean = next(finetune(ENCODER, PARAMETERS, data, task, RECIPE))
+    other = next(finetune(ENCODER, PARAMETERS, replace(data, train=spoilt), task, RECIPE))
+    np.testing.assert_array_equal(clean.outputs, other.outputs)
+
+
+def test_rate_is_chosen_on_held_out_shots() -> None:
+    data, task = arrays("regression"), replace(TASK, kind="regression")
+    chosen = {one.rate for one in finetune(ENCODER, PARAMETERS, data, task, replace(RECIPE, learning_rates=(1e-7, 3e-3)))}
+    assert chosen == {3e-3}
+
+
+def test_divergence_is_told_with_its_rate() -> None:
+    recipe = replace(RECIPE, learning_rates=(1e30,), clip_norm=1e9)
+    with pytest.raises(FloatingPointError, match=r"task 'learnable' with 12 shots diverged at learning rate 1e\+30"):
+        list(finetune(ENCODER, PARAMETERS, arrays("regression"), replace(TASK, kind="regression"), recipe))
+
+
+def test_weights_and_scaling_belong_to_their_draw() -> None:
+    draws = np.array([[0, 3, 5, 7], [2, 3, 4, 9]])
+    weights = draw_weights(draws, 10, np.array([1]))
+    assert [set(np.flatnonzero(row)) for row in weights] == [{0, 5, 7}, {2, 4, 9}]
+    labels = np.arange(10.0)
+    np.testing.assert_allclose(label_scaling(labels, weights, "regression"), [[4, np.std([0, 5, 7])], [5, np.std([2, 4, 9])]], rtol=1e-6)
+    np.testing.assert_array_equal(label_scaling(labels, weights, "classification"), [[0, 1], [0, 1]])
+
+
+def test_ridge_readout_takes_the_penalty_with_the_lowest_leave_one_out_error() -> None:
+    rng = np.random.default_rng(0)
+    train, test = rng.normal(size=(15, 6)), rng.normal(size=(4, 6))
+    labels = train @ rng.normal(size=6) + rng.normal(0, 2, 15)
+    penalties = (0.1, 3.0, 100.0)
+    scaled, there = ((x - train.mean(0)) / train.std(0) for x in (train, test))
+
+    def ridge(x: np.ndarray, y: np.ndarray, penalty: float, at: np.ndarray) -> np.ndarray:
+        centred = x - x.mean(0)
+        weights = np.linalg.solve(centred.T @ centred + penalty * np.eye(6), centred.T @ (y - y.mean()))
+        return (at - x.mean(0)) @ weights + y.mean()
+
+    errors = []
+    for penalty in penalties:
+        left_out = [ridge(np.delete(scaled, i, 0), np.delete(labels, i), penalty, scaled[i : i + 1])[0] for i in range(15)]
+        errors.append(np.mean((labels - left_out) ** 2))
+    expected = ridge(scaled, labels, penalties[int(np.argmin(errors))], there)
+    np.testing.assert_allclose(ridge_scores(train, labels, test, penalties), expected, rtol=1e-6)
+
+
+def test_mask_readout_takes_the_threshold_with_the_best_dice() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(5, 8, 3)).astype(np.float32)
+    masks = (features[..., :1] + 0.3 * rng.normal(size=(5, 8, 2)) > 0.8).astype(np.float32)
+    scores, threshold = ridge_masks(features, masks, features, 1.0)
+    candidates = np.linspace(0.05, 0.95, 19)
+    values = [dice(masks > 0, scores > t) for t in candidates]
+    assert threshold == pytest.approx(candidates[int(np.argmax(values))])
