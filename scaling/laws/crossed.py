@@ -116,6 +116,10 @@ def _run_term(columns: FloatArray, a: FloatArray, strata: Strata) -> tuple[float
             return 0.0, 0.0
     ms_between = float(((strata.between.T @ columns) ** 2).sum()) / max(df_between, 1)
     ms_within = float(((strata.within.T @ columns) ** 2).sum()) / max(df_within, 1)
+    if df_between and df_within and ms_between < ms_within and between > 0 and within > 0:
+        # runs of one trunk cannot resemble each other less than runs of two: the trunk's variance is nought, both squares are one
+        ms = (df_between * ms_between + df_within * ms_within) / (df_between + df_within)
+        return (between + within) * ms, float(df_between + df_within)
     parts = [(between * ms_between, df_between), (within * ms_within, df_within)]
     total = sum(v for v, _ in parts)
     if total <= 0:  # an unbalanced grid can subtract more than it adds: fall back to the larger stratum

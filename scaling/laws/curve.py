@@ -139,6 +139,8 @@ def fit(
     centre = np.exp(np.log(X).mean(1))
     t, z = np.log(X) - np.log(centre)[:, None], link.log_error(scores_)
     notes: list[str] = []
+    if table.duplicated().any():
+        notes.append(f"{int(table.duplicated().sum())} rows are exact copies of others; they count as runs of their own.")
     catalogue = CURVES if len(names) == 1 else SURFACES
     candidates = [catalogue[f] for f in (forms or catalogue) if levels >= LEVELS_NEEDED[f] and len(z) > catalogue[f].size]
     if not candidates:

@@ -12,10 +12,8 @@ import pandas as pd
 from scipy.stats import rankdata
 from scipy.stats import t as student_t
 
+from scaling.laws.link import HIGHER_IS_BETTER, LOWER_IS_BETTER
 from scaling.laws.scores import FloatArray, IntArray, scores
-
-HIGHER_IS_BETTER = {"auroc", "auc", "dice", "nsd", "pearson", "corr", "r", "accuracy", "acc", "f1", "r2"}
-LOWER_IS_BETTER = {"mae", "rmse", "mse", "loss", "error", "nll", "hd95"}
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,11 @@ def scores(cases: pd.DataFrame, metric: str) -> Scores:
         )
     if cases.empty:
         raise ValueError("The table has no rows: nothing to judge.")
+    if "run" not in cases and cases.duplicated().any():
+        raise ValueError(
+            f"{int(cases.duplicated().sum())} rows are exact copies of others (first at row {cases.index[cases.duplicated()][0]}): drop "
+            "them, or name what tells repeated runs apart in a column run."
+        )
     table = cases.copy()
     notes: list[str] = []
     for column in (*needed, *(c for c in ("size", "duration") if c in table)):

@@ -2,11 +2,13 @@
 trunks."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 
-from scaling.laws.scores import FloatArray, Scores
+from scaling.laws.scores import FloatArray, IntArray, Scores
+from scaling.laws.trend import progress
 
 
 @dataclass(frozen=True)
@@ -48,23 +50,20 @@ def study_runs(grid: Grid) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["size", "duration", "cluster"]).rename_axis("run").reset_index()
 
 
-def progress(runs: pd.DataFrame) -> FloatArray:
-    """How far each run is from the smallest (0) to the largest (1) budget [R]: half by log size, half by log
-    duration."""
-    parts = []
-    for column in ("size", "duration"):
-        x = np.log(runs[column].to_numpy(float))
-        if np.ptp(x) > 0:
-            parts.append((x - x.min()) / np.ptp(x))
-    return np.mean(parts, axis=0)
+@lru_cache(maxsize=64)
+def _layout(grid: Grid) -> tuple[pd.DataFrame, FloatArray, IntArray]:
+    runs = study_runs(grid)
+    return (
+        runs,
+        progress(runs["size"].to_numpy(float), runs["duration"].to_numpy(float)),
+        np.asarray(pd.factorize(runs["cluster"])[0], np.int64),
+    )
 
 
 def simulate_study(grid: Grid, noise: Noise, effect: float, rng: np.random.Generator) -> Scores:
     """Scores of one study whose true gain from the smallest to the largest budget is `effect`."""
-    runs = study_runs(grid)
-    x = progress(runs)
+    runs, x, trunk = _layout(grid)
     R, K, J = len(runs), grid.draws, grid.cases
-    trunk = pd.factorize(runs["cluster"])[0]
     level = noise.trunk * rng.normal(size=trunk.max() + 1)[trunk] + noise.run * rng.normal(size=R)
     case, case_effect = noise.case * rng.normal(size=J), noise.case_effect * rng.normal(size=J)
     draw, draw_effect = noise.draw * rng.normal(size=K), noise.draw_effect * rng.normal(size=K)

@@ -5,7 +5,8 @@ the longest duration, and both together (the budget), under a mean that is addit
 separable law is. One interval decides; failing to find an effect is never taken for its absence.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -13,8 +14,11 @@ import pandas as pd
 
 from scaling.laws.crossed import residual_strata
 from scaling.laws.effects import Decision, Design, Effect, estimate_effect, fit_design, numbers
+from scaling.laws.link import LOWER_IS_BETTER
 from scaling.laws.plain import plain
 from scaling.laws.scores import scores
+from scaling.laws.trend import holm as holm_adjusted
+from scaling.laws.trend import trend_test
 
 SMALLEST_EFFECTS = {
     "auroc": (0.02, False),
@@ -23,7 +27,6 @@ SMALLEST_EFFECTS = {
     "mae": (0.05, True),
     "pearson": (0.05, False),
 }
-LOWER_IS_BETTER = {"mae", "rmse", "mse", "loss", "error", "absolute_error"}
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ def verdict(
     if data.values.shape[1] == 1:
         notes.append("One few-shot draw: the interval does not cover another draw.")
     main = effects[0]
+    trend_p, trend_shape = trend_test(data, fitted, sign) or (None, None)
     return Verdict(
         task=task,
         metric=metric,
@@ -123,7 +127,16 @@ def verdict(
         draws=data.values.shape[1],
         cases=data.values.shape[2],
         notes=tuple(notes),
+        trend_p=trend_p,
+        trend_shape=trend_shape,
     )
+
+
+def holm(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The same verdicts with the p of their trend tests adjusted for all tasks together (Holm 1979)."""
+    tested = [v.trend_p for v in verdicts if v.trend_p is not None]
+    adjusted = iter(holm_adjusted(np.array(tested)))
+    return [v if v.trend_p is None else replace(v, trend_p_holm=float(next(adjusted))) for v in verdicts]
 
 
 @dataclass(frozen=True)

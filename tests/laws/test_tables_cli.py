@@ -1,0 +1,152 @@
+"""The verbs on tables, from a user's own csv, right and wrong."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from scaling.cli.tables import tables_app
+
+RUNNER = CliRunner()
+
+
+def _own(seeds: int = 2, gain: float = 0.1) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    level = 0.1 * rng.normal(size=20)
+    rows = [
+        (size, duration, seed, task, case, 0.5 + g * (i + j) / 4 + level[case] + run + 0.03 * rng.normal())
+        for task, g in (("infarct", gain), ("meningioma", 0.0))
+        for i, size in enumerate((1e6, 4e6, 16e6))
+        for j, duration in enumerate((1e4, 2e4, 4e4))
+        for seed in range(seeds)
+        for run in [0.003 * rng.normal()]
+        for case in range(20)
+    ]
+    return pd.DataFrame(rows, columns=["size", "duration", "seed", "task", "case", "value"])
+
+
+def _run(tmp_path, table: pd.DataFrame, *arguments: str):
+    table.to_csv(tmp_path / "own.csv", index=False)
+    verb, *rest = arguments
+    return RUNNER.invoke(tables_app, [verb, str(tmp_path / "own.csv"), *rest], catch_exceptions=True)
+
+
+def _json(result) -> dict:
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_fit_own_table_gives_a_curve_per_task(tmp_path) -> None:
+    curves = _json(_run(tmp_path, _own(), "fit", "--x", "size", "--y", "value", "--at", "6.4e7", "--json"))["curves"]
+    assert [c["task"] for c in curves] == ["infarct", "meningioma"]
+    assert curves[0]["rows"] == 18
+    assert all(f["converged"] for f in curves[0]["forms"] if f["weight"] > 0.2)
+    at = curves[0]["predictions"][0]
+    assert at["low"] < at["mean"] < at["high"]
+    text = _run(tmp_path, _own(), "fit", "--x", "size,duration", "--y", "value", "--forms", "additive_logs").stdout
+    assert "additive_logs" in text
+
+
+def test_verdict_own_table_decides_per_task(tmp_path) -> None:
+    verdicts = _json(_run(tmp_path, _own(), "verdict", "--effect", "0.03", "--json"))["verdicts"]
+    assert [v["decision"] for v in verdicts] == ["improves", "no worthwhile improvement"]
+    assert verdicts[0]["trend_p_holm"] < 0.01 < verdicts[1]["trend_p_holm"]
+    assert verdicts[0]["runs"] == 18
+
+
+def test_verdict_table_with_columns_of_other_names_is_read(tmp_path) -> None:
+    table = _own().rename(columns={"size": "params", "task": "organ", "value": "dice", "case": "scan"}).drop(columns="duration")
+    result = _run(tmp_path, table.drop_duplicates(["params", "seed", "organ", "scan"]), "verdict", "--x", "params", "--value", "dice",
+                  "--by", "organ", "--case", "scan", "--json")  # fmt: skip
+    assert [v["task"] for v in _json(result)["verdicts"]] == ["infarct", "meningioma"]
+
+
+def test_verdict_one_seed_and_no_case_column_say_what_is_lost(tmp_path) -> None:
+    bare = _own(seeds=1).groupby(["size", "duration", "task"], as_index=False)["value"].mean()
+    result = _run(tmp_path, bare, "verdict", "--effect", "0.02")
+    assert result.exit_code == 0
+    assert "No case column" in result.stdout
+    assert "No run column" in result.stdout
+
+
+def test_page_own_table_holds_curves_and_verdicts(tmp_path) -> None:
+    result = _run(tmp_path, _own(), "page", "--out", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert "infarct" in html
+    assert "meningioma" in html
+
+
+def test_rank_table_of_models_and_control(tmp_path) -> None:
+    table = pd.DataFrame(
+        {"team": list("abcs"), "t1_auroc": [0.9, 0.8, 0.7, 0.75], "t3_mae": [9.0, 12, 11, 11.5], "objective": ["mae", "mae", "hybrid", ""]}
+    )
+    result = _json(_run(tmp_path, table, "rank", "--control", "s", "--json"))
+    assert [r["model"] for r in result["ranking"]] == ["a", "b", "c"]
+    assert result["better_than"][0] | {"share": 0} == {"control": "s", "task": "t1", "metric": "t1_auroc", "better": 2, "of": 3, "share": 0}
+    assert {r["objective"] for r in result["rank_differences"]} == {"mae", "hybrid"}
+
+
+def test_rank_per_case_table_gives_tiers(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [(m, "seg", "dice", c, i + rng.normal()) for i, m in enumerate("abc") for c in range(30)]
+    table = pd.DataFrame(rows, columns=["model", "task", "metric", "case", "value"])
+    ranking = _json(_run(tmp_path, table, "rank", "--json"))["ranking"]
+    assert [r["model"] for r in ranking] == ["c", "b", "a"]
+    assert ranking[-1]["tier"] > 1
+
+
+def test_extrapolate_prints_error_and_coverage(tmp_path) -> None:
+    x = np.geomspace(1e6, 1e8, 30)
+    table = pd.DataFrame({"x": x, "loss": 0.2 + (x / 1e6) ** -0.4, "train": (x < 5e7).astype(int)})
+    result = _json(_run(tmp_path, table, "extrapolate", "--x", "x", "--y", "loss", "--train", "train", "--json"))
+    assert result["rmsle"] < 0.01
+    assert result["coverage"] == 1.0
+
+
+def _copied(table: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([table, table.groupby("task").head(3)])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop(columns="value"), "no column value"),
+        (lambda t: t.drop(columns="size"), "no column size"),
+        (lambda t: t.assign(value=t["value"].where(t["case"] != 3)), "missing or non-numeric"),
+        (lambda t: t[(t["size"] == 1e6) & (t["duration"] == 1e4)], "at least two"),
+        (_copied, "repeat a run, draw and case"),
+        (lambda t: _copied(t.drop(columns="seed")), "exact copies"),
+        (lambda t: t.iloc[:0], "no rows"),
+    ],
+)
+def test_verdict_wrong_table_ends_in_one_clear_sentence(tmp_path, change, message: str) -> None:
+    result = _run(tmp_path, change(_own()), "verdict", "--effect", "0.02")
+    assert isinstance(result.exception, ValueError)
+    assert message in str(result.exception)
+
+
+def test_verdict_one_task_that_cannot_be_judged_leaves_the_others(tmp_path) -> None:
+    table = _own()
+    result = _run(tmp_path, pd.concat([table, table.iloc[:1]]), "verdict", "--effect", "0.03")
+    assert result.exit_code == 1
+    assert "no verdict on infarct: 1 rows repeat" in result.stdout
+    assert "meningioma: more budget brings no improvement" in result.stdout
+
+
+def test_verdict_constant_metric_says_that_it_does_not_move(tmp_path) -> None:
+    result = _run(tmp_path, _own().assign(value=0.0), "verdict", "--effect", "0.02")
+    assert "does not move" in result.stdout
+
+
+def test_fit_one_size_only_says_that_two_are_needed(tmp_path) -> None:
+    result = _run(tmp_path, _own().query("size == 1e6"), "fit", "--x", "size", "--y", "value")
+    assert "needs at least two" in str(result.exception)
+
+
+def test_verdict_file_that_is_no_table_is_refused(tmp_path) -> None:
+    (tmp_path / "own.xlsx").write_text("")
+    result = RUNNER.invoke(tables_app, ["verdict", str(tmp_path / "own.xlsx")])
+    assert "is not a table" in str(result.exception)
