@@ -1,16 +1,12 @@
 """The verbs on tables: curves, extrapolation, verdicts, rankings, designs and a page from anybody's csv or parquet."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from scaling.cli.terminal import console, errors
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 tables_app = typer.Typer()
 
@@ -37,17 +33,6 @@ def emit(document: Any, as_json: bool, sentences: list[str]) -> None:
             console.print(sentence, markup=False, highlight=False)
 
 
-def tasks_of(table: "pd.DataFrame", name: str, metric: str | None) -> "Iterator[tuple[str, str, pd.DataFrame]]":
-    """Task, metric and rows of each task of a shaped table."""
-    groups = list(table.groupby("task", sort=False)) if "task" in table else [(name, table)]
-    for task, part in groups:
-        if metric is None and "metric" in part:
-            for found, rows in part.groupby("metric", sort=False):
-                yield str(task), str(found), rows.drop(columns="metric")
-        else:
-            yield str(task), metric or name, part.drop(columns="metric", errors="ignore")
-
-
 @tables_app.command(rich_help_panel=PANEL)
 def fit(
     table: Table, x: X, y: Y, by: By = None, run: Run = None, case: Case = None, cluster: Cluster = None, metric: Metric = None,
@@ -56,7 +41,7 @@ def fit(
 ) -> None:  # fmt: skip
     """Fit curves: forms, parameters, intervals, and how the fits converged."""
     from scaling.laws.curve import fit as fit_curve
-    from scaling.laws.tables import direction, read_table, run_means, shaped
+    from scaling.laws.tables import direction, read_table, run_means, shaped, tasks_of
 
     columns = x.split(",")
     data = shaped(read_table(table), columns, y, {"task": by, "run": run, "case": case, "cluster": cluster})
@@ -121,7 +106,7 @@ def verdict(
     json_: Json = False,
 ) -> None:  # fmt: skip
     """Does more budget help each task? One decision with an error bar, for a stated smallest effect worth having."""
-    from scaling.laws.tables import read_table, shaped
+    from scaling.laws.tables import judged, read_table, shaped
 
     data = shaped(read_table(table), x.split(","), y, {"task": by, "run": run, "case": case, "cluster": cluster})
     verdicts, problems = judged(data, y, metric, lower, effect, relative)
@@ -132,33 +117,6 @@ def verdict(
     emit(document, json_, [*sentences, *problems])
     if problems:
         raise typer.Exit(1)
-
-
-def judged(
-    data: "pd.DataFrame", y: str, metric: str | None, lower: bool | None, effect: float | None, relative: bool | None
-) -> tuple[list[Any], list[str]]:
-    """A verdict per task of a shaped table, and a sentence for every task that cannot have one."""
-    from dataclasses import replace
-
-    from scaling.laws.tables import direction
-    from scaling.laws.verdict import SMALLEST_EFFECTS, holm
-    from scaling.laws.verdict import verdict as judge
-
-    verdicts, problems = [], []
-    for task, name, part in tasks_of(data, y, metric):
-        is_lower, _, assumed = direction(name, part["value"], lower)
-        known = name in SMALLEST_EFFECTS
-        smallest = effect if effect is not None or known else 0.02
-        rows = part.drop(columns="task", errors="ignore")
-        try:
-            found = judge(rows, task=task, metric=name, smallest_effect=smallest, relative=relative, lower_is_better=is_lower)
-            if not known:
-                stated = "" if effect is not None else f" The smallest effect was taken as {smallest} (--effect says otherwise)."
-                found = replace(found, notes=(assumed + stated, *found.notes))
-            verdicts.append(found)
-        except ValueError as error:
-            problems.append(f"no verdict on {task}: {error}")
-    return holm(verdicts), problems
 
 
 @tables_app.command(rich_help_panel=PANEL)
@@ -215,6 +173,63 @@ def rank(
     emit(plain(document), json_, sentences)
 
 
+def numbers(text: str) -> list[float]:
+    """A comma-separated list of numbers."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"Found {text!r}: expected numbers separated by commas, like 1e6,4e6.") from None
+
+
+@tables_app.command(rich_help_panel=PANEL)
+def design(
+    budget: Annotated[float, typer.Option(help="Accelerator-hours to spend on pretraining.")],
+    sizes: Annotated[str, typer.Option(help="Sizes to choose from, e.g. 1e6,4e6,16e6.")],
+    durations: Annotated[str, typer.Option(help="Durations to choose from.")],
+    largest: Annotated[float, typer.Option(help="Hours of one run of the largest size and duration; others as size x duration.")],
+    cases: Annotated[str, typer.Option(help="Numbers of test cases to choose from.")] = "100,300",
+    effect: Annotated[float, typer.Option(help="Smallest effect worth having.")] = 0.02,
+    gain: Annotated[float | None, typer.Option(help="Gain that is hoped for (default: twice the smallest effect).")] = None,
+    pilot: Annotated[Path | None, typer.Option(help="Table of a pilot to take the noise from: size, duration, run, case, value.")] = None,
+    run_sd: Annotated[float, typer.Option(help="Scatter between cooldowns.")] = 0.01,
+    trunk_sd: Annotated[float, typer.Option(help="Scatter between trunks.")] = 0.01,
+    case_effect_sd: Annotated[float, typer.Option(help="How differently cases answer to more budget.")] = 0.1,
+    run_case_sd: Annotated[float, typer.Option(help="Scatter of a run on one case.")] = 0.15,
+    shared_trunks: Annotated[bool, typer.Option(help="Durations branch off one trunk.")] = True,
+    show: Annotated[int, typer.Option(help="Designs to simulate and show.")] = 3, json_: Json = False,
+) -> None:  # fmt: skip
+    """Which cells, seeds and test cases to spend a budget on; with power, error rate and interval coverage by simulation."""
+    from scaling.laws.design import noise_of, proportional_hours, propose, simulated
+    from scaling.laws.scores import scores
+    from scaling.laws.simulate import Noise
+    from scaling.laws.tables import read_table, shaped
+
+    ladder, lengths = numbers(sizes), numbers(durations)
+    noise = Noise(trunk=trunk_sd, run=run_sd, case=0.0, case_effect=case_effect_sd, run_case=run_case_sd)
+    if pilot:
+        table = read_table(pilot)
+        axes = [c for c in ("size", "duration") if c in table]
+        noise = noise_of(scores(shaped(table, axes, "value", {}).assign(**({} if len(axes) == 2 else {"duration": 1.0})), "value"))
+    found = propose(ladder, lengths, [int(n) for n in numbers(cases)], proportional_hours(ladder, lengths, largest), budget, noise,
+                    shared_trunks)  # fmt: skip
+    hoped = 2 * effect if gain is None else gain
+    best = [simulated(p, noise, hoped, effect) for p in found[:show]]
+    sentences = [f"{len(found)} designs fit {budget:g} accelerator-hours. For a gain of {hoped:g} and a smallest effect of {effect:g}:"]
+    for p in best:
+        if p.null is None or p.real is None:
+            continue
+        g = p.grid
+        settled = 1 - p.null.decisions.get("undetermined", 0.0)
+        sentences.append(
+            f"  sizes {', '.join(f'{s:.3g}' for s in g.sizes)}; durations {', '.join(f'{d:.3g}' for d in g.durations)}; {g.seeds} seeds; "
+            f"{g.cases} cases; {p.hours:.3g} hours: interval +-{p.half_width:.3f}; improvement found in {p.real.claims:.0%}, "
+            f"shown worthwhile in {p.real.decisions.get('improves', 0.0):.0%}; "
+            f"without effect claimed in {p.null.claims:.1%}, settled in {settled:.0%}, "
+            f"interval right in {p.null.coverage:.0%}"
+        )
+    emit({"noise": vars(noise), "designs": [p.to_dict() for p in best]}, json_, sentences)
+
+
 @tables_app.command(rich_help_panel=PANEL)
 def page(
     table: Table, x: X = "size,duration", y: Annotated[str, typer.Option("--y", "--value", help="Column of scores.")] = "value",
@@ -222,7 +237,7 @@ def page(
     effect: Effect = None, out: Annotated[Path, typer.Option("--out", "-o", help="Folder for report.html.")] = Path(),
 ) -> None:  # fmt: skip
     """Curves, verdicts and one self-contained page from a table with columns size, duration, task, case, value."""
-    from scaling.laws.tables import read_table, shaped
+    from scaling.laws.tables import curves_of, judged, read_table, results_table, shaped
     from scaling.report import ReportInput, terminal_summary, write_report
 
     data = shaped(read_table(table), x.split(","), y, {"task": by, "run": run, "case": case, "cluster": cluster})
@@ -234,45 +249,3 @@ def page(
     console.print(terminal_summary(report, written), markup=False, highlight=False)
     for problem in problems:
         errors.print(problem, markup=False)
-
-
-def curves_of(results: "pd.DataFrame", lower: bool | None) -> dict[tuple[str, str, str], Any]:
-    """(task, metric, axis) -> curve through the runs at the other axis's largest level, where an axis has three levels or more."""
-    from scaling.laws.curve import fit as fit_curve
-    from scaling.laws.tables import direction
-
-    curves = {}
-    for (task, metric), rows in results.groupby(["task", "metric"], sort=False):
-        is_lower, bounds, _ = direction(str(metric), rows["value"], lower)
-        for axis, column, other in (("size", "params", "duration"), ("duration", "duration", "params")):
-            part = rows[rows[other] == rows[other].max()]
-            if len(part[column].unique()) < 3 or (bounds is None and (part["value"].min() <= 0 or not is_lower)):
-                continue
-            cluster = "trunk" if len(part["trunk"].unique()) > 1 else None
-            curves[str(task), str(metric), axis] = fit_curve(
-                part, column, "value", bounds=bounds, lower_is_better=is_lower, cluster=cluster
-            )
-    return curves
-
-
-def results_table(data: "pd.DataFrame", study: str, y: str, metric: str | None) -> "pd.DataFrame":
-    """A shaped table as the tidy results that a report reads: one row per run and task."""
-    import numpy as np
-    import pandas as pd
-
-    from scaling.laws.tables import run_means
-
-    parts = []
-    for task, name, part in tasks_of(data, y, metric):
-        rows = run_means(part if "duration" in part else part.assign(duration=1.0))
-        cases = part["case"].nunique() if "case" in part else 0
-        trunk = rows["cluster"] if "cluster" in rows else rows["run"]
-        parts.append(rows.assign(task=task, metric=name, cases=cases, trunk=trunk))
-    results = pd.concat(parts, ignore_index=True)
-    results[["run", "trunk"]] = results[["run", "trunk"]].astype(str)
-    results["params"] = results["size"]
-    results["size"] = [f"{v:.3g}" for v in results["size"]]
-    results["seed"] = results.groupby(["task", "metric", "params", "duration"]).cumcount()
-    return results.assign(
-        study=study, arm="pretrained", objective="", flops=np.nan, protocol="finetune", shots=0, draw=0, site="all", domain="out"
-    )

@@ -1,12 +1,15 @@
 """Anybody's table of results in the shape that curves and verdicts want: size, duration, run, draw, case, task, value."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from scaling.laws.curve import Curve, fit
 from scaling.laws.link import HIGHER_IS_BETTER, LOWER_IS_BETTER
+from scaling.laws.verdict import SMALLEST_EFFECTS, Verdict, holm, verdict
 
 OPTIONAL = ("run", "case", "draw", "cluster", "task")
 
@@ -78,3 +81,67 @@ def direction(name: str, values: pd.Series, lower: bool | None) -> tuple[bool, t
     scale = "an error without bounds" if bounds is None else f"bounded by {bounds[0]:g} and {bounds[1]:g}"
     other = "" if told else " (--lower or --higher says otherwise)"
     return lower, bounds, f"{name} is taken as {scale}, better when {'lower' if lower else 'higher'}{other}."
+
+
+def tasks_of(table: pd.DataFrame, name: str, metric: str | None) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Task, metric and rows of each task of a shaped table."""
+    groups = list(table.groupby("task", sort=False)) if "task" in table else [(name, table)]
+    for task, part in groups:
+        if metric is None and "metric" in part:
+            for found, rows in part.groupby("metric", sort=False):
+                yield str(task), str(found), rows.drop(columns="metric")
+        else:
+            yield str(task), metric or name, part.drop(columns="metric", errors="ignore")
+
+
+def judged(
+    data: pd.DataFrame, y: str, metric: str | None, lower: bool | None, effect: float | None, relative: bool | None
+) -> tuple[list[Verdict], list[str]]:
+    """A verdict per task of a shaped table, and a sentence for every task that cannot have one."""
+    verdicts, problems = [], []
+    for task, name, part in tasks_of(data, y, metric):
+        is_lower, _, assumed = direction(name, part["value"], lower)
+        known = name in SMALLEST_EFFECTS
+        smallest = effect if effect is not None or known else 0.02
+        rows = part.drop(columns="task", errors="ignore")
+        try:
+            found = verdict(rows, task=task, metric=name, smallest_effect=smallest, relative=relative, lower_is_better=is_lower)
+            if not known:
+                stated = "" if effect is not None else f" The smallest effect was taken as {smallest} (--effect says otherwise)."
+                found = replace(found, notes=(assumed + stated, *found.notes))
+            verdicts.append(found)
+        except ValueError as error:
+            problems.append(f"no verdict on {task}: {error}")
+    return holm(verdicts), problems
+
+
+def curves_of(results: pd.DataFrame, lower: bool | None) -> dict[tuple[str, str, str], Curve]:
+    """(task, metric, axis) -> curve through the runs at the other axis's largest level, where an axis has three levels or more."""
+    curves = {}
+    for (task, metric), rows in results.groupby(["task", "metric"], sort=False):
+        is_lower, bounds, _ = direction(str(metric), rows["value"], lower)
+        for axis, column, other in (("size", "params", "duration"), ("duration", "duration", "params")):
+            part = rows[rows[other] == rows[other].max()]
+            if len(part[column].unique()) < 3 or (bounds is None and (part["value"].min() <= 0 or not is_lower)):
+                continue
+            cluster = "trunk" if len(part["trunk"].unique()) > 1 else None
+            curves[str(task), str(metric), axis] = fit(part, column, "value", bounds=bounds, lower_is_better=is_lower, cluster=cluster)
+    return curves
+
+
+def results_table(data: pd.DataFrame, study: str, y: str, metric: str | None) -> pd.DataFrame:
+    """A shaped table as the tidy results that a report reads: one row per run and task."""
+    parts = []
+    for task, name, part in tasks_of(data, y, metric):
+        rows = run_means(part if "duration" in part else part.assign(duration=1.0))
+        cases = part["case"].nunique() if "case" in part else 0
+        trunk = rows["cluster"] if "cluster" in rows else rows["run"]
+        parts.append(rows.assign(task=task, metric=name, cases=cases, trunk=trunk))
+    results = pd.concat(parts, ignore_index=True)
+    results[["run", "trunk"]] = results[["run", "trunk"]].astype(str)
+    results["params"] = results["size"]
+    results["size"] = [f"{v:.3g}" for v in results["size"]]
+    results["seed"] = results.groupby(["task", "metric", "params", "duration"]).cumcount()
+    return results.assign(
+        study=study, arm="pretrained", objective="", flops=np.nan, protocol="finetune", shots=0, draw=0, site="all", domain="out"
+    )
