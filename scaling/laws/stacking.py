@@ -16,8 +16,8 @@ def rolling_origin_weights(
 ) -> FloatArray:
     """Weights [forms], summing to 1. The levels of t are ordered by their sum of logs; from each origin on, every form
     is fitted to the earlier part and scored on the later. Weights fall as a power of the mean squared error; with fewer
-    than three levels they are equal. A form too rich for an origin is scored there by the worst of the others, so that
-    it must earn its place later on."""
+    than three levels they are equal. Only the origins that every form can be fitted at count (a law with a floor is not to be judged
+    by what it makes of three points); a form too rich for all of them is scored by the worst of the others."""
     budget = t.sum(0)
     levels = np.unique(budget)
     if len(levels) < 3 or len(forms) == 1:
@@ -33,8 +33,12 @@ def rolling_origin_weights(
             residual = z - form.jet(fits.theta.T, t).value
             later = 1 - weights[enough]
             errors[i, enough] = (later * residual**2).sum(1) / later.sum(1)
-    worst = np.nanmax(errors, axis=0)
-    errors = np.where(np.isnan(errors), worst, errors)
-    score = errors.mean(1) + noise**2 / 2
+    scored = np.isfinite(errors).any(1)
+    if not scored.any():
+        return np.full(len(forms), 1 / len(forms))
+    common = np.isfinite(errors[scored]).all(0)  # the last origin at least: what can be fitted to a part can be to a larger one
+    score = np.full(len(forms), errors[scored][:, common].mean(1).max())
+    score[scored] = errors[scored][:, common].mean(1)
+    score += noise**2 / 2
     share = score**-power
     return share / share.sum()
