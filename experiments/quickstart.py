@@ -7,9 +7,16 @@ Ends in:  runs/quickstart/report.html
 Not for:  conclusions. Models and durations are tiny; most verdicts are rightly "undetermined".
 """
 
-from scaling.study.config import Data, Finetune, Phantom, Pretrain, Source, Study, Task, Transfer, Volumes
+from scaling.study.config import Data, Finetune, Pretrain, Source, Study, Task, Transfer, Volumes
+from scaling.study.phantom import Cohort, Infarcts, Meningiomas, Phantom
 
 SHAPE = (32, 40, 32)
+# Lesions larger and clearer than in life, so that models this small can see them.
+PHANTOM = Phantom(
+    brain_age=Cohort(60, 24),
+    infarcts=Infarcts(median_ml=40.0, smallest_ml=10.0, mimics=0.2, contrast=1.5),
+    meningiomas=Meningiomas(radius_mm=(14.0, 26.0), contrast=1.5),
+)
 
 study = Study(
     name="quickstart",
@@ -17,7 +24,7 @@ study = Study(
         root="runs/quickstart-data",
         pretraining=(Source("fomo60k"),),
         volumes=Volumes(spacing_mm=5.0, shape=SHAPE),
-        phantom=Phantom(),
+        phantom=PHANTOM,
     ),
     sizes=("xxs", "xs", "s"),
     durations=(3200, 6400, 12800),
@@ -45,8 +52,8 @@ study = Study(
             ("t1", "t2"),
             train=Source("fomo-task3"),
             test=(Source("fomo-task3-test"),),
-            shots=(24,),
+            shots=(40,),
         ),
     ),
-    transfer=Transfer(finetune=Finetune(steps=40, batch=4, learning_rates=(1e-3,), augment="flips"), nsd_tolerance_mm=5.0),
+    transfer=Transfer(finetune=Finetune(steps=50, batch=4, learning_rates=(1e-3,), augment="flips"), nsd_tolerance_mm=5.0),
 )

@@ -1,4 +1,4 @@
-"""The command line: `scaling run EXPERIMENT` does everything. Studies in `studies`, scans in `data`."""
+"""The command line: `scaling run EXPERIMENT` does everything. Studies in `studies`, scans in `data`, anybody's tables in `tables`."""
 
 import logging
 import os
@@ -8,6 +8,7 @@ import typer
 
 from scaling.cli.data import data_app
 from scaling.cli.studies import studies_app
+from scaling.cli.tables import tables_app
 from scaling.cli.terminal import errors
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 some steps failed (the rest is done), 2 wrong input or a changed config, 130 interrupted.",
 )
 app.add_typer(studies_app)
+app.add_typer(tables_app)
 app.add_typer(data_app, name="data", rich_help_panel="Data")
 
 

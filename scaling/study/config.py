@@ -149,7 +149,7 @@ class Probe:
     """
 
     grid: int = 2
-    penalties: tuple[float, ...] = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
+    penalties: tuple[float, ...] = (1e-3, 1e-2, 0.1, 1.0, 10.0)
     mask_penalty: float = 100.0
 
 
@@ -160,7 +160,7 @@ class Classical:
     """
 
     smoothing_mm: float = 12.0
-    penalties: tuple[float, ...] = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
+    penalties: tuple[float, ...] = (1e-3, 1e-2, 0.1, 1.0, 10.0)
     mask_penalty: float = 1.0
 
 

@@ -85,8 +85,10 @@ def test_thick_slices_agree_with_thin_ones(tmp_path: Path) -> None:
     centre = (60.0, 60.0, 70.0)
     one = read_volume(save(tmp_path / "thin.nii.gz", thin, np.diag([2.0, 2.0, 1.0, 1.0])), volumes, like=centre)
     other = read_volume(save(tmp_path / "thick.nii.gz", thick, affine), volumes, like=centre)
-    both = (one > BACKGROUND) & (other > BACKGROUND)
-    assert np.corrcoef(one[both].astype(float), other[both].astype(float))[0, 1] > 0.98
+    # Within a slice's thickness of the surface, thick slices mix head and air.
+    inside = ndimage.binary_erosion((one > BACKGROUND) & (other > BACKGROUND), iterations=2)
+    assert inside.sum() > 5000
+    assert np.corrcoef(one[inside].astype(float), other[inside].astype(float))[0, 1] > 0.999
 
 
 @pytest.mark.parametrize("kind", ["oblique", "sheared"])

@@ -115,8 +115,9 @@ def test_ridge_readout_takes_the_penalty_with_the_lowest_leave_one_out_error() -
     rng = np.random.default_rng(0)
     train, test = rng.normal(size=(15, 6)), rng.normal(size=(4, 6))
     labels = train @ rng.normal(size=6) + rng.normal(0, 2, 15)
-    penalties = (0.1, 3.0, 100.0)
-    scaled, there = ((x - train.mean(0)) / train.std(0) for x in (train, test))
+    penalties = (0.01, 0.3, 10.0)
+    scale = np.sqrt(np.mean(np.sum((train - train.mean(0)) ** 2, axis=1)))
+    scaled, there = ((x - train.mean(0)) / scale for x in (train, test))
 
     def ridge(x: np.ndarray, y: np.ndarray, penalty: float, at: np.ndarray) -> np.ndarray:
         centred = x - x.mean(0)

@@ -1,0 +1,106 @@
+"""Compute-optimal budgets from a fitted surface: the size and duration that a given compute is best spent on, and iso-compute curves.
+
+Compute is taken as size x duration x `flops_per` (6 for a dense transformer whose duration is counted in tokens). The intervals are those
+of the resampled surfaces: how far the optimum wanders when the runs are resampled.
+"""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from scaling.laws.curve import Curve
+from scaling.laws.forms import SURFACES
+from scaling.laws.plain import plain
+from scaling.laws.scores import FloatArray
+
+GRID = 401  # sizes tried at each compute
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """`table`: one row per compute: compute, size and duration at the optimum with low and high of the size, the metric there with low
+    and high, and whether the optimum lies within the range of sizes and durations that were run. `exponent`: the optimal size grows
+    as compute ** exponent, with its interval (None where the surface has no optimum between its ends)."""
+
+    table: pd.DataFrame
+    exponent: float | None
+    exponent_low: float | None
+    exponent_high: float | None
+    confidence: float
+
+    def to_dict(self) -> dict[str, Any]:
+        exponents = {k: getattr(self, k) for k in ("exponent", "exponent_low", "exponent_high", "confidence")}
+        return cast(dict[str, Any], plain({**exponents, "table": self.table.to_dict("records")}))
+
+
+def iso_compute(curve: Curve, compute: float, points: int = 50, flops_per: float = 1.0) -> pd.DataFrame:
+    """The metric along one compute: size, duration, mean, low, high, over the range of sizes that were run."""
+    size = np.geomspace(curve.x_low[0], curve.x_high[0], points)
+    duration = compute / (flops_per * size)
+    mean, low, high = curve.predict(np.stack([size, duration], 1))
+    return pd.DataFrame({"size": size, "duration": duration, "mean": mean, "low": low, "high": high})
+
+
+def frontier(curve: Curve, compute: npt.ArrayLike, flops_per: float = 1.0, confidence: float = 0.90) -> Frontier:
+    """The best size and duration for each compute [m], searched two orders of magnitude beyond the sizes that were run.
+
+    Raises ValueError for a curve in one variable: with size alone there is nothing to trade."""
+    if len(curve.x_names) != 2:
+        raise ValueError(f"The frontier needs a surface in size and duration: this curve is in {curve.x_names[0]} alone.")
+    budgets = np.atleast_1d(np.asarray(compute, float))
+    log_size = np.linspace(np.log(curve.x_low[0] / 100), np.log(curve.x_high[0] * 100), GRID)
+    best, sampled, mass = _optima(curve, budgets, log_size, flops_per)
+    tail = (1 - confidence) / 2
+    low, high = (_weighted_quantile(sampled, mass, q) for q in (tail, 1 - tail))
+    size = np.exp(best)
+    duration = budgets / (flops_per * size)
+    mean, metric_low, metric_high = curve.predict(np.stack([size, duration], 1), confidence)
+    inside = (size >= curve.x_low[0]) & (size <= curve.x_high[0]) & (duration >= curve.x_low[1]) & (duration <= curve.x_high[1])
+    table = pd.DataFrame(
+        {
+            "compute": budgets, "size": size, "size_low": np.exp(low), "size_high": np.exp(high), "duration": duration,
+            "mean": mean, "low": metric_low, "high": metric_high, "inside": inside,
+        }
+    )  # fmt: skip
+    exponents = _exponents(np.concatenate([best[None], sampled]), budgets, log_size)
+    if exponents is None:
+        return Frontier(table, None, None, None, confidence)
+    lowest, highest = (float(_weighted_quantile(exponents[1:, None], mass, q)[0]) for q in (tail, 1 - tail))
+    return Frontier(table, float(exponents[0]), lowest, highest, confidence)
+
+
+def _optima(curve: Curve, budgets: FloatArray, log_size: FloatArray, flops_per: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Log of the best size for each compute [m] of the averaged surface, of every resample of every form [K, m], and the mass [K] that
+    each resample carries."""
+    log_duration = np.log(budgets)[:, None] - np.log(flops_per) - log_size
+    t = np.stack([np.broadcast_to(log_size, log_duration.shape), log_duration]).reshape(2, -1) - np.log(curve.centre)[:, None]
+    point, sampled, mass = np.zeros(log_duration.shape), [], []
+    for one, theta in zip(curve.forms, curve.draws, strict=True):
+        if one.weight < 0.01 or one.name == "flat":
+            continue
+        value = SURFACES[one.name].jet(theta[:1].T, t).value.reshape(log_duration.shape)
+        point += one.weight * value
+        for draw in theta[1:]:
+            sampled.append(log_size[SURFACES[one.name].jet(draw[:, None], t).value.reshape(log_duration.shape).argmin(1)])
+            mass.append(one.weight / max(len(theta) - 1, 1))
+    return log_size[point.argmin(1)], np.array(sampled), np.array(mass)
+
+
+def _weighted_quantile(values: FloatArray, mass: FloatArray, level: float) -> FloatArray:
+    """Quantile [m] of values [K, m] that carry `mass` [K]."""
+    order = np.argsort(values, axis=0)
+    share = np.cumsum(mass[order], axis=0) / mass.sum()
+    index = np.minimum((share < level).sum(0), len(values) - 1)
+    return np.asarray(np.take_along_axis(np.take_along_axis(values, order, 0), index[None], 0)[0], float)
+
+
+def _exponents(best: FloatArray, budgets: FloatArray, log_size: FloatArray) -> FloatArray | None:
+    """Slope of the log optimal size over log compute of each row of best [K, m]; None where the first lies at an end of the grid."""
+    at_end = (best[0] <= log_size[0]) | (best[0] >= log_size[-1])
+    if len(budgets) < 2 or at_end.any():
+        return None
+    x = np.log(budgets) - np.log(budgets).mean()
+    return np.asarray((best @ x) / (x @ x), float)
