@@ -26,7 +26,7 @@ app.add_typer(data_app, name="data", rich_help_panel="Data")
 
 
 def main() -> None:
-    """Entry point: wrong input ends in one sentence and exit code 2, an interrupt in 130."""
+    """Entry point: wrong input ends in one sentence and exit code 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs a traceback per thread of what it then raises
     try:
@@ -34,6 +34,3 @@ def main() -> None:
     except (ValueError, OSError) as error:
         errors.print(f"scaling: {error}", style="red", markup=False)
         sys.exit(2)
-    except KeyboardInterrupt:
-        errors.print("interrupted; run the same command again to resume", style="yellow")
-        sys.exit(130)

@@ -40,7 +40,11 @@ def run(experiment: Experiment, set_: Set = None, out: Out = RUNS) -> None:
     else:
         from scaling.engines.local import run_plan
 
-        failures = run_plan(study_dir, plan, console)
+        try:
+            failures = run_plan(study_dir, plan, console)
+        except KeyboardInterrupt:
+            errors.print("interrupted; the same command goes on from here", style="yellow")
+            raise typer.Exit(130) from None
     show_summary(study_dir)
     if failures:
         errors.print(f"{len(failures)} of {len(plan.steps)} steps failed or were left out; run again to retry them:", style="red")

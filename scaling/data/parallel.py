@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -48,6 +49,7 @@ def _start_worker(initializer: Callable[..., None] | None, arguments: tuple) -> 
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes: the parent alone answers, and stops the others
     threadpool_limits(1)  # as many processes as cores: more threads would only get into each other's way
     if initializer is not None:
         initializer(*arguments)

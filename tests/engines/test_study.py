@@ -171,6 +171,19 @@ def test_study_killed_at_any_moment_ends_with_the_same_bits(finished: Path, tmp_
     assert all(np.array_equal(ours, theirs) for ours, theirs in zip(*states, strict=True))
 
 
+def test_interrupted_study_says_how_to_go_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "scaling", "run", str(EXPERIMENT)]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not (tmp_path / STUDY / "phantom/config.json").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from here" in said
+    assert "Traceback" not in said
+
+
 def test_corrupt_scan_is_listed_and_one_class_costs_only_its_task(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished / "cohort", tmp_path / "cohort")
     scans = sorted((tmp_path / "cohort/fomo60k").rglob("*.nii.gz"))
