@@ -7,12 +7,13 @@ Ends in:  runs/quickstart/report.html
 Not for:  conclusions. Models and durations are tiny; most verdicts are rightly "undetermined".
 """
 
-from scaling.study.config import Data, Finetune, Pretrain, Source, Study, Task, Transfer, Volumes
+from scaling.study.config import Data, Estimand, Finetune, Pretrain, Source, Study, Task, Transfer, Volumes
 from scaling.study.phantom import Cohort, Infarcts, Meningiomas, Phantom
 
 SHAPE = (32, 40, 32)
 # Lesions larger and clearer than in life, so that models this small can see them.
 PHANTOM = Phantom(
+    pretraining_subjects=60,
     brain_age=Cohort(60, 24),
     infarcts=Infarcts(median_ml=40.0, smallest_ml=10.0, mimics=0.2, contrast=1.5),
     meningiomas=Meningiomas(radius_mm=(14.0, 26.0), contrast=1.5),
@@ -27,7 +28,7 @@ study = Study(
         phantom=PHANTOM,
     ),
     sizes=("xxs", "xs", "s"),
-    durations=(3200, 6400, 12800),
+    durations=(2400, 4800, 9600),
     pretrain=Pretrain(crop=SHAPE, batch=16, warmup=640, augment="flips"),
     tasks=(
         Task(
@@ -55,5 +56,7 @@ study = Study(
             shots=(40,),
         ),
     ),
-    transfer=Transfer(finetune=Finetune(steps=50, batch=4, learning_rates=(1e-3,), augment="flips"), nsd_tolerance_mm=5.0),
+    transfer=Transfer(finetune=Finetune(steps=30, batch=4, learning_rates=(1e-3,), augment="flips"), nsd_tolerance_mm=5.0),
+    # So short a finetune says little of an encoder: the verdict is on what can be read out of its frozen features.
+    estimand=Estimand(protocol="probe"),
 )
