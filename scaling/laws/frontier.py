@@ -84,9 +84,19 @@ def _optima(curve: Curve, budgets: FloatArray, log_size: FloatArray, flops_per: 
         value = SURFACES[one.name].jet(theta[:1].T, t).value.reshape(log_duration.shape)
         point += one.weight * value
         for draw in theta[1:]:
-            sampled.append(log_size[SURFACES[one.name].jet(draw[:, None], t).value.reshape(log_duration.shape).argmin(1)])
+            sampled.append(_lowest(SURFACES[one.name].jet(draw[:, None], t).value.reshape(log_duration.shape), log_size))
             mass.append(one.weight / max(len(theta) - 1, 1))
-    return log_size[point.argmin(1)], np.array(sampled), np.array(mass)
+    return _lowest(point, log_size), np.array(sampled), np.array(mass)
+
+
+def _lowest(values: FloatArray, x: FloatArray) -> FloatArray:
+    """Where each row of values [m, G] on the even grid x [G] is lowest [m], by a parabola through its lowest three points."""
+    at = values.argmin(1)
+    middle = np.clip(at, 1, len(x) - 2)
+    before, here, after = (np.take_along_axis(values, (middle + k)[:, None], 1)[:, 0] for k in (-1, 0, 1))
+    bend = before - 2 * here + after
+    step = np.where((at == middle) & (bend > 0), (before - after) / (2 * np.where(bend > 0, bend, 1.0)), 0.0)
+    return np.where(at == middle, x[middle] + step * (x[1] - x[0]), x[at])
 
 
 def _weighted_quantile(values: FloatArray, mass: FloatArray, level: float) -> FloatArray:
