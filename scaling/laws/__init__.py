@@ -3,17 +3,51 @@
 - `fit(table, x, y, bounds=, lower_is_better=)` -> `Curve`: performance against size or duration, forms averaged, intervals, convergence.
 - `verdict(cases, task=, metric=)` -> `Verdict`: does a larger budget help this task? One decision with an error bar.
 - `compare(cases, arm_a, arm_b, metric=)` -> `Comparison`: paired contrast of two arms (pretrained against scratch).
+- `extrapolate(table, x, y, train, by)` -> `Extrapolation`: learning curves fitted on their early part, the rest foretold.
+- `frontier(curve, compute)` -> `Frontier`: the size and duration a compute is best spent on; `extrapolation_gate`: may one look further?
+- `rank(table, model, metrics)`, `rank_cases(cases, metrics)` -> `Ranking`: places over several tasks, as FOMO25 gives them.
+- `propose(...)` -> `Proposal`s: what a budget is best spent on; `self_test`: how the verdict behaves on studies like this one.
 
-Each result has `to_dict()` (plain, JSON-safe) and a sentence in words (`Curve.summary`, `Verdict.sentence`, `Comparison.sentence`).
+Each result has `to_dict()` (plain, JSON-safe); curves, verdicts, comparisons and gates also a sentence in words.
 
 How it works. Curves: `link` turns a metric into the logarithm of an error, `forms` (written with `jets`) are the laws, `engine` fits one
 globally to all resamples at once (`objective`, `losses`), `stacking` weighs the forms, `diagnostics` says what the data determine.
 Verdicts: `scores` turns a table into an array runs x draws x cases, `crossed` gives the variance of a contrast on it, `effects` the
-contrasts and the rule, `verdict` the sentence, `simulate` studies of known truth to test it on.
+contrasts and the rule, `trend` a test of any rise, `verdict` the sentence; `simulate` makes studies of known truth, `power` counts how
+often the verdict on them is right. `tables` reads anybody's columns.
 """
 
 from scaling.laws.curve import Curve, FormFit, fit
+from scaling.laws.design import Proposal, propose, self_test
 from scaling.laws.effects import Decision, Effect
-from scaling.laws.verdict import Comparison, Verdict, compare, verdict
+from scaling.laws.extrapolation import Extrapolation, extrapolate
+from scaling.laws.frontier import Frontier, frontier, iso_compute
+from scaling.laws.gate import Gate, extrapolation_gate
+from scaling.laws.rankings import Ranking, rank, rank_cases
+from scaling.laws.verdict import Comparison, Verdict, compare, holm, verdict
 
-__all__ = ["Comparison", "Curve", "Decision", "Effect", "FormFit", "Verdict", "compare", "fit", "verdict"]
+__all__ = [
+    "Comparison",
+    "Curve",
+    "Decision",
+    "Effect",
+    "Extrapolation",
+    "FormFit",
+    "Frontier",
+    "Gate",
+    "Proposal",
+    "Ranking",
+    "Verdict",
+    "compare",
+    "extrapolate",
+    "extrapolation_gate",
+    "fit",
+    "frontier",
+    "holm",
+    "iso_compute",
+    "propose",
+    "rank",
+    "rank_cases",
+    "self_test",
+    "verdict",
+]
