@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -39,17 +40,31 @@ def unordered_map(
         return
     executor = ProcessPoolExecutor(min(workers, len(items)), multiprocessing.get_context("spawn"), _start_worker, (initializer, arguments))
     try:
-        for future in as_completed([executor.submit(function, item) for item in items]):
+        with _interrupts_ignored():
+            futures = [executor.submit(function, item) for item in items]
+        for future in as_completed(futures):
             yield future.result()
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Processes started within never see Ctrl-C, not even while they start: the parent alone answers it, and stops them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _start_worker(initializer: Callable[..., None] | None, arguments: tuple) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes: the parent alone answers, and stops the others
     threadpool_limits(1)  # as many processes as cores: more threads would only get into each other's way
     if initializer is not None:
         initializer(*arguments)
