@@ -40,7 +40,7 @@ def unordered_map(
         return
     executor = ProcessPoolExecutor(min(workers, len(items)), multiprocessing.get_context("spawn"), _start_worker, (initializer, arguments))
     try:
-        with _interrupts_ignored():
+        with _interrupts_held():
             futures = [executor.submit(function, item) for item in items]
         for future in as_completed(futures):
             yield future.result()
@@ -49,16 +49,13 @@ def unordered_map(
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Processes started within never see Ctrl-C, not even while they start: the parent alone answers it, and stops them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _interrupts_held() -> Iterator[None]:
+    """Processes started within never see Ctrl-C: the parent alone answers it, after this, and stops them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _start_worker(initializer: Callable[..., None] | None, arguments: tuple) -> None:

@@ -4,8 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from scipy.ndimage import binary_erosion
-from scipy.spatial.distance import cdist
 from scipy.stats import mannwhitneyu
 
 from scaling.data.tasks import Cases, TaskArrays
@@ -43,17 +41,16 @@ def test_dice_counts_voxels_and_empty_masks_agree() -> None:
     )
 
 
-def test_surface_distance_within_tolerance_is_close_to_a_count_of_boundary_voxels() -> None:
-    index = np.indices((40, 40, 40))
-    a = ((index - np.array([20, 20, 20])[:, None, None, None]) ** 2).sum(0) < 14**2
-    b = ((index - np.array([23, 20, 20])[:, None, None, None]) ** 2).sum(0) < 14**2
-    for tolerance in (1.0, 2.0, 4.0):
-        edges = [2.0 * np.argwhere(mask & ~binary_erosion(mask)) for mask in (a, b)]
-        distances = cdist(*edges)
-        near = (distances.min(1) <= tolerance).sum() + (distances.min(0) <= tolerance).sum()
-        assert metrics.nsd(a, b, 2.0, tolerance) == pytest.approx(near / sum(map(len, edges)), abs=0.08)
-    assert metrics.nsd(a, b, 2.0, 6.5) == 1.0
-    assert metrics.nsd(a, a, 2.0, 0.1) == 1.0
+def test_surface_within_tolerance_is_that_of_two_spheres() -> None:
+    index, radius, shift, spacing = np.indices((44, 44, 44)), 14, 6, 0.5
+    a, b = (((index - np.array([x, 22, 22])[:, None, None, None]) ** 2).sum(0) < radius**2 for x in (18, 18 + shift))
+    points = np.random.default_rng(0).normal(size=(20000, 3))
+    points *= radius / np.linalg.norm(points, axis=1, keepdims=True)
+    distance = spacing * np.abs(np.linalg.norm(points - [shift, 0, 0], axis=1) - radius)
+    for tolerance in (1.0, 1.5, 2.0):
+        assert metrics.nsd(a, b, spacing, tolerance) == pytest.approx((distance <= tolerance).mean(), abs=0.06)
+    assert metrics.nsd(a, b, spacing, 3.3) == 1.0
+    assert metrics.nsd(a, a, spacing, 0.1) == 1.0
 
 
 def test_tables_have_a_row_per_case_and_scores_per_site() -> None:
