@@ -47,8 +47,10 @@ def test_surface_within_tolerance_is_that_of_two_spheres() -> None:
     points = np.random.default_rng(0).normal(size=(20000, 3))
     points *= radius / np.linalg.norm(points, axis=1, keepdims=True)
     distance = spacing * np.abs(np.linalg.norm(points - [shift, 0, 0], axis=1) - radius)
-    for tolerance in (1.0, 1.5, 2.0):
-        assert metrics.nsd(a, b, spacing, tolerance) == pytest.approx((distance <= tolerance).mean(), abs=0.06)
+    # Distances between voxelised surfaces are known to a voxel.
+    for tolerance in (0.5, 1.0, 1.5, 2.0):
+        found = metrics.nsd(a, b, spacing, tolerance)
+        assert (distance <= tolerance).mean() <= found <= (distance <= tolerance + spacing).mean()
     assert metrics.nsd(a, b, spacing, 3.3) == 1.0
     assert metrics.nsd(a, a, spacing, 0.1) == 1.0
 
