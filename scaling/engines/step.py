@@ -59,7 +59,7 @@ def study_cache(study_dir: Path) -> Cache:
 
 
 def prepare_study(folder: Path, config: PrepareStep, workers: int, progress: Progress) -> None:
-    """Prepare every scan of the study, list what could not be used, and refuse a study that tests on what it trained on."""
+    """Prepare every scan of the study; list what could not be used, and what is both in pretraining and in a test set."""
     data, root = config.data, Path(config.data.root)
     tested = tuple(dict.fromkeys(source for task in config.tasks for source in task.test))
     trained = tuple(dict.fromkeys(task.train for task in config.tasks))

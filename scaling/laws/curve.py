@@ -103,8 +103,8 @@ class Curve:
             values.append((w, spread))
         pool = np.concatenate([v for _, v in values])
         mass = np.concatenate([np.full(len(v), w / len(v)) for w, v in values])
-        low = np.minimum(_mixture_quantile(pool, mass, (1 - confidence) / 2), mean)
-        high = np.maximum(_mixture_quantile(pool, mass, (1 + confidence) / 2), mean)
+        low = np.minimum(mixture_quantile(pool, mass, (1 - confidence) / 2), mean)
+        high = np.maximum(mixture_quantile(pool, mass, (1 + confidence) / 2), mean)
         metric = [self.link.metric(v) for v in (mean, low, high)]
         return metric[0], np.minimum(metric[1], metric[2]), np.maximum(metric[1], metric[2])
 
@@ -184,12 +184,12 @@ def fit(
     return _with_summary(bare)
 
 
-def _mixture_quantile(pool: FloatArray, mass: FloatArray, level: float) -> FloatArray:
-    """Quantile [m] of draws [K, m] that carry `mass` [K]."""
+def mixture_quantile(pool: FloatArray, mass: FloatArray, level: float) -> FloatArray:
+    """Quantile [m] of draws [K, m] that carry `mass` [K], which sums to 1."""
     order = np.argsort(pool, axis=0)
     share = np.cumsum(mass[order], axis=0)
     index = np.minimum((share < level).sum(0), len(pool) - 1)
-    return np.take_along_axis(np.take_along_axis(pool, order, 0), index[None], 0)[0]
+    return np.asarray(np.take_along_axis(np.take_along_axis(pool, order, 0), index[None], 0)[0], float)
 
 
 def _read(table: pd.DataFrame, names: tuple[str, ...], y: str, cluster: str | None) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int64]]:

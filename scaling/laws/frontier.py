@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from scaling.laws.curve import Curve
+from scaling.laws.curve import Curve, mixture_quantile
 from scaling.laws.forms import SURFACES
 from scaling.laws.plain import plain
 from scaling.laws.scores import FloatArray
@@ -54,7 +54,7 @@ def frontier(curve: Curve, compute: npt.ArrayLike, flops_per: float = 1.0, confi
     log_size = np.linspace(np.log(curve.x_low[0] / 100), np.log(curve.x_high[0] * 100), GRID)
     best, sampled, mass = _optima(curve, budgets, log_size, flops_per)
     tail = (1 - confidence) / 2
-    low, high = (_weighted_quantile(sampled, mass, q) for q in (tail, 1 - tail))
+    low, high = (mixture_quantile(sampled, mass, q) for q in (tail, 1 - tail))
     size = np.exp(best)
     duration = budgets / (flops_per * size)
     mean, metric_low, metric_high = curve.predict(np.stack([size, duration], 1), confidence)
@@ -68,7 +68,7 @@ def frontier(curve: Curve, compute: npt.ArrayLike, flops_per: float = 1.0, confi
     exponents = _exponents(np.concatenate([best[None], sampled]), budgets, log_size)
     if exponents is None:
         return Frontier(table, None, None, None, confidence)
-    lowest, highest = (float(_weighted_quantile(exponents[1:, None], mass, q)[0]) for q in (tail, 1 - tail))
+    lowest, highest = (float(mixture_quantile(exponents[1:, None], mass, q)[0]) for q in (tail, 1 - tail))
     return Frontier(table, float(exponents[0]), lowest, highest, confidence)
 
 
@@ -86,7 +86,7 @@ def _optima(curve: Curve, budgets: FloatArray, log_size: FloatArray, flops_per: 
         for draw in theta[1:]:
             sampled.append(_lowest(SURFACES[one.name].jet(draw[:, None], t).value.reshape(log_duration.shape), log_size))
             mass.append(one.weight / max(len(theta) - 1, 1))
-    return _lowest(point, log_size), np.array(sampled), np.array(mass)
+    return _lowest(point, log_size), np.array(sampled), np.array(mass) / sum(mass)
 
 
 def _lowest(values: FloatArray, x: FloatArray) -> FloatArray:
@@ -97,14 +97,6 @@ def _lowest(values: FloatArray, x: FloatArray) -> FloatArray:
     bend = before - 2 * here + after
     step = np.where((at == middle) & (bend > 0), (before - after) / (2 * np.where(bend > 0, bend, 1.0)), 0.0)
     return np.where(at == middle, x[middle] + step * (x[1] - x[0]), x[at])
-
-
-def _weighted_quantile(values: FloatArray, mass: FloatArray, level: float) -> FloatArray:
-    """Quantile [m] of values [K, m] that carry `mass` [K]."""
-    order = np.argsort(values, axis=0)
-    share = np.cumsum(mass[order], axis=0) / mass.sum()
-    index = np.minimum((share < level).sum(0), len(values) - 1)
-    return np.asarray(np.take_along_axis(np.take_along_axis(values, order, 0), index[None], 0)[0], float)
 
 
 def _exponents(best: FloatArray, budgets: FloatArray, log_size: FloatArray) -> FloatArray | None:
