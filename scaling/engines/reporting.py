@@ -1,6 +1,7 @@
 """From a study's folder to its report: tables, verdicts and pictures of whatever is finished."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from scaling.report import ReportInput, fit_curves, terminal_summary, write_repo
 from scaling.study.config import Study, Task
 from scaling.study.cost import hours
 from scaling.study.plan import Plan, PretrainStep
-from scaling.study.rundir import plan_status, read_json, write_text
+from scaling.study.rundir import Status, plan_status, read_json, write_text
 from scaling.transfer.collect import PREDICTIONS, PRETRAINING, RESULTS
 
 MAIN_METRIC = {"classification": "auroc", "segmentation": "dice", "regression": "mae"}
@@ -26,6 +27,7 @@ def write_study_report(study_dir: Path, plan: Plan) -> None:
     if not (study_dir / RESULTS).exists():
         raise FileNotFoundError(f"{study_dir} has no {RESULTS} to report on; run `scaling run` or `scaling collect` first")
     results = pd.read_parquet(study_dir / RESULTS)
+    statuses = plan_status(study_dir, plan)
     verdicts, unjudged = judge(pd.read_parquet(study_dir / PREDICTIONS), plan.study)
     report = ReportInput(
         name=plan.study.name,
@@ -33,11 +35,11 @@ def write_study_report(study_dir: Path, plan: Plan) -> None:
         config=dataclasses.asdict(plan.study),
         provenance=read_json(study_dir / "prepare" / "provenance.json"),
         pretraining=pd.read_parquet(study_dir / PRETRAINING),
-        steps=step_table(study_dir, plan),
+        steps=step_table(study_dir, plan, statuses),
         verdicts=verdicts,
         curves=fit_curves(results, plan.study.estimand.protocol, plan.study.estimand.domain),
         reconstructions=reconstructions(study_dir, plan),
-        problems=[*unjudged, *find_problems(study_dir, plan)],
+        problems=[*unjudged, *find_problems(study_dir, plan, statuses)],
         held_fixed=held_fixed(plan.study),
         saving=saving(plan),
         protocol=plan.study.estimand.protocol,
@@ -76,10 +78,9 @@ def judge_task(predictions: pd.DataFrame, study: Study, task: Task) -> Verdict:
     return verdict(cases, task=task.name, metric=metric, smallest_effect=getattr(study.smallest_effects, metric))
 
 
-def step_table(study_dir: Path, plan: Plan) -> pd.DataFrame:
+def step_table(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) -> pd.DataFrame:
     """One row per step but the report itself: what it was expected to cost, and what it took."""
     accelerator = plan.study.execution.accelerator
-    statuses = plan_status(study_dir, plan)
     rows = []
     for step in plan.steps[:-1]:
         marker = study_dir / step.name / "DONE"
@@ -113,12 +114,11 @@ def reconstructions(study_dir: Path, plan: Plan) -> list[tuple[str, np.ndarray, 
     return pictures
 
 
-def find_problems(study_dir: Path, plan: Plan) -> list[str]:
+def find_problems(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) -> list[str]:
     """One sentence for everything that was skipped, left out, failed, or might bias a result."""
     problems: list[str] = []
     for file in (study_dir / "prepare" / "leakage.json", study_dir / "prepare" / "skipped.json"):
         problems += read_json(file) if file.exists() else []
-    statuses = plan_status(study_dir, plan)
     for step in plan.steps[:-1]:
         error, dropped = study_dir / step.name / "ERROR", study_dir / step.name / "dropped.json"
         if statuses[step.name] == "failed" and error.exists():

@@ -45,17 +45,20 @@ def latest_step(folder: Path) -> int | None:
 
 def restore(folder: Path, abstract: State) -> State:
     """The newest state in `folder`, laid out as `abstract` says."""
-    with ocp.training.Checkpointer(folder.resolve()) as checkpoints:
-        if checkpoints.latest is None:
-            raise FileNotFoundError(f"{folder} has no complete checkpoint; delete its step's folder and run again")
-        return State(**checkpoints.load(abstract_state=abstract._asdict()))
+    return State(**load_newest(folder, abstract._asdict()))
 
 
 def restore_encoder(folder: Path, abstract_encoder: Any) -> Parameters:
     """The encoder's parameters of the newest checkpoint in `folder`, nothing else of it."""
     context = ocp.Context()
     context.pytree.loading.partial_load = True
-    with context, ocp.training.Checkpointer(folder.resolve()) as checkpoints:
+    with context:
+        return load_newest(folder, {"parameters": {"encoder": abstract_encoder}})["parameters"]["encoder"]
+
+
+def load_newest(folder: Path, abstract: dict[str, Any]) -> dict[str, Any]:
+    """The newest checkpoint in `folder`. Raises FileNotFoundError when there is none."""
+    with ocp.training.Checkpointer(folder.resolve()) as checkpoints:
         if checkpoints.latest is None:
             raise FileNotFoundError(f"{folder} has no complete checkpoint; delete its step's folder and run again")
-        return checkpoints.load(abstract_state={"parameters": {"encoder": abstract_encoder}})["parameters"]["encoder"]
+        return checkpoints.load(abstract_state=abstract)
