@@ -15,7 +15,7 @@ from scaling.study.config import Execution
 from scaling.study.plan import PretrainStep, Step
 from scaling.study.rundir import write_json
 from scaling.training.checkpoint import latest_step, open_checkpoints, restore, save
-from scaling.training.heldout import heldout_loss, reconstruct_heldout, split_heldout
+from scaling.training.heldout import heldout_crops, heldout_loss, reconstruct_heldout, split_heldout
 from scaling.training.mesh import global_batch, make_mesh
 from scaling.training.step import NEVER, pretraining_program
 from scaling.training.tracking import Tracker, track
@@ -47,7 +47,7 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
         state = program.init(jax.random.fold_in(root, 0))
     start = int(state.step)
 
-    rows, _ = split_heldout(cache, config.data)
+    rows, heldout = split_heldout(cache, config.data)
     places = (jax.process_index(), jax.process_count())
     feed = Feed(batches(cache, rows, recipe.crop, recipe.batch, config.seed, start, *places))
     flops = step.flops / max(1, step.samples)
@@ -74,17 +74,18 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
             save(checkpoints, end, state)
             checkpoints.wait()
         seconds = time.perf_counter() - began
+        crops = heldout_crops(cache, heldout, recipe)
         summary = {
             "samples": float(config.end),
             "flops": flops * config.end,
-            "heldout_loss": heldout_loss(program, state, cache, config),
+            "heldout_loss": heldout_loss(program, state, crops, recipe.batch),
             "seconds": seconds,
             "samples_per_second": (end - start) * recipe.batch / seconds,
             "input_wait": feed.waited / seconds,
         }
         tracker.summarise(summary)
         if config.decay_from is not None:
-            original, seen, filled = reconstruct_heldout(program, state, cache, config)
+            original, seen, filled = reconstruct_heldout(program, state, crops)
             np.savez(folder / "reconstruction.npz", original=original, seen=seen, filled=filled)
             middle = np.concatenate([x[:, x.shape[1] // 2, ::-1].T for x in (original, seen, filled)], axis=1)
             tracker.image("reconstruction", "original, what the encoder sees, reconstruction", middle)
