@@ -173,7 +173,10 @@ def test_study_killed_at_any_moment_ends_with_the_same_bits(finished: Path, tmp_
 
 def test_interrupted_study_says_how_to_go_on(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "scaling", "run", str(EXPERIMENT)]
+    # Where the tests run in the background, Ctrl-C is ignored and a child would inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    signal.signal(signal.SIGINT, before)
     while len(list(tmp_path.glob("cohort/**/*.nii.gz"))) < 5:
         assert process.poll() is None
         time.sleep(0.05)
