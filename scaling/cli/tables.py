@@ -129,6 +129,7 @@ def rank(
     json_: Json = False,
 ) -> None:  # fmt: skip
     """Rank models over tasks as FOMO25 does. A table per model and metric, or per case (model, task, metric, case, value)."""
+    from scaling.laws.columns import require_columns
     from scaling.laws.plain import plain
     from scaling.laws.rankings import Metric as RankedMetric
     from scaling.laws.rankings import better_than, metrics_of, rank_cases, rank_differences
@@ -152,8 +153,7 @@ def rank(
     ranked = data
     if where:
         column, _, value = where.partition("=")
-        if column not in data:
-            raise ValueError(f"The table has no column {column} (found {', '.join(map(str, data.columns))}).")
+        require_columns(data, [column])
         ranked = data[data[column].astype(str) == value]
     ranked = ranked[~ranked[name].isin(control or [])] if name in ranked else ranked
     ranking = rank_models(ranked, name, metrics)

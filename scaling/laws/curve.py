@@ -16,6 +16,7 @@ import pandas as pd
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
+from scaling.laws.columns import require_columns
 from scaling.laws.diagnostics import lack_of_fit, profile_intervals
 from scaling.laws.engine import fit_batch
 from scaling.laws.forms import CURVES, SURFACES, Form
@@ -193,9 +194,7 @@ def mixture_quantile(pool: FloatArray, mass: FloatArray, level: float) -> FloatA
 
 
 def _read(table: pd.DataFrame, names: tuple[str, ...], y: str, cluster: str | None) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int64]]:
-    missing = [c for c in (*names, y, *([cluster] if cluster else [])) if c not in table]
-    if missing:
-        raise ValueError(f"The table has no column {', '.join(missing)} (found {', '.join(map(str, table.columns))}).")
+    require_columns(table, [*names, y, *([cluster] if cluster else [])])
     if table.empty:
         raise ValueError("The table has no rows: nothing to fit.")
     columns = []

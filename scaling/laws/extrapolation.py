@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
 
+from scaling.laws.columns import require_columns
 from scaling.laws.engine import fit_batch
 from scaling.laws.forms import CURVES, Form
 from scaling.laws.losses import student_t as student_t_loss
@@ -116,9 +117,7 @@ def scatter(z: FloatArray) -> float:
 
 
 def _check(table: pd.DataFrame, x: str, y: str, train: str, by: Sequence[str]) -> None:
-    missing = [c for c in (x, y, train, *by) if c not in table]
-    if missing:
-        raise ValueError(f"The table has no column {', '.join(missing)} (found {', '.join(map(str, table.columns))}).")
+    require_columns(table, [x, y, train, *by])
     for column in (x, y):
         numbers = pd.to_numeric(table[column], errors="coerce").to_numpy(float)
         bad = ~(np.isfinite(numbers) & (numbers > 0))

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy.stats import rankdata
 from scipy.stats import t as student_t
 
+from scaling.laws.columns import require_columns
 from scaling.laws.link import HIGHER_IS_BETTER, LOWER_IS_BETTER
 from scaling.laws.scores import FloatArray, IntArray, scores
 
@@ -64,10 +65,7 @@ def ranks(values: FloatArray, lower_is_better: Sequence[bool], task: IntArray) -
 
 def rank(table: pd.DataFrame, model: str, metrics: Sequence[Metric]) -> Ranking:
     """Rank the rows of a models x metrics table; raises ValueError on missing columns, repeated models or text in a metric."""
-    wanted = [model, *(m.column for m in metrics)]
-    missing = [c for c in wanted if c not in table]
-    if missing:
-        raise ValueError(f"The table has no column {', '.join(missing)} (found {', '.join(map(str, table.columns))}).")
+    require_columns(table, [model, *(m.column for m in metrics)])
     if table.empty:
         raise ValueError("The table has no rows: nothing to rank.")
     if table[model].duplicated().any():

@@ -14,6 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import rankdata
 
+from scaling.laws.columns import require_columns
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
@@ -74,12 +76,8 @@ def scores(cases: pd.DataFrame, metric: str) -> Scores:
     arm per run) as `Scores`. Columns run, draw, case and cluster may be absent; the notes then say what is lost.
     Raises ValueError, in one sentence, on missing columns, missing numbers, duplicated rows or an empty crossing."""
     needed = ("label", "prediction") if metric in FROM_PREDICTIONS and "prediction" in cases else ("value",)
-    missing = [c for c in needed if c not in cases]
-    if missing:
-        raise ValueError(
-            f"The table has no column {', '.join(missing)} (found {', '.join(map(str, cases.columns))}): "
-            f"{metric} is read from {'label and prediction' if metric in FROM_PREDICTIONS else 'a column value'}."
-        )
+    source = "label and prediction" if metric in FROM_PREDICTIONS else "a column value"
+    require_columns(cases, needed, f"{metric} is read from {source}")
     if cases.empty:
         raise ValueError("The table has no rows: nothing to judge.")
     if "run" not in cases and cases.duplicated().any():

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from scaling.laws.columns import require_columns
 from scaling.laws.curve import Curve, fit
 from scaling.laws.link import HIGHER_IS_BETTER, LOWER_IS_BETTER
 from scaling.laws.verdict import SMALLEST_EFFECTS, Verdict, holm, verdict
@@ -39,9 +40,7 @@ def shaped(table: pd.DataFrame, x: Sequence[str], y: str, names: dict[str, str |
         column = names.get(role) or (role if role in table else None)
         if column:
             wanted[role] = column
-    missing = [c for c in wanted.values() if c not in table]
-    if missing:
-        raise ValueError(f"The table has no column {', '.join(missing)} (found {', '.join(map(str, table.columns))}).")
+    require_columns(table, wanted.values())
     result = pd.DataFrame({role: table[column] for role, column in wanted.items()})
     if "run" not in wanted and "seed" in table:
         cell = dict.fromkeys([*x, *(c for c in ("size", "duration", "objective", "arm") if c in table), "seed"])

@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from scaling.laws.columns import require_columns
 from scaling.laws.crossed import residual_strata
 from scaling.laws.effects import Decision, Design, Effect, estimate_effect, fit_design, numbers
 from scaling.laws.link import LOWER_IS_BETTER
@@ -77,12 +78,7 @@ def verdict(
     `smallest_effect` is the smallest change worth having: absolute, or a fraction of the score at the smallest budget
     if `relative`; its default, and which way is better, follow from the metric. Raises ValueError on tables that cannot
     be judged."""
-    default_effect, default_relative = SMALLEST_EFFECTS.get(metric, (None, False))
-    relative = default_relative if relative is None else relative
-    smallest = default_effect if smallest_effect is None else smallest_effect
-    if smallest is None or smallest <= 0:
-        raise ValueError(f"The smallest effect of interest is {smallest} for metric {metric}: state a positive number.")
-    lower = metric in LOWER_IS_BETTER if lower_is_better is None else lower_is_better
+    smallest, relative, lower = stated(metric, smallest_effect, relative, lower_is_better)
     for column in ("size", "duration"):
         if column not in cases:
             cases = cases.assign(**{column: 1.0})
@@ -132,6 +128,17 @@ def verdict(
     )
 
 
+def stated(metric: str, smallest: float | None, relative: bool | None, lower: bool | None) -> tuple[float, bool, bool]:
+    """The smallest effect of interest, whether it is relative, and whether lower is better: as given, else what the metric's name says.
+
+    Raises ValueError when the smallest effect is not a positive number."""
+    default_effect, default_relative = SMALLEST_EFFECTS.get(metric, (None, False))
+    smallest = default_effect if smallest is None else smallest
+    if smallest is None or smallest <= 0:
+        raise ValueError(f"The smallest effect of interest is {smallest} for metric {metric}: state a positive number.")
+    return smallest, default_relative if relative is None else relative, metric in LOWER_IS_BETTER if lower is None else lower
+
+
 def holm(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """The same verdicts with the p of their trend tests adjusted for all tasks together (Holm 1979)."""
     tested = [v.trend_p for v in verdicts if v.trend_p is not None]
@@ -175,18 +182,12 @@ def compare(
 
     Draws and cases are paired; runs are random where an arm has two or more, else the interval speaks of these runs
     only."""
-    if "arm" not in cases:
-        raise ValueError(f"The table has no column arm (found {', '.join(map(str, cases.columns))}).")
+    require_columns(cases, ["arm"])
     table = cases[cases["arm"].isin([arm_a, arm_b])]
     for arm in (arm_a, arm_b):
         if not (table["arm"] == arm).any():
             raise ValueError(f"No rows of arm {arm}: the table holds {', '.join(map(str, cases['arm'].unique()))}.")
-    default_effect, default_relative = SMALLEST_EFFECTS.get(metric, (None, False))
-    relative = default_relative if relative is None else relative
-    smallest = default_effect if smallest_effect is None else smallest_effect
-    if smallest is None or smallest <= 0:
-        raise ValueError(f"The smallest effect of interest is {smallest} for metric {metric}: state a positive number.")
-    lower = metric in LOWER_IS_BETTER if lower_is_better is None else lower_is_better
+    smallest, relative, lower = stated(metric, smallest_effect, relative, lower_is_better)
     data = scores(table, metric)
     in_a = (data.runs["arm"] == arm_a).to_numpy()
     X = np.stack([in_a, ~in_a], 1).astype(float)

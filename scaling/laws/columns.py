@@ -1,0 +1,13 @@
+"""The one check every table goes through first: are the columns there?"""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+
+def require_columns(table: pd.DataFrame, columns: Iterable[str], why: str = "") -> None:
+    """Raise ValueError naming the columns that a table lacks, those it has, and `why` they are needed."""
+    missing = [c for c in columns if c not in table]
+    if missing:
+        reason = f": {why}" if why else ""
+        raise ValueError(f"The table has no column {', '.join(missing)} (found {', '.join(map(str, table.columns))}){reason}.")
