@@ -7,6 +7,7 @@ metric.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -183,6 +184,20 @@ def fit(
         draws=tuple(draws),
     )
     return _with_summary(bare)
+
+
+def curves_along(runs: pd.DataFrame, bounds: tuple[float, float] | None, lower_is_better: bool) -> Iterator[tuple[str, Curve]]:
+    """Axis ("size" or "duration") and the curve of `value` along it, through the runs at the other axis's largest level.
+
+    `runs`: a row per run with params, duration, trunk and value. Runs of one trunk are resampled together, if there are several
+    trunks. An axis with fewer than three levels has no curve, nor has a metric without bounds that touches zero or is better when
+    higher."""
+    for axis, column, other in (("size", "params", "duration"), ("duration", "duration", "params")):
+        part = runs[runs[other] == runs[other].max()]
+        if len(part[column].unique()) < 3 or (bounds is None and (part["value"].min() <= 0 or not lower_is_better)):
+            continue
+        cluster = "trunk" if len(part["trunk"].unique()) > 1 else None
+        yield axis, fit(part, column, "value", bounds=bounds, lower_is_better=lower_is_better, cluster=cluster)
 
 
 def mixture_quantile(pool: FloatArray, mass: FloatArray, level: float) -> FloatArray:

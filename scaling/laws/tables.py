@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scaling.laws.columns import require_columns
-from scaling.laws.curve import Curve, fit
+from scaling.laws.curve import Curve, curves_along
 from scaling.laws.link import HIGHER_IS_BETTER, LOWER_IS_BETTER
 from scaling.laws.verdict import SMALLEST_EFFECTS, Verdict, holm, verdict
 
@@ -115,16 +115,12 @@ def judged(
 
 
 def curves_of(results: pd.DataFrame, lower: bool | None) -> dict[tuple[str, str, str], Curve]:
-    """(task, metric, axis) -> curve through the runs at the other axis's largest level, where an axis has three levels or more."""
+    """(task, metric, axis) -> curve of tidy results with a row per run and task."""
     curves = {}
     for (task, metric), rows in results.groupby(["task", "metric"], sort=False):
         is_lower, bounds, _ = direction(str(metric), rows["value"], lower)
-        for axis, column, other in (("size", "params", "duration"), ("duration", "duration", "params")):
-            part = rows[rows[other] == rows[other].max()]
-            if len(part[column].unique()) < 3 or (bounds is None and (part["value"].min() <= 0 or not is_lower)):
-                continue
-            cluster = "trunk" if len(part["trunk"].unique()) > 1 else None
-            curves[str(task), str(metric), axis] = fit(part, column, "value", bounds=bounds, lower_is_better=is_lower, cluster=cluster)
+        for axis, curve in curves_along(rows, bounds, is_lower):
+            curves[str(task), str(metric), axis] = curve
     return curves
 
 

@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from scaling.laws import Curve, fit
+from scaling.laws import Curve
+from scaling.laws.curve import curves_along
 from scaling.report.style import metric_of
 from scaling.report.views import draw_scores, views
 
@@ -15,11 +16,8 @@ FITTED_TO = (
 
 
 def fit_curves(results: pd.DataFrame, protocol: str = "finetune", domain: str = "out") -> dict[tuple[str, str, str], Curve]:
-    """(task, metric, axis) -> curve through the runs at the other axis's largest level, in the first view of each task and metric
-    that `views` lists for this protocol and domain.
-
-    Runs of one trunk are resampled together, if there are several trunks. A task with fewer than three levels of an axis, or whose
-    scores touch zero on an unbounded metric, has no curve there."""
+    """(task, metric, axis) -> curve (`curves_along`) in the first view of each task and metric that `views` lists for this protocol and
+    domain."""
     curves = {}
     for task in results["task"].unique():
         for metric in results.loc[results["task"] == task, "metric"].unique():
@@ -27,16 +25,10 @@ def fit_curves(results: pd.DataFrame, protocol: str = "finetune", domain: str = 
             if view is None:
                 continue
             scores = draw_scores(results, task, view, "pretrained")
-            runs = scores.groupby(["run", "params", "duration"], as_index=False)["value"].mean()
+            runs = pd.DataFrame(scores.groupby(["run", "params", "duration"], as_index=False)["value"].mean())
             trunks = results.drop_duplicates("run").set_index("run")["trunk"]
             runs["trunk"] = runs["run"].map(trunks).fillna(runs["run"])
-            for axis, column, other in (("size", "params", "duration"), ("duration", "duration", "params")):
-                part = runs[runs[other] == runs[other].max()]
-                what = metric_of(metric)
-                if part[column].nunique() < 3 or (what.bounds is None and part["value"].min() <= 0):
-                    continue
-                cluster = "trunk" if len(part["trunk"].unique()) > 1 else None
-                curves[task, metric, axis] = fit(
-                    part, column, "value", bounds=what.bounds, lower_is_better=what.lower_is_better, cluster=cluster
-                )
+            what = metric_of(metric)
+            for axis, curve in curves_along(runs, what.bounds, what.lower_is_better):
+                curves[task, metric, axis] = curve
     return curves
