@@ -131,8 +131,7 @@ def rank(
     """Rank models over tasks as FOMO25 does. A table per model and metric, or per case (model, task, metric, case, value)."""
     from scaling.laws.columns import require_columns
     from scaling.laws.plain import plain
-    from scaling.laws.rankings import Metric as RankedMetric
-    from scaling.laws.rankings import better_than, metrics_of, rank_cases, rank_differences
+    from scaling.laws.rankings import RankedMetric, better_than, metrics_of, rank_cases, rank_differences
     from scaling.laws.rankings import rank as rank_models
     from scaling.laws.tables import direction, read_table
 

@@ -8,9 +8,6 @@ import numpy.typing as npt
 
 from scaling.laws.scores import FloatArray
 
-HIGHER_IS_BETTER = {"auroc", "auc", "dice", "nsd", "pearson", "corr", "r", "accuracy", "acc", "f1", "r2"}
-LOWER_IS_BETTER = {"mae", "rmse", "mse", "loss", "error", "absolute_error", "nll", "hd95"}
-
 
 @dataclass(frozen=True)
 class Link:

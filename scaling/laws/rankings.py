@@ -13,12 +13,12 @@ from scipy.stats import rankdata
 from scipy.stats import t as student_t
 
 from scaling.laws.columns import require_columns
-from scaling.laws.link import HIGHER_IS_BETTER, LOWER_IS_BETTER
+from scaling.laws.metrics import METRICS
 from scaling.laws.scores import FloatArray, IntArray, scores
 
 
 @dataclass(frozen=True)
-class Metric:
+class RankedMetric:
     """One column of the table of models."""
 
     task: str
@@ -33,17 +33,17 @@ class Ranking:
     the model leads) and tier, and `p` [M, M]: two-sided p of every pair's difference, in the order of the table."""
 
     table: pd.DataFrame
-    metrics: tuple[Metric, ...]
+    metrics: tuple[RankedMetric, ...]
     p: FloatArray | None = None
 
 
-def metrics_of(table: pd.DataFrame) -> tuple[Metric, ...]:
+def metrics_of(table: pd.DataFrame) -> tuple[RankedMetric, ...]:
     """The metric columns of a table, recognised as TASK_METRIC with a metric whose better end is known; raises ValueError if none."""
     found = []
     for column in map(str, table.columns):
         task, _, name = column.rpartition("_")
-        if name.lower() in HIGHER_IS_BETTER | LOWER_IS_BETTER:
-            found.append(Metric(task or column, column, name.lower() in LOWER_IS_BETTER))
+        if name.lower() in METRICS:
+            found.append(RankedMetric(task or column, column, METRICS[name.lower()].lower_is_better))
     if not found:
         raise ValueError(
             f"No column is named TASK_METRIC with a known metric (found {', '.join(map(str, table.columns))}): name the tasks and their "
@@ -53,7 +53,7 @@ def metrics_of(table: pd.DataFrame) -> tuple[Metric, ...]:
 
 
 def ranks(values: FloatArray, lower_is_better: Sequence[bool], task: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Metric ranks [..., M, C], task ranks [..., M, T] and overall ranks [..., M] of values [..., M models, C metrics]; `task` [C]
+    """RankedMetric ranks [..., M, C], task ranks [..., M, T] and overall ranks [..., M] of values [..., M models, C metrics]; `task` [C]
     numbers the task of each metric. A missing value (NaN) ranks one more than the number of models that have one."""
     missing = np.isnan(values)
     signed = np.where(lower_is_better, values, -values)
@@ -63,7 +63,7 @@ def ranks(values: FloatArray, lower_is_better: Sequence[bool], task: IntArray) -
     return metric, by_task, by_task.mean(-1)
 
 
-def rank(table: pd.DataFrame, model: str, metrics: Sequence[Metric]) -> Ranking:
+def rank(table: pd.DataFrame, model: str, metrics: Sequence[RankedMetric]) -> Ranking:
     """Rank the rows of a models x metrics table; raises ValueError on missing columns, repeated models or text in a metric."""
     require_columns(table, [model, *(m.column for m in metrics)])
     if table.empty:
@@ -90,7 +90,7 @@ def _numbers(table: pd.DataFrame, column: str) -> FloatArray:
     return numbers
 
 
-def better_than(table: pd.DataFrame, model: str, metrics: Sequence[Metric], controls: Sequence[str]) -> pd.DataFrame:
+def better_than(table: pd.DataFrame, model: str, metrics: Sequence[RankedMetric], controls: Sequence[str]) -> pd.DataFrame:
     """Finding (a): of the models, how many are better than each control, one row per control and metric (better, of, share)."""
     absent = [c for c in controls if c not in set(table[model].astype(str))]
     if absent:
@@ -127,10 +127,15 @@ def rank_differences(ranking: Ranking, objectives: Mapping[str, str], confidence
 
 
 def rank_cases(
-    cases: pd.DataFrame, metrics: Sequence[Metric], resamples: int = 10_000, permutations: int = 100_000, seed: int = 0, level: float = 0.05
+    cases: pd.DataFrame,
+    metrics: Sequence[RankedMetric],
+    resamples: int = 10_000,
+    permutations: int = 100_000,
+    seed: int = 0,
+    level: float = 0.05,
 ) -> Ranking:
     """Rank models from per-case scores: a long table with columns model, task, metric, case and value (or label and prediction for
-    auroc and pearson), the metric named in `Metric.column`. Every model of a task must be scored on the same cases.
+    auroc and pearson), the metric named in `RankedMetric.column`. Every model of a task is scored on the same cases.
 
     Cases are resampled within each task (for AUROC within each class), all metrics of a task on the same cases, and the ranks
     recomputed: `low`, `high`, `first`. Pairs are compared by exchanging two models' scores case by case, p = (b + 1) / (m + 1)
@@ -168,7 +173,7 @@ def tiers(p: FloatArray, level: float = 0.05) -> IntArray:
     return tier
 
 
-def _case_values(cases: pd.DataFrame, metric: Metric, models: list[str]) -> tuple[FloatArray, IntArray]:
+def _case_values(cases: pd.DataFrame, metric: RankedMetric, models: list[str]) -> tuple[FloatArray, IntArray]:
     """Per-case values [M, J] with mean equal to the metric (NaN for a model without the task), and the strata of the cases [J]."""
     part = cases[(cases["task"] == metric.task) & (cases["metric"] == metric.column)]
     if part.empty:

@@ -9,8 +9,8 @@ import pandas as pd
 
 from scaling.laws.columns import require_columns
 from scaling.laws.curve import Curve, curves_along
-from scaling.laws.link import HIGHER_IS_BETTER, LOWER_IS_BETTER
-from scaling.laws.verdict import SMALLEST_EFFECTS, Verdict, holm, verdict
+from scaling.laws.metrics import METRICS, known_metric
+from scaling.laws.verdict import Verdict, holm, verdict
 
 OPTIONAL = ("run", "case", "draw", "cluster", "task")
 
@@ -66,13 +66,12 @@ def run_means(table: pd.DataFrame) -> pd.DataFrame:
 
 def direction(name: str, values: pd.Series, lower: bool | None) -> tuple[bool, tuple[float, float] | None, str]:
     """Whether lower is better, the bounds of the metric, and a sentence on what was assumed, from its name and its values."""
-    word = name.lower()
     numbers = pd.to_numeric(values, errors="coerce")
     inside = bool(((numbers >= 0) & (numbers <= 1)).all())
     told = lower is not None
     if lower is None:
-        parts = set(word.replace("-", "_").split("_"))
-        lower = bool(parts & LOWER_IS_BETTER) or (not parts & HIGHER_IS_BETTER and not inside)
+        known = known_metric(name)
+        lower = known.lower_is_better if known else not inside
     if not lower and not inside:
         bounds: tuple[float, float] | None = (-1.0, 1.0) if bool((np.abs(numbers) <= 1).all()) else None
     else:
@@ -100,7 +99,7 @@ def judged(
     verdicts, problems = [], []
     for task, name, part in tasks_of(data, y, metric):
         is_lower, _, assumed = direction(name, part["value"], lower)
-        known = name in SMALLEST_EFFECTS
+        known = name in METRICS and METRICS[name].smallest_effect is not None
         smallest = effect if effect is not None or known else 0.02
         rows = part.drop(columns="task", errors="ignore")
         try:

@@ -15,19 +15,11 @@ import pandas as pd
 from scaling.laws.columns import require_columns
 from scaling.laws.crossed import residual_strata
 from scaling.laws.effects import Decision, Design, Effect, estimate_effect, fit_design, numbers
-from scaling.laws.link import LOWER_IS_BETTER
+from scaling.laws.metrics import METRICS, KnownMetric, label_of
 from scaling.laws.plain import plain
 from scaling.laws.scores import scores
 from scaling.laws.trend import holm as holm_adjusted
 from scaling.laws.trend import trend_test
-
-SMALLEST_EFFECTS = {
-    "auroc": (0.02, False),
-    "dice": (0.01, False),
-    "nsd": (0.01, False),
-    "mae": (0.05, True),
-    "pearson": (0.05, False),
-}
 
 
 @dataclass(frozen=True)
@@ -109,7 +101,7 @@ def verdict(
         task=task,
         metric=metric,
         decision=main.decision,
-        sentence=_sentence(task, metric, main, effects[1:], smallest, relative, confidence),
+        sentence=_sentence(task, label_of(metric), main, effects[1:], smallest, relative, confidence),
         smallest_effect=smallest,
         relative=relative,
         lower_is_better=lower,
@@ -132,11 +124,11 @@ def stated(metric: str, smallest: float | None, relative: bool | None, lower: bo
     """The smallest effect of interest, whether it is relative, and whether lower is better: as given, else what the metric's name says.
 
     Raises ValueError when the smallest effect is not a positive number."""
-    default_effect, default_relative = SMALLEST_EFFECTS.get(metric, (None, False))
-    smallest = default_effect if smallest is None else smallest
+    known = METRICS.get(metric, KnownMetric(metric))
+    smallest = known.smallest_effect if smallest is None else smallest
     if smallest is None or smallest <= 0:
         raise ValueError(f"The smallest effect of interest is {smallest} for metric {metric}: state a positive number.")
-    return smallest, default_relative if relative is None else relative, metric in LOWER_IS_BETTER if lower is None else lower
+    return smallest, known.relative if relative is None else relative, known.lower_is_better if lower is None else lower
 
 
 def holm(verdicts: Sequence[Verdict]) -> list[Verdict]:
@@ -214,7 +206,7 @@ def compare(
     low, high = effect.low, effect.high
     known = f" [{low:+.3g}, {high:+.3g}]" if low is not None and high is not None else " (no interval)"
     better = "better" if effect.estimate >= 0 else "worse"
-    amount = f"{abs(effect.estimate):.3g} {metric}{unit}{known}"
+    amount = f"{abs(effect.estimate):.3g} {label_of(metric)}{unit}{known}"
     sentence = f"{arm_a} is {better} than {arm_b} by {amount}: {_CLAIM[effect.decision]}."
     return Comparison(
         arm_a=arm_a,

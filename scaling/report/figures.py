@@ -19,6 +19,7 @@ from scaling.report.style import (
     axis_title,
     base_figure,
     control_of,
+    heading,
     metric_of,
     ramp,
     rgba,
@@ -79,7 +80,7 @@ def performance_of(
 def improvement(results: pd.DataFrame, task: str, view: View, smallest: float | None = None) -> go.Figure:
     """Paired difference of each run from the untrained encoder of its size, one row per run; one trace, and a band of +- `smallest`."""
     points = paired_improvement(results, task, view).iloc[::-1]
-    label = metric_of(view.metric).label
+    label = heading(view.metric)
     against = control_of(baseline_arm(view.protocol))[0]
     x_title = f"{label}: improvement over<br>{against} (right is better →)"
     if points.empty:
@@ -195,7 +196,7 @@ def _hover(run: pd.Series, view: View) -> str:
 def _numbers(row: pd.Series, view: View) -> str:
     sites = "site" if row["sites"] == 1 else "sites"
     return (
-        f"{metric_of(view.metric).label} {score(row['mean'], view.metric)}{_range_text(row, view.metric)}<br>"
+        f"{heading(view.metric)} {score(row['mean'], view.metric)}{_range_text(row, view.metric)}<br>"
         f"{row['draws']} draws of {view.shots} shots · {row['cases']} test cases, {row['sites']} {sites}"
     )
 
@@ -235,7 +236,7 @@ def _y_range(intervals: list[pd.DataFrame], metric: str) -> list[float]:
 def _alt(points: pd.DataFrame, arms: dict[str, pd.DataFrame], task: str, view: View, axis: Axis) -> str:
     column = "params" if axis == "size" else "duration"
     ends = points.groupby(column)["mean"].mean()
-    label = metric_of(view.metric).label
+    label = heading(view.metric)
     domain = "out of domain" if view.domain == "out" else "in domain"
     text = f"{task}, {domain}: {label} against {AXES[axis].lower()}. "
     text += f"Mean {score(ends.iloc[0], view.metric)} at {si(ends.index[0])}"

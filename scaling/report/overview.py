@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from scaling.laws import Effect, Verdict
 from scaling.report.figures import AXES, Axis
-from scaling.report.style import ACCENT, MUTED, SYMBOLS, base_figure, change, hours, metric_of, ramp, si
+from scaling.report.style import ACCENT, MUTED, SYMBOLS, base_figure, change, heading, hours, ramp, si
 
 EFFECTS = {"budget": ("size and duration", "diamond"), "size": ("size", "circle"), "duration": ("duration", "square")}
 REACH = 8.0  # units of the smallest effect beyond which the axis is cut
@@ -17,7 +17,7 @@ REACH = 8.0  # units of the smallest effect beyond which the axis is cut
 
 def effect_text(effect: Effect, verdict: Verdict) -> str:
     """An effect and its interval in the units of the metric."""
-    label = metric_of(verdict.metric).label
+    label = heading(verdict.metric)
     estimate = change(effect.estimate, verdict.relative)
     if effect.low is None or effect.high is None:
         return f"{label} {estimate}, no interval"

@@ -21,7 +21,7 @@ from scaling.report.figures import Axis, improvement, performance_of
 from scaling.report.images import montage, window
 from scaling.report.inputs import ReportInput
 from scaling.report.overview import forest, pretraining_loss
-from scaling.report.style import DECISIONS, change, metric_of, si
+from scaling.report.style import DECISIONS, change, heading, si
 from scaling.report.summary import answer
 from scaling.report.tables import cost_rows, fact_rows, pretraining_table, results_data, study_facts
 from scaling.report.views import View, controls, run_points, views
@@ -130,7 +130,7 @@ def _task(study: ReportInput, name: str, slug: str) -> dict[str, Any]:
             "improvement": Drawn(f"figure-{slug}-improvement", gains, none),
         },
         "laws": [
-            (metric_of(metric).label, axis, curve.summary) for (task, metric, axis), curve in study.curves.items() if task == name
+            (heading(metric), axis, curve.summary) for (task, metric, axis), curve in study.curves.items() if task == name
         ],
     }  # fmt: skip
 
@@ -141,7 +141,7 @@ def _selectors(found: list[View]) -> list[dict[str, Any]]:
         {
             "name": field.name,
             "label": FIELDS[field.name],
-            "options": [(v, metric_of(v).label if field.name == "metric" else CHOICES.get(v, v)) for v in values],
+            "options": [(v, heading(v) if field.name == "metric" else CHOICES.get(v, v)) for v in values],
         }
         for field in fields(View)
         if (values := list(dict.fromkeys(getattr(view, field.name) for view in found)))
@@ -167,7 +167,7 @@ def _card(study: ReportInput, name: str, slug: str) -> dict[str, Any]:
     sentence = verdict.sentence.removeprefix(f"{name}: ").replace(" %", "\N{NO-BREAK SPACE}%")
     budget = verdict.effects[0]
     rows = [
-        ("Smallest effect of interest", f"{metric_of(verdict.metric).label} {change(verdict.smallest_effect, verdict.relative)}"),
+        ("Smallest effect of interest", f"{heading(verdict.metric)} {change(verdict.smallest_effect, verdict.relative)}"),
         ("Effect", f"{change(budget.estimate, verdict.relative)} (positive is better)"),
         (f"{verdict.confidence:.0%} interval", f"{change(budget.low, verdict.relative)} to {change(budget.high, verdict.relative)}"),
         ("Judged from", f"{verdict.runs} runs, {verdict.draws} draws, {verdict.cases} test cases"),

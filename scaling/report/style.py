@@ -5,33 +5,18 @@ a dash pattern each: everything can be told apart without colour (palette checke
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 
 import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb, sample_colorscale, unlabel_rgb
+
+from scaling.laws.metrics import KnownMetric, known_metric, label_of
 
 INK, MUTED, GRID, ACCENT = "#1c2733", "#5c6b7a", "#e3e8ed", "#1f5f99"
 RAMP = ["#74b3d8", "#2f7fbd", "#0d2f5c"]
 SYMBOLS = ["circle", "square", "diamond", "triangle-up", "pentagon", "x", "star", "hexagon"]
 FONT = '-apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, "Liberation Sans", sans-serif'
 
-
-@dataclass(frozen=True)
-class Metric:
-    label: str
-    lower_is_better: bool
-    bounds: tuple[float, float] | None
-    decimals: int
-
-
-METRICS = {
-    "auroc": Metric("AUROC", False, (0, 1), 3),
-    "dice": Metric("Dice", False, (0, 1), 3),
-    "mae": Metric("Mean absolute error", True, None, 2),
-    "nsd": Metric("Surface Dice (NSD)", False, (0, 1), 3),
-    "pearson": Metric("Pearson r", False, (-1, 1), 3),
-}
 CONTROLS = {  # arm -> label, colour, dash
     "scratch": ("from scratch", "#b9541a", "dash"),
     "random": ("random encoder, probe", "#6b7280", "dashdot"),
@@ -47,10 +32,15 @@ DECISIONS = {  # decision -> symbol, class of its card
 }
 
 
-def metric_of(name: str) -> Metric:
-    """The known metric, or a plain description of an unknown one (errors are better when lower)."""
-    lower = any(word in name for word in ("error", "loss", "mse", "mae"))
-    return METRICS.get(name, Metric(name, lower, None, 3))
+def metric_of(name: str) -> KnownMetric:
+    """The known metric, or a plain description of an unknown one."""
+    return known_metric(name) or KnownMetric(name, bounds=None)
+
+
+def heading(metric: str) -> str:
+    """The label of a metric at the start of a line or an axis."""
+    label = label_of(metric)
+    return label[:1].upper() + label[1:]
 
 
 def control_of(arm: str) -> tuple[str, str, str]:
@@ -63,7 +53,7 @@ def direction(metric: str) -> str:
 
 def axis_title(metric: str, task: str) -> str:
     unit = " in years" if metric == "mae" and "age" in task else ""
-    return f"{metric_of(metric).label}{unit} ({direction(metric)})"
+    return f"{heading(metric)}{unit} ({direction(metric)})"
 
 
 def ramp(n: int) -> list[str]:
@@ -92,7 +82,7 @@ def hours(seconds: float | None) -> str:
 
 
 def score(x: float, metric: str) -> str:
-    return f"{x:.{metric_of(metric).decimals}f}".replace("-", "−") if math.isfinite(x) else "–"
+    return f"{x:.{3 if metric_of(metric).bounds else 2}f}".replace("-", "−") if math.isfinite(x) else "–"
 
 
 def change(x: float | None, relative: bool, decimals: int = 3) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
 
-from scaling.report.style import METRICS, metric_of
+from scaling.laws.metrics import METRICS
+from scaling.report.style import metric_of
 
 CONFIDENCE = 0.90
 RUN = ["run", "objective", "size", "params", "duration", "seed"]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from scaling.laws.rankings import Metric, better_than, metrics_of, rank, rank_cases, rank_differences, ranks, tiers
+from scaling.laws.rankings import RankedMetric, better_than, metrics_of, rank, rank_cases, rank_differences, ranks, tiers
 
 # FOMO25 method track: team, ranks published on the challenge's site and in the paper's second version (arXiv 2604.11679), metrics
 FOMO25 = """FOMO2JOMO,2.7,2.3,0.782,0.095,0.071,0.651,10.96
@@ -83,7 +83,7 @@ def _cases(shift: float, models: int = 2, n: int = 60) -> pd.DataFrame:
 
 def test_rank_cases_two_models_permutation_p_is_scipys() -> None:
     cases = _cases(0.35)
-    ranking = rank_cases(cases, [Metric("seg", "dice", False)], resamples=500, permutations=20_000)
+    ranking = rank_cases(cases, [RankedMetric("seg", "dice", False)], resamples=500, permutations=20_000)
     values = [cases.loc[cases["model"] == m, "value"].to_numpy() for m in ("m1", "m0")]
     expected = stats.permutation_test(
         values, lambda a, b, axis: (a - b).mean(axis), permutation_type="samples", n_resamples=20_000, vectorized=True, rng=1
@@ -94,10 +94,10 @@ def test_rank_cases_two_models_permutation_p_is_scipys() -> None:
 
 
 def test_rank_cases_difference_of_many_ranks_is_seen_and_its_absence_too() -> None:
-    clear = rank_cases(_cases(1.0, models=6), [Metric("seg", "dice", False)], resamples=200, permutations=2000)
+    clear = rank_cases(_cases(1.0, models=6), [RankedMetric("seg", "dice", False)], resamples=200, permutations=2000)
     assert clear.p[0, 5] == pytest.approx(1 / 2001)
     assert clear.table["tier"].iloc[-1] > 1
-    same = rank_cases(_cases(0.0, models=6), [Metric("seg", "dice", False)], resamples=200, permutations=2000)
+    same = rank_cases(_cases(0.0, models=6), [RankedMetric("seg", "dice", False)], resamples=200, permutations=2000)
     assert same.table["tier"].tolist()[:3] == [1, 1, 1]
     assert (same.table["low"] <= same.table["overall"]).all()
     assert (same.table["overall"] <= same.table["high"]).all()
