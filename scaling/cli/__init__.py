@@ -1,4 +1,5 @@
-"""The command line: `scaling run EXPERIMENT` does everything. Studies in `studies`, scans in `data`, anybody's tables in `tables`."""
+"""The command line: `scaling run EXPERIMENT` does everything. Studies in `studies`, scans in `data`, anybody's tables in `tables` and
+`verdicts`."""
 
 import logging
 import os
@@ -10,6 +11,7 @@ from scaling.cli.data import data_app
 from scaling.cli.studies import studies_app
 from scaling.cli.tables import tables_app
 from scaling.cli.terminal import errors
+from scaling.cli.verdicts import verdicts_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,6 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(studies_app)
 app.add_typer(tables_app)
+app.add_typer(verdicts_app)
 app.add_typer(data_app, name="data", rich_help_panel="Data")
 
 

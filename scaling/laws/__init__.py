@@ -4,7 +4,8 @@
 - `verdict(cases, task=, metric=)` -> `Verdict`: does a larger budget help this task? One decision with an error bar.
 - `compare(cases, arm_a, arm_b, metric=)` -> `Comparison`: paired contrast of two arms (pretrained against scratch).
 - `extrapolate(table, x, y, train, by)` -> `Extrapolation`: learning curves fitted on their early part, the rest foretold.
-- `frontier(curve, compute)` -> `Frontier`: the size and duration a compute is best spent on; `extrapolation_gate`: may one look further?
+- `outlook(runs, metric, bounds, lower_is_better)` -> `Outlook`: ten times the budget, where the `extrapolation_gate` opens, and the
+  `frontier(curve, compute)`: the size and duration a compute is best spent on.
 - `rank(table, model, metrics)`, `rank_cases(cases, metrics)` -> `Ranking`: places over several tasks, as FOMO25 gives them.
 - `propose(...)` -> `Proposal`s: what a budget is best spent on; `self_test`: how the verdict behaves on studies like this one.
 
@@ -18,11 +19,12 @@ often the verdict on them is right. `tables` reads anybody's columns.
 """
 
 from scaling.laws.curve import Curve, FormFit, fit
-from scaling.laws.design import Proposal, propose, self_test
+from scaling.laws.design import Proposal, SelfTest, propose, self_test
 from scaling.laws.effects import Decision, Effect
 from scaling.laws.extrapolation import Extrapolation, extrapolate
 from scaling.laws.frontier import Frontier, frontier, iso_compute
 from scaling.laws.gate import Gate, extrapolation_gate
+from scaling.laws.outlook import Outlook, outlook
 from scaling.laws.rankings import Ranking, rank, rank_cases
 from scaling.laws.verdict import Comparison, Verdict, compare, holm, verdict
 
@@ -35,8 +37,10 @@ __all__ = [
     "FormFit",
     "Frontier",
     "Gate",
+    "Outlook",
     "Proposal",
     "Ranking",
+    "SelfTest",
     "Verdict",
     "compare",
     "extrapolate",
@@ -45,6 +49,7 @@ __all__ = [
     "frontier",
     "holm",
     "iso_compute",
+    "outlook",
     "propose",
     "rank",
     "rank_cases",

@@ -124,6 +124,8 @@ def fit(
     cluster: str | None = None,
     seed: int = 0,
     forms: tuple[str, ...] | None = None,
+    loss: Loss | None = None,
+    prior: float = 1.0,
     resamples: int = 300,
 ) -> Curve:
     """Fit one task's curve to a table with a row per run. `x`: column of sizes or durations (or two columns for a
@@ -131,7 +133,9 @@ def fit(
 
     `bounds` of the metric: (0, 1) for AUROC or Dice, (-1, 1) for a correlation, None for an unbounded positive error.
     `cluster`: runs that share a trunk are resampled together. Forms with more parameters than the levels of x can carry
-    are left out. Raises ValueError on missing columns, missing or impossible numbers, or a single level of x."""
+    are left out. `loss`: of the residuals on the log scale (default: Student-t, least squares below eight runs). `prior`: how sharp the
+    weak priors on exponents are (0: none). Raises ValueError on missing columns, missing or impossible numbers, an unknown form, or a
+    single level of x."""
     names = (x,) if isinstance(x, str) else tuple(x)
     X, scores_, groups = _read(table, names, y, cluster)
     link = link_for(bounds, lower_is_better, scores_, y)
@@ -144,6 +148,9 @@ def fit(
     if table.duplicated().any():
         notes.append(f"{int(table.duplicated().sum())} rows are exact copies of others; they count as runs of their own.")
     catalogue = CURVES if len(names) == 1 else SURFACES
+    unknown = [f for f in forms or () if f not in catalogue]
+    if unknown:
+        raise ValueError(f"No form is called {', '.join(unknown)}: for {' and '.join(names)} there are {', '.join(catalogue)}.")
     candidates = [catalogue[f] for f in (forms or catalogue) if levels >= LEVELS_NEEDED[f] and len(z) > catalogue[f].size]
     if not candidates:
         candidates = [catalogue["flat"]]
@@ -153,14 +160,14 @@ def fit(
     members = len(np.unique(groups))
     weights = np.concatenate([np.ones((1, len(z))), rng.dirichlet(np.ones(members), resamples)[:, groups] * members])
     noise = _noise(t, z)
-    loss = student_t_loss(noise) if len(z) >= 8 else least_squares
+    loss = loss or (student_t_loss(noise) if len(z) >= 8 else least_squares)
     if np.ptp(scores_) == 0:
         notes.append(f"Every {y} equals {scores_[0]:g}: the curve is flat by construction.")
         candidates = [catalogue["flat"]]
-    shares = rolling_origin_weights(candidates, t, z, loss, noise)
+    shares = rolling_origin_weights(candidates, t, z, loss, noise, prior)
     fits, draws = [], []
     for form, share in zip(candidates, shares, strict=True):
-        one, theta = _fit_form(form, t, z, weights, loss, noise, float(share))
+        one, theta = _fit_form(form, t, z, weights, loss, prior * noise**2, float(share))
         fits.append(one)
         draws.append(theta)
     if not all(f.converged for f in fits):
@@ -194,10 +201,15 @@ def curves_along(runs: pd.DataFrame, bounds: tuple[float, float] | None, lower_i
     higher."""
     for axis, column, other in (("size", "params", "duration"), ("duration", "duration", "params")):
         part = runs[runs[other] == runs[other].max()]
-        if len(part[column].unique()) < 3 or (bounds is None and (part["value"].min() <= 0 or not lower_is_better)):
+        if len(part[column].unique()) < 3 or not suits_a_curve(part["value"], bounds, lower_is_better):
             continue
         cluster = "trunk" if len(part["trunk"].unique()) > 1 else None
         yield axis, fit(part, column, "value", bounds=bounds, lower_is_better=lower_is_better, cluster=cluster)
+
+
+def suits_a_curve(values: pd.Series, bounds: tuple[float, float] | None, lower_is_better: bool) -> bool:
+    """Whether a metric can be turned into a positive error: it is bounded, or it is an error itself."""
+    return bounds is not None or (lower_is_better and bool(values.min() > 0))
 
 
 def mixture_quantile(pool: FloatArray, mass: FloatArray, level: float) -> FloatArray:
@@ -241,9 +253,8 @@ def _noise(t: FloatArray, z: FloatArray) -> float:
 
 
 def _fit_form(
-    form: Form, t: FloatArray, z: FloatArray, weights: FloatArray, loss: Loss, noise: float, share: float
+    form: Form, t: FloatArray, z: FloatArray, weights: FloatArray, loss: Loss, strength: float, share: float
 ) -> tuple[FormFit, FloatArray]:
-    strength = noise**2
     point = fit_batch(form, t, z, weights[:1], loss, strength=strength, starts=24)
     again = fit_batch(form, t, z, weights[1:], loss, strength=strength, starts=1, extra=point.theta)
     theta = np.concatenate([point.theta, again.theta[again.converged]])
@@ -252,7 +263,7 @@ def _fit_form(
     sse = float((residual**2).sum())
     aicc = n * math.log(sse / n + 1e-300) + 2 * P + (2 * P * (P + 1) / (n - P - 1) if n > P + 1 else math.inf)
     _, _, hessian = evaluate(form, point.theta, t, z, weights[:1], loss, 0.0)
-    low, high, open_ = profile_intervals(form, t, z, loss, strength, point.theta[0], float(point.objective[0]), noise)
+    low, high, open_ = profile_intervals(form, t, z, loss, strength, point.theta[0], float(point.objective[0]))
     name = dict(zip(form.parameters, point.theta[0].tolist(), strict=True))
     return (
         FormFit(

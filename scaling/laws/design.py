@@ -19,6 +19,7 @@ from scaling.laws.plain import plain
 from scaling.laws.power import OperatingCharacteristics, operating_characteristics
 from scaling.laws.scores import FloatArray, Scores, scores
 from scaling.laws.simulate import Grid, Noise, study_runs
+from scaling.laws.verdict import Verdict
 
 TRUNK_SHARE = 0.8  # of the longest duration; each duration is a cooldown of the remaining share of its own length
 Hours = Callable[[float, float], float]
@@ -135,7 +136,7 @@ def noise_of(data: Scores) -> Noise:
     a, strata = design.contrasts["budget"], design.strata
     residual = np.concatenate([strata.between, strata.within], axis=1)
     centred = y - y.mean(1, keepdims=True)
-    run_case = float(((residual.T @ centred) ** 2).sum() / (residual.shape[1] * max(J - 1, 1)))
+    run_case = float(((residual.T @ centred) ** 2).sum() / (max(residual.shape[1], 1) * max(J - 1, 1)))
     between, within = (((basis.T @ y.mean(1)) ** 2).sum() / max(basis.shape[1], 1) for basis in (strata.between, strata.within))
     if strata.within.shape[1] == 0:
         between, within = 0.0, between
@@ -149,19 +150,49 @@ def noise_of(data: Scores) -> Noise:
     return Noise(*np.sqrt(square).tolist())
 
 
-def self_test(
-    cases: pd.DataFrame, metric: str, smallest: float, studies: int = 400
-) -> tuple[OperatingCharacteristics, OperatingCharacteristics]:
-    """How the verdict behaves on simulated studies like this one (its grid, its own variance components): without an effect, and with
-    twice the smallest effect of interest."""
-    data = scores(cases, metric)
+def noise_with_draws(data: Scores) -> Noise:
+    """The same of each few-shot draw on its own: how draws answer to more budget, and how runs scatter between draws."""
+    averaged, design = noise_of(data), fit_design(data)
+    _, K, J = data.values.shape
+    a, residual = design.contrasts["budget"], np.concatenate([design.strata.between, design.strata.within], axis=1)
+    per_draw = data.values.mean(2)  # [R, K]
+    run_case = K * averaged.run_case**2
+    scatter = ((residual.T @ (per_draw - per_draw.mean(1, keepdims=True))) ** 2).sum() / (max(residual.shape[1], 1) * (K - 1))
+    run_draw = max(float(scatter) - run_case / J, 0.0)
+    answer = max(float((a @ per_draw).var(ddof=1)) - float(a @ a) * (run_draw + run_case / J), 0.0)
+    run = max(averaged.run**2 - run_draw / K, 0.0)
+    roots = np.sqrt([run, answer, run_draw, run_case]).tolist()
+    return replace(averaged, **dict(zip(("run", "draw_effect", "run_draw", "run_case"), roots, strict=True)))
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """How a verdict behaves on simulated studies like its own: without an effect (`null`), and with twice the smallest effect of
+    interest (`real`), in the metric's units."""
+
+    null: OperatingCharacteristics
+    real: OperatingCharacteristics
+
+    def to_dict(self) -> dict[str, Any]:
+        return cast(dict[str, Any], plain(self))
+
+
+def self_test(cases: pd.DataFrame, judged: Verdict, studies: int = 400) -> SelfTest:
+    """Try the verdict `judged` from `cases` on simulated studies of its grid and its own variance components."""
+    for column in ("size", "duration"):
+        if column not in cases:
+            cases = cases.assign(**{column: 1.0})
+    data = scores(cases, judged.metric)
+    smallest = judged.smallest_effect * (abs(judged.baseline) if judged.relative else 1.0)
     runs = data.runs
     cells = len(runs[["size", "duration"]].drop_duplicates())
+    _, K, J = data.values.shape
     grid = Grid(
-        tuple(np.unique(runs["size"]).tolist()), tuple(np.unique(runs["duration"]).tolist()), max(1, round(len(runs) / cells)),
-        data.values.shape[2], shared_trunks=runs["cluster"].nunique() < len(runs),
+        tuple(np.unique(runs["size"]).tolist()), tuple(np.unique(runs["duration"]).tolist()), max(1, round(len(runs) / cells)), J, K,
+        shared_trunks=runs["cluster"].nunique() < len(runs),
     )  # fmt: skip
-    tried = simulated(Proposal(grid, 0.0, 0.0, 0.0), noise_of(data), 2 * smallest, smallest, studies)
+    noise = noise_of(data) if K == 1 else noise_with_draws(data)
+    tried = simulated(Proposal(grid, 0.0, 0.0, 0.0), noise, 2 * smallest, smallest, studies)
     assert tried.null is not None
     assert tried.real is not None
-    return tried.null, tried.real
+    return SelfTest(tried.null, tried.real)

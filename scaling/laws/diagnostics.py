@@ -18,13 +18,16 @@ def profile_intervals(
     strength: float,
     theta: FloatArray,
     objective: float,
-    noise: float,
 ) -> tuple[dict[str, float | None], dict[str, float | None], tuple[str, ...]]:
     """90 % profile interval of each parameter: where holding it raises the (unpenalised) objective by half a t quantile
-    squared, in units of the noise. A side that never rises that far within five units of log amplitude (two of an
-    exponent) is open: not identified."""
+    squared, in units of sum psi^2 / sum psi', which is the residual variance for least squares and makes the rise of any other loss
+    comparable with it (Heritier and Ronchetti 1994, JASA 89:897). A side that never rises that far within five units of log amplitude
+    (two of an exponent) is open: not identified."""
     df = max(len(z) - form.size, 1)
-    rise = 0.5 * float(student_t.ppf(0.95, df)) ** 2 * noise**2
+    losses = np.empty((3, 1, len(z)))
+    loss(z - form.jet(theta[:, None], t).value, losses)
+    unit_rise = (losses[1] ** 2).sum() / max(float(losses[2].sum()), 1e-12) * len(z) / df
+    rise = 0.5 * float(student_t.ppf(0.95, df)) ** 2 * max(float(unit_rise), 1e-12)
     P = form.size
     unit = np.concatenate([-np.geomspace(0.01, 1, 8)[::-1], np.geomspace(0.01, 1, 8)])
     reach = np.array([5.0 if name.startswith("log_") else 2.0 for name in form.parameters])

@@ -62,17 +62,21 @@ def numbers(column: pd.Series) -> IntArray:
 
 def fit_design(data: Scores) -> Design:
     """The richest additive mean (levels of size and duration, else straight lines in their logarithms) that leaves
-    residuals to learn the run variance from, and the least-squares contrasts under it."""
+    residuals to learn the run variance from, and the least-squares contrasts under it. Blocks (another factor of the study,
+    such as the objective) shift the mean; effects are those within a block, averaged over blocks."""
     size, duration = (data.runs[c].to_numpy(float) for c in ("size", "duration"))
+    names = sorted(data.runs["block"].astype(str).unique()) if "block" in data.runs else [""]
+    shifts = np.array([data.runs["block"].astype(str) == name for name in names[1:]], float).reshape(-1, len(size)).T
     cluster = numbers(data.runs["cluster"])
     for size_levels, duration_levels in ((True, True), (False, True), (False, False)):
         left, size_step = _columns(size, size_levels)
         right, duration_step = _columns(duration, duration_levels)
-        X = np.concatenate([np.ones((len(size), 1)), left, right], axis=1)
+        X = np.concatenate([np.ones((len(size), 1)), left, right, shifts], axis=1)
+        none = np.zeros(shifts.shape[1])
         steps = {
-            "budget": np.concatenate([[0.0], size_step, duration_step]),
-            "size": np.concatenate([[0.0], size_step, 0 * duration_step]),
-            "duration": np.concatenate([[0.0], 0 * size_step, duration_step]),
+            "budget": np.concatenate([[0.0], size_step, duration_step, none]),
+            "size": np.concatenate([[0.0], size_step, 0 * duration_step, none]),
+            "duration": np.concatenate([[0.0], 0 * size_step, duration_step, none]),
         }
         if left.shape[1] == 0:
             del steps["size"]
@@ -83,8 +87,8 @@ def fit_design(data: Scores) -> Design:
         strata = residual_strata(X, cluster)
         if all(contrast_variance(data.values[:, :1, :1], a, strata, data.strata[:1]).run_df for a in contrasts.values()):
             break
-    base = np.eye(1, X.shape[1])[0] @ inverse
-    notes = []
+    base = np.concatenate([[1.0], 0 * size_step, 0 * duration_step, shifts.mean(0)]) @ inverse
+    notes = [f"Averaged over {', '.join(names)}."] if names[1:] else []
     if np.linalg.matrix_rank(X) < X.shape[1]:
         notes.append("Size and duration changed together in every run: their separate effects cannot be told apart.")
         contrasts = {"budget": contrasts["budget"]}
@@ -164,7 +168,7 @@ def _needed(
     nought or lie within the smallest effect; None where that alone would never do."""
     half = max(abs(estimate), smallest - abs(estimate))
     goal = (half / _quantile(confidence, np.inf)) ** 2
-    cells = len(runs[["size", "duration"]].drop_duplicates()) if "size" in runs else 2
+    cells = len(runs[[c for c in ("size", "duration", "block") if c in runs]].drop_duplicates()) if "size" in runs else 2
     seeds = len(runs) / cells * parts.run / (goal - parts.case - parts.draw) if goal > parts.case + parts.draw else None
     more = cases * parts.case / (goal - parts.run - parts.draw) if goal > parts.run + parts.draw and parts.case > 0 else None
     return (

@@ -19,12 +19,12 @@ from scaling.laws.columns import require_columns
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-RUN_COLUMNS = ("size", "duration", "cluster", "arm")
+RUN_COLUMNS = ("size", "duration", "block", "cluster", "arm")
 
 
 @dataclass(frozen=True)
 class Scores:
-    """`values` [R, K, J]; `runs`: one row per run with size, duration, cluster (and arm); `strata` [J] numbers the
+    """`values` [R, K, J]; `runs`: one row per run with size, duration, cluster (and block, arm); `strata` [J] numbers the
     groups that the cases were drawn from separately (the two classes of an AUROC, else one group); `notes`: what the
     table lacked."""
 
@@ -72,8 +72,8 @@ FROM_PREDICTIONS = {"auroc": auroc_values, "pearson": pearson_values}
 
 
 def scores(cases: pd.DataFrame, metric: str) -> Scores:
-    """Arrange a long table (columns run, draw, case and either value, or label and prediction; size, duration, cluster,
-    arm per run) as `Scores`. Columns run, draw, case and cluster may be absent; the notes then say what is lost.
+    """Arrange a long table (columns run, draw, case and either value, or label and prediction; size, duration, block,
+    cluster, arm per run) as `Scores`. Columns run, draw, case and cluster may be absent; the notes then say what is lost.
     Raises ValueError, in one sentence, on missing columns, missing numbers, duplicated rows or an empty crossing."""
     needed = ("label", "prediction") if metric in FROM_PREDICTIONS and "prediction" in cases else ("value",)
     source = "label and prediction" if metric in FROM_PREDICTIONS else "a column value"
@@ -122,7 +122,7 @@ def scores(cases: pd.DataFrame, metric: str) -> Scores:
 
 
 def _add_missing_columns(table: pd.DataFrame, notes: list[str]) -> None:
-    cell = [c for c in ("arm", "size", "duration") if c in table]
+    cell = [c for c in ("arm", "block", "size", "duration") if c in table]
     if "case" not in table:
         table["case"] = 0
         notes.append("No case column: the test cases count as fixed, so the interval does not cover another test set.")

@@ -12,7 +12,7 @@ from scaling.laws.scores import FloatArray
 
 
 def rolling_origin_weights(
-    forms: Sequence[Form], t: FloatArray, z: FloatArray, loss: Loss, noise: float, origins: int = 6, power: float = 2.0
+    forms: Sequence[Form], t: FloatArray, z: FloatArray, loss: Loss, noise: float, prior: float = 1.0, origins: int = 6, power: float = 2.0
 ) -> FloatArray:
     """Weights [forms], summing to 1. The levels of t are ordered by their sum of logs; from each origin on, every form
     is fitted to the earlier part and scored on the later. Weights fall as a power of the mean squared error; with fewer
@@ -29,7 +29,7 @@ def rolling_origin_weights(
     for i, form in enumerate(forms):
         enough = [k for k, w in enumerate(weights) if w.sum() > form.size or (form.size <= 2 and w.sum() >= form.size)]
         if enough:
-            fits = fit_batch(form, t, z, weights[enough], loss, strength=noise**2, starts=6)
+            fits = fit_batch(form, t, z, weights[enough], loss, strength=prior * noise**2, starts=6)
             residual = z - form.jet(fits.theta.T, t).value
             later = 1 - weights[enough]
             errors[i, enough] = (later * residual**2).sum(1) / later.sum(1)

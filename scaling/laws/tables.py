@@ -9,10 +9,11 @@ import pandas as pd
 
 from scaling.laws.columns import require_columns
 from scaling.laws.curve import Curve, curves_along
-from scaling.laws.metrics import METRICS, known_metric
+from scaling.laws.metrics import METRICS, known_metric, label_of
+from scaling.laws.outlook import Outlook, outlook
 from scaling.laws.verdict import Verdict, holm, verdict
 
-OPTIONAL = ("run", "case", "draw", "cluster", "task")
+OPTIONAL = ("run", "case", "draw", "cluster", "block", "task")
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -58,7 +59,7 @@ def run_means(table: pd.DataFrame) -> pd.DataFrame:
     if "run" not in table:
         repeat = table.groupby([*cell, *(c for c in ("draw", "case") if c in table)], dropna=False).cumcount()
         table = table.assign(run=table[cell].astype(str).agg("/".join, axis=1) + "#" + repeat.astype(str))
-    keep = [c for c in ("run", *cell, "cluster") if c in table]
+    keep = [c for c in ("run", *cell, "block", "cluster") if c in table]
     if table["value"].isna().any():
         raise ValueError(f"Column value holds {int(table['value'].isna().sum())} missing entries: score or drop those rows first.")
     return pd.DataFrame(table.groupby(keep, as_index=False, sort=False)["value"].mean())
@@ -123,6 +124,17 @@ def curves_of(results: pd.DataFrame, lower: bool | None) -> dict[tuple[str, str,
     return curves
 
 
+def outlooks_of(results: pd.DataFrame, lower: bool | None) -> dict[tuple[str, str], Outlook]:
+    """(task, metric) -> what tidy results with a row per run and task say beyond the runs."""
+    found = {}
+    for (task, metric), rows in results.groupby(["task", "metric"], sort=False):
+        is_lower, bounds, _ = direction(str(metric), rows["value"], lower)
+        said = outlook(rows.drop(columns="size").rename(columns={"params": "size"}), label_of(str(metric)), bounds, is_lower)
+        if said is not None:
+            found[str(task), str(metric)] = said
+    return found
+
+
 def results_table(data: pd.DataFrame, study: str, y: str, metric: str | None) -> pd.DataFrame:
     """A shaped table as the tidy results that a report reads: one row per run and task."""
     parts = []
@@ -136,6 +148,5 @@ def results_table(data: pd.DataFrame, study: str, y: str, metric: str | None) ->
     results["params"] = results["size"]
     results["size"] = [f"{v:.3g}" for v in results["size"]]
     results["seed"] = results.groupby(["task", "metric", "params", "duration"]).cumcount()
-    return results.assign(
-        study=study, arm="pretrained", objective="", flops=np.nan, protocol="finetune", shots=0, draw=0, site="all", domain="out"
-    )
+    results["objective"] = results["block"].astype(str) if "block" in results else ""
+    return results.assign(study=study, arm="pretrained", flops=np.nan, protocol="finetune", shots=0, draw=0, site="all", domain="out")

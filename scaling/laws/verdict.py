@@ -64,7 +64,7 @@ def verdict(
     lower_is_better: bool | None = None,
     confidence: float = 0.90,
 ) -> Verdict:
-    """Judge one task from a long table with columns size, duration, and run, cluster, draw, case (each may be absent,
+    """Judge one task from a long table with columns size, duration, and block, run, cluster, draw, case (each may be absent,
     at a stated price), and either value (a per-case score) or label and prediction (for the metrics auroc and pearson).
 
     `smallest_effect` is the smallest change worth having: absolute, or a fraction of the score at the smallest budget

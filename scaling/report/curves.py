@@ -1,11 +1,14 @@
 """The fitted curves of a study, from its results alone."""
 
+from collections.abc import Iterator
+
 import pandas as pd
 
-from scaling.laws import Curve
+from scaling.laws import Curve, Outlook, outlook
 from scaling.laws.curve import curves_along
+from scaling.laws.metrics import label_of
 from scaling.report.style import metric_of
-from scaling.report.views import draw_scores, views
+from scaling.report.views import View, draw_scores, views
 
 FITTED_TO = (
     "The fitted curve and its 90 % band follow the runs of the longest duration (against size) or of the largest size (against "
@@ -18,17 +21,34 @@ FITTED_TO = (
 def fit_curves(results: pd.DataFrame, protocol: str = "finetune", domain: str = "out") -> dict[tuple[str, str, str], Curve]:
     """(task, metric, axis) -> curve (`curves_along`) in the first view of each task and metric that `views` lists for this protocol and
     domain."""
-    curves = {}
+    return {
+        (task, metric, axis): curve
+        for task, metric, runs in _runs(results, protocol, domain)
+        for axis, curve in curves_along(runs, metric_of(metric).bounds, metric_of(metric).lower_is_better)
+    }
+
+
+def look_beyond(results: pd.DataFrame, protocol: str = "finetune", domain: str = "out") -> dict[tuple[str, str], Outlook]:
+    """(task, metric) -> what its runs say beyond themselves, for each task's first metric: its main one."""
+    found: dict[tuple[str, str], Outlook] = {}
+    for task, metric, runs in _runs(results, protocol, domain):
+        if not any(task == seen for seen, _ in found):
+            what = metric_of(metric)
+            said = outlook(runs.rename(columns={"params": "size"}), label_of(metric), what.bounds, what.lower_is_better)
+            if said is not None:
+                found[task, metric] = said
+    return found
+
+
+def _runs(results: pd.DataFrame, protocol: str, domain: str) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Task, metric, and its pretrained runs (run, params, duration, trunk, value) in the first view of that metric."""
+    trunks = results.drop_duplicates("run").set_index("run")["trunk"]
     for task in results["task"].unique():
-        for metric in results.loc[results["task"] == task, "metric"].unique():
-            view = next((v for v in views(results, task, protocol, domain) if v.metric == metric), None)
-            if view is None:
-                continue
+        first: dict[str, View] = {}
+        for view in views(results, task, protocol, domain):
+            first.setdefault(view.metric, view)
+        for metric, view in first.items():
             scores = draw_scores(results, task, view, "pretrained")
             runs = pd.DataFrame(scores.groupby(["run", "params", "duration"], as_index=False)["value"].mean())
-            trunks = results.drop_duplicates("run").set_index("run")["trunk"]
             runs["trunk"] = runs["run"].map(trunks).fillna(runs["run"])
-            what = metric_of(metric)
-            for axis, curve in curves_along(runs, what.bounds, what.lower_is_better):
-                curves[task, metric, axis] = curve
-    return curves
+            yield task, metric, runs

@@ -16,6 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from scaling.laws import Verdict
+from scaling.laws.metrics import label_of
+from scaling.report.beyond import equal_compute, self_test_rows
 from scaling.report.curves import FITTED_TO
 from scaling.report.figures import Axis, improvement, performance_of
 from scaling.report.images import montage, window
@@ -48,7 +50,13 @@ def write_report(study: ReportInput, out: Path) -> Path:
     tasks = [_task(study, name, slug) for name, slug in slugs(study.tasks).items()]
     overall = Drawn("figure-verdicts", {"": forest(study.verdicts)} if study.verdicts else {}, "There is no verdict to draw.")
     losses = _losses(study.pretraining)
-    drawn = [overall, *(figure for task in tasks for figure in task["figures"].values()), *(f for pair in losses.values() for f in pair)]
+    beyond = _beyond(study)
+    drawn = [
+        overall,
+        *(figure for task in tasks for figure in task["figures"].values()),
+        *(part["figure"] for part in beyond if part["figure"]),
+        *(figure for pair in losses.values() for figure in pair),
+    ]
     data = {
         "figures": {d.id: {key: _compact(figure) for key, figure in d.figures.items()} for d in drawn},
         "results": results_data(study.results),
@@ -60,6 +68,8 @@ def write_report(study: ReportInput, out: Path) -> Path:
         cards=[_card(study, task["name"], task["slug"]) for task in tasks],
         overall=overall,
         tasks=tasks,
+        beyond=beyond,
+        self_tests=self_test_rows(study.self_tests),
         fitted_to=FITTED_TO,
         reconstructions=_pictures(study),
         losses=losses,
@@ -172,9 +182,25 @@ def _card(study: ReportInput, name: str, slug: str) -> dict[str, Any]:
         (f"{verdict.confidence:.0%} interval", f"{change(budget.low, verdict.relative)} to {change(budget.high, verdict.relative)}"),
         ("Judged from", f"{verdict.runs} runs, {verdict.draws} draws, {verdict.cases} test cases"),
     ]
+    if verdict.trend_p is not None:
+        adjusted = "" if verdict.trend_p_holm is None else f", {verdict.trend_p_holm:.2g} over all tasks (Holm)"
+        rows.append(("Trend test (MCP-Mod)", f"p = {verdict.trend_p:.2g}{adjusted}; best shape: {verdict.trend_shape}"))
     if budget.low is None:
         rows[2] = (rows[2][0], "none: nothing tells how much runs differ by chance")
     return card | {"sentence": sentence[:1].upper() + sentence[1:], "rows": rows, "notes": verdict.notes}
+
+
+def _beyond(study: ReportInput) -> list[dict[str, Any]]:
+    """Per task and metric with an outlook: its sentences, and the curves of equal compute where size and duration both vary."""
+    names = slugs(f"{task} {metric}" for task, metric in study.outlooks)
+    return [
+        {
+            "title": f"{task}: {label_of(metric)}",
+            "sentences": found.sentences,
+            "figure": Drawn(f"figure-beyond-{slug}", {"": equal_compute(found, task, metric)}) if found.frontier else None,
+        }
+        for ((task, metric), found), slug in zip(study.outlooks.items(), names.values(), strict=True)
+    ]
 
 
 def _losses(pretraining: pd.DataFrame) -> dict[str, tuple[Drawn, Drawn]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from scaling.cli.tables import tables_app
+from scaling.cli import app
 from scaling.laws.design import cost, expected_variance, noise_of, proportional_hours, propose, simulated
 from scaling.laws.effects import fit_design
 from scaling.laws.simulate import Grid, Noise, simulate_study
@@ -58,8 +58,8 @@ def test_propose_budget_too_small_says_what_is_needed() -> None:
 
 def test_design_verb_prints_designs_with_their_error_rates() -> None:
     arguments = ["design", "--budget", "80", "--sizes", "1e6,4e6,16e6", "--durations", "1e4,4e4", "--largest", "10", "--show", "1"]
-    result = CliRunner().invoke(tables_app, [*arguments, "--json"], catch_exceptions=False)
+    result = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False)
     best = json.loads(result.stdout)["designs"][0]
     assert best["hours"] <= 80
     assert 0 <= best["null"]["claims"] <= 0.12
-    assert "interval right in" in CliRunner().invoke(tables_app, arguments).stdout
+    assert "interval right in" in CliRunner().invoke(app, arguments).stdout

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from scaling.cli.tables import tables_app
+from scaling.cli import app
 
 RUNNER = CliRunner()
 
@@ -30,7 +30,7 @@ def _own(seeds: int = 2, gain: float = 0.1) -> pd.DataFrame:
 def _run(tmp_path, table: pd.DataFrame, *arguments: str):
     table.to_csv(tmp_path / "own.csv", index=False)
     verb, *rest = arguments
-    return RUNNER.invoke(tables_app, [verb, str(tmp_path / "own.csv"), *rest], catch_exceptions=True)
+    return RUNNER.invoke(app, [verb, str(tmp_path / "own.csv"), *rest], catch_exceptions=True)
 
 
 def _json(result) -> dict:
@@ -148,5 +148,5 @@ def test_fit_one_size_only_says_that_two_are_needed(tmp_path) -> None:
 
 def test_verdict_file_that_is_no_table_is_refused(tmp_path) -> None:
     (tmp_path / "own.xlsx").write_text("")
-    result = RUNNER.invoke(tables_app, ["verdict", str(tmp_path / "own.xlsx")])
+    result = RUNNER.invoke(app, ["verdict", str(tmp_path / "own.xlsx")])
     assert "is not a table" in str(result.exception)

@@ -1,0 +1,157 @@
+"""The verbs that decide from anybody's csv or parquet: verdicts, rankings, designs, and a page of it all."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scaling.cli.tables import PANEL, Block, By, Case, Cluster, Effect, Json, Lower, Metric, Run, Table, X, emit, numbers, roles
+from scaling.cli.terminal import console, errors
+
+verdicts_app = typer.Typer()
+
+verdicts_app = typer.Typer()
+
+
+@verdicts_app.command(rich_help_panel=PANEL)
+def verdict(
+    table: Table, x: X = "size,duration", y: Annotated[str, typer.Option("--y", "--value", help="Column of scores.")] = "value",
+    by: By = None, run: Run = None, case: Case = None, cluster: Cluster = None, block: Block = None,
+    metric: Metric = None, lower: Lower = None,
+    effect: Effect = None, relative: Annotated[bool | None, typer.Option(help="The smallest effect is a fraction of the baseline.")] = None,
+    json_: Json = False,
+) -> None:  # fmt: skip
+    """Does more budget help each task? One decision with an error bar, for a stated smallest effect worth having."""
+    from scaling.laws.tables import judged, read_table, shaped
+
+    data = shaped(read_table(table), x.split(","), y, roles(by, run, case, cluster, block))
+    verdicts, problems = judged(data, y, metric, lower, effect, relative)
+    if not verdicts:
+        raise ValueError(" ".join(problems))
+    sentences = [s for v in verdicts for s in (v.sentence, *(f"  {note}" for note in v.notes))]
+    document = {"verdicts": [v.to_dict() for v in verdicts], "problems": problems}
+    emit(document, json_, [*sentences, *problems])
+    if problems:
+        raise typer.Exit(1)
+
+
+@verdicts_app.command(rich_help_panel=PANEL)
+def rank(
+    table: Table, model: Annotated[str | None, typer.Option(help="Column of models (default: model or team).")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="TASK=COLUMN,COLUMN (a minus before a column: lower is better).")] = None,
+    where: Annotated[str | None, typer.Option(help="Rank only rows with COLUMN=VALUE.")] = None,
+    control: Annotated[list[str] | None, typer.Option(help="A row to compare with, not to rank.")] = None,
+    objective: Annotated[str | None, typer.Option(help="Column of pretraining objectives (default: objective).")] = None,
+    json_: Json = False,
+) -> None:  # fmt: skip
+    """Rank models over tasks as FOMO25 does. A table per model and metric, or per case (model, task, metric, case, value)."""
+    from scaling.laws.columns import require_columns
+    from scaling.laws.plain import plain
+    from scaling.laws.rankings import RankedMetric, better_than, metrics_of, rank_cases, rank_differences
+    from scaling.laws.rankings import rank as rank_models
+    from scaling.laws.tables import direction, read_table
+
+    data = read_table(table)
+    name = model or next((c for c in ("model", "team") if c in data), "model")
+    if {"task", "metric", "case"} <= set(data):
+        pairs = data[["task", "metric"]].drop_duplicates()
+        metrics = tuple(RankedMetric(t, m, direction(m, data.loc[data["metric"] == m, "value"], None)[0]) for t, m in pairs.values)
+        ranking = rank_cases(data.rename(columns={name: "model"}), metrics)
+        document: dict[str, Any] = {"ranking": ranking.table.to_dict("records"), "p": ranking.p}
+        emit(plain(document), json_, [ranking.table.round(3).to_string(index=False)])
+        return
+    if task:
+        columns = [(t, c) for t, _, listed in (entry.partition("=") for entry in task) for c in listed.split(",")]
+        metrics = tuple(RankedMetric(t, c.removeprefix("-"), c.startswith("-")) for t, c in columns)
+    else:
+        metrics = metrics_of(data)
+    ranked = data
+    if where:
+        column, _, value = where.partition("=")
+        require_columns(data, [column])
+        ranked = data[data[column].astype(str) == value]
+    ranked = ranked[~ranked[name].isin(control or [])] if name in ranked else ranked
+    ranking = rank_models(ranked, name, metrics)
+    document = {"ranking": ranking.table.to_dict("records")}
+    sentences = [ranking.table.round(3).to_string(index=False)]
+    if control:
+        compared = data[data[name].isin([*ranked[name], *control])]
+        better = better_than(compared, name, metrics, control)
+        document["better_than"] = better.to_dict("records")
+        sentences += ["", "Better than the controls:", better.round(3).to_string(index=False)]
+    objective = objective or ("objective" if "objective" in data else None)
+    if objective:
+        groups = dict(zip(data[name].astype(str), data[objective], strict=True))
+        differences = rank_differences(ranking, groups)
+        document["rank_differences"] = differences.to_dict("records")
+        sentences += ["", "Rank on one task less rank on another, by objective:", differences.round(3).to_string(index=False)]
+    emit(plain(document), json_, sentences)
+
+
+@verdicts_app.command(rich_help_panel=PANEL)
+def design(
+    budget: Annotated[float, typer.Option(help="Accelerator-hours to spend on pretraining.")],
+    sizes: Annotated[str, typer.Option(help="Sizes to choose from, e.g. 1e6,4e6,16e6.")],
+    durations: Annotated[str, typer.Option(help="Durations to choose from.")],
+    largest: Annotated[float, typer.Option(help="Hours of one run of the largest size and duration; others as size x duration.")],
+    cases: Annotated[str, typer.Option(help="Numbers of test cases to choose from.")] = "100,300",
+    effect: Annotated[float, typer.Option(help="Smallest effect worth having.")] = 0.02,
+    gain: Annotated[float | None, typer.Option(help="Gain that is hoped for (default: twice the smallest effect).")] = None,
+    pilot: Annotated[Path | None, typer.Option(help="Table of a pilot to take the noise from: size, duration, run, case, value.")] = None,
+    run_sd: Annotated[float, typer.Option(help="Scatter between cooldowns.")] = 0.01,
+    trunk_sd: Annotated[float, typer.Option(help="Scatter between trunks.")] = 0.01,
+    case_effect_sd: Annotated[float, typer.Option(help="How differently cases answer to more budget.")] = 0.1,
+    run_case_sd: Annotated[float, typer.Option(help="Scatter of a run on one case.")] = 0.15,
+    shared_trunks: Annotated[bool, typer.Option(help="Durations branch off one trunk.")] = True,
+    show: Annotated[int, typer.Option(help="Designs to simulate and show.")] = 3, json_: Json = False,
+) -> None:  # fmt: skip
+    """Which cells, seeds and test cases to spend a budget on; with power, error rate and interval coverage by simulation."""
+    from scaling.laws.design import noise_of, proportional_hours, propose, simulated
+    from scaling.laws.scores import scores
+    from scaling.laws.simulate import Noise
+    from scaling.laws.tables import read_table, shaped
+
+    ladder, lengths = numbers(sizes), numbers(durations)
+    noise = Noise(trunk=trunk_sd, run=run_sd, case=0.0, case_effect=case_effect_sd, run_case=run_case_sd)
+    if pilot:
+        table = read_table(pilot)
+        axes = [c for c in ("size", "duration") if c in table]
+        noise = noise_of(scores(shaped(table, axes, "value", {}).assign(**({} if len(axes) == 2 else {"duration": 1.0})), "value"))
+    found = propose(ladder, lengths, [int(n) for n in numbers(cases)], proportional_hours(ladder, lengths, largest), budget, noise,
+                    shared_trunks)  # fmt: skip
+    hoped = 2 * effect if gain is None else gain
+    best = [simulated(p, noise, hoped, effect) for p in found[:show]]
+    sentences = [f"{len(found)} designs fit {budget:g} accelerator-hours. For a gain of {hoped:g} and a smallest effect of {effect:g}:"]
+    for p in best:
+        if p.null is None or p.real is None:
+            continue
+        g = p.grid
+        settled = 1 - p.null.decisions.get("undetermined", 0.0)
+        sentences.append(
+            f"  sizes {', '.join(f'{s:.3g}' for s in g.sizes)}; durations {', '.join(f'{d:.3g}' for d in g.durations)}; {g.seeds} seeds; "
+            f"{g.cases} cases; {p.hours:.3g} hours: interval +-{p.half_width:.3f}; improvement found in {p.real.claims:.0%}, "
+            f"shown worthwhile in {p.real.decisions.get('improves', 0.0):.0%}; "
+            f"without effect claimed in {p.null.claims:.1%}, settled in {settled:.0%}, "
+            f"interval right in {p.null.coverage:.0%}"
+        )
+    emit({"noise": vars(noise), "designs": [p.to_dict() for p in best]}, json_, sentences)
+
+
+@verdicts_app.command(rich_help_panel=PANEL)
+def page(
+    table: Table, x: X = "size,duration", y: Annotated[str, typer.Option("--y", "--value", help="Column of scores.")] = "value",
+    by: By = None, run: Run = None, case: Case = None, cluster: Cluster = None, block: Block = None,
+    metric: Metric = None, lower: Lower = None,
+    effect: Effect = None, out: Annotated[Path, typer.Option("--out", "-o", help="Folder for report.html.")] = Path(),
+) -> None:  # fmt: skip
+    """Curves, verdicts and one self-contained page from a table with columns size, duration, task, case, value."""
+    from scaling.laws.tables import read_table, shaped
+    from scaling.report import report_from_table, terminal_summary, write_report
+
+    data = shaped(read_table(table), x.split(","), y, roles(by, run, case, cluster, block))
+    report = report_from_table(data, table.stem, y, metric, lower, effect)
+    out.mkdir(parents=True, exist_ok=True)
+    written = write_report(report, out)
+    console.print(terminal_summary(report, written), markup=False, highlight=False)
+    for problem in report.problems:
+        errors.print(problem, markup=False)
