@@ -1,6 +1,12 @@
-"""Endless, shuffled batches of crops. A batch is a function of (seed, step) alone, not of hosts or threads."""
+"""Endless, shuffled batches of crops. A batch is a function of (seed, step) alone, not of hosts or threads.
 
-from collections.abc import Iterator
+Which scans and which places a step reads is drawn with NumPy for the whole global batch, one permutation per epoch; grain
+reads steps ahead of the training in threads. Nothing is kept between steps, so a run resumes at any step exactly.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Literal
 
 import grain
 import numpy as np
@@ -9,6 +15,7 @@ from scaling.data.cache import Cache
 from scaling.study.config import Shape3
 
 STEPS = 2**40  # "endless"
+ORDER, CORNER, PARTNER = range(3)  # independent streams of random numbers of one seed
 
 
 def batches(
@@ -25,34 +32,124 @@ def batches(
     """Yield float16 [batch / process_count, D, H, W] from `start_step` on: this process's contiguous part of each
     global batch.
 
-    `rows` are rows of the index; every epoch visits each once, in a new order, at a random place. Only places travel
-    through grain; a batch's voxels are copied once, from the memory map. Threads prefetch, the order never changes.
+    `rows` are rows of the index; every epoch visits each once, in a new order, at a random place. Raises ValueError if the
+    batch cannot be divided, there are no rows or the crop is too large.
     """
+    room = _room(cache, rows, crop)
+
+    def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
+        return rows[shuffled(len(rows), seed, step, batch)], _stream(seed, CORNER, step).integers(0, room + 1, (batch, 3))
+
+    return _read(cache, crop, batch, draw, start_step, process_index, process_count, threads)
+
+
+def paired_batches(
+    cache: Cache,
+    rows: np.ndarray,
+    crop: Shape3,
+    batch: int,
+    seed: int,
+    start_step: int,
+    pairs: Literal["crops", "sequences"],
+    process_index: int = 0,
+    process_count: int = 1,
+    threads: int = 4,
+) -> Iterator[np.ndarray]:
+    """Yield float16 [batch / process_count, 2, D, H, W], two views of one subject at a time, with the guarantees of `batches`.
+
+    "crops": two places of one scan; every epoch visits each scan of `rows` once. "sequences": one place in two scans of one
+    session that differ in sequence (all scans of a session share their frame); every epoch visits each session of `rows` that
+    has two sequences once, in random scans of it, and never the others. Raises ValueError as `batches` does, and when no
+    session has two sequences.
+    """
+    room = _room(cache, rows, crop)
+
+    def two_crops(step: int) -> tuple[np.ndarray, np.ndarray]:
+        scans = rows[shuffled(len(rows), seed, step, batch)]
+        return np.stack([scans, scans], 1), _stream(seed, CORNER, step).integers(0, room + 1, (batch, 2, 3))
+
+    def two_sequences(step: int) -> tuple[np.ndarray, np.ndarray]:
+        session = shuffled(len(sessions), seed, step, batch)
+        chosen = first[session] + _stream(seed, PARTNER, step).integers(0, count[session])
+        corner = _stream(seed, CORNER, step).integers(0, room + 1, (batch, 1, 3))
+        return partners[chosen], np.repeat(corner, 2, axis=1)
+
+    if pairs == "crops":
+        return _read(cache, crop, batch, two_crops, start_step, process_index, process_count, threads)
+    sessions = session_pairs(cache, rows)
+    partners, count = np.concatenate(sessions), np.array([len(each) for each in sessions])
+    first = np.cumsum(count) - count
+    return _read(cache, crop, batch, two_sequences, start_step, process_index, process_count, threads)
+
+
+def session_pairs(cache: Cache, rows: np.ndarray) -> list[np.ndarray]:
+    """For every session that has two sequences among `rows`, all ordered pairs int [P, 2] of its scans that differ in sequence.
+
+    A session is one (source, subject, session) of the index. Raises ValueError when none has two.
+    """
+    described = cache.index.iloc[rows][["source", "subject", "session", "sequence"]].assign(i=rows)
+    pairs = []
+    for _, scans in described.groupby(["source", "subject", "session"]):
+        sequence, i = scans["sequence"].to_numpy(), scans["i"].to_numpy()
+        one, other = np.nonzero(sequence[:, None] != sequence[None, :])
+        if len(one):
+            pairs.append(np.stack([i[one], i[other]], 1))
+    if not pairs:
+        raise ValueError(f"none of the {len(rows)} scans has another sequence of its session beside it; expected sessions of two or more")
+    return pairs
+
+
+def shuffled(n: int, seed: int, step: int, batch: int) -> np.ndarray:
+    """Items int [batch] of a step, from an endless row of permutations of range(n), one per epoch."""
+    begin, end = step * batch, (step + 1) * batch
+    epochs = range(begin // n, -(-end // n))
+    return np.concatenate([_permutation(n, seed, epoch) for epoch in epochs])[begin - epochs[0] * n :][:batch]
+
+
+@lru_cache(maxsize=8)
+def _permutation(n: int, seed: int, epoch: int) -> np.ndarray:
+    return _stream(seed, ORDER, epoch).permutation(n)
+
+
+def _stream(seed: int, purpose: int, number: int) -> np.random.Generator:
+    return np.random.default_rng((seed, purpose, number))
+
+
+def _read(
+    cache: Cache,
+    crop: Shape3,
+    batch: int,
+    draw: Callable[[int], tuple[np.ndarray, np.ndarray]],
+    start_step: int,
+    process_index: int,
+    process_count: int,
+    threads: int,
+) -> Iterator[np.ndarray]:
+    """Yield float16 [batch / process_count, ..., D, H, W]: the crops at the rows [batch, ...] and corners [batch, ..., 3] of each step."""
     if batch % process_count:
         raise ValueError(f"batch={batch} is not divisible by the {process_count} processes; choose a multiple of {process_count}")
+    local = batch // process_count
+    mine = slice(process_index * local, (process_index + 1) * local)
+    shard, row = cache.index["shard"].to_numpy(), cache.index["row"].to_numpy()
+    shards = [np.asarray(volumes) for volumes in cache.shards]  # indexing a np.memmap costs as much again as the copy
+
+    def gather(step: int) -> np.ndarray:
+        rows, corners = (part[mine] for part in draw(step))
+        out = np.empty((*rows.shape, *crop), np.float16)
+        reads = zip(out.reshape(-1, *crop), rows.ravel().tolist(), corners.reshape(-1, 3).tolist(), strict=True)
+        for window, i, (d, h, w) in reads:
+            window[...] = shards[shard[i]][row[i], d : d + crop[0], h : h + crop[1], w : w + crop[2]]
+        return out
+
+    steps = grain.MapDataset.range(STEPS).map(gather)
+    return iter(steps[start_step:].to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)))
+
+
+def _room(cache: Cache, rows: np.ndarray, crop: Shape3) -> np.ndarray:
+    """Where a crop may begin: int [3], the largest corner. Raises ValueError if there is nothing to crop or it does not fit."""
     if len(rows) == 0:
         raise ValueError("no scans to sample from; expected at least one row of the cache")
     room = np.asarray(cache.volumes.shape) - np.asarray(crop)
     if room.min() < 0:
         raise ValueError(f"crop {tuple(crop)} does not fit into volumes of {tuple(cache.volumes.shape)}; make it smaller")
-    shard, row = cache.index["shard"].to_numpy(), cache.index["row"].to_numpy()
-
-    def place(i: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-        d, h, w = (int(x) for x in rng.integers(0, room + 1))
-        return i, d, h, w
-
-    samples = grain.MapDataset.source([int(i) for i in rows]).seed(seed).shuffle().repeat()
-    placed = samples.random_map(place) if room.any() else samples.map(lambda i: (i, 0, 0, 0))
-    local = batch // process_count
-
-    def gather(step: int) -> np.ndarray:
-        out = np.empty((local, *crop), np.float16)
-        first = step * batch + process_index * local
-        for n in range(local):
-            i, d, h, w = placed[first + n]
-            out[n] = cache.shards[shard[i]][row[i], d : d + crop[0], h : h + crop[1], w : w + crop[2]]
-        return out
-
-    steps = grain.MapDataset.range(STEPS).map(gather)
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-    yield from steps[start_step:].to_iter_dataset(options)
+    return room
