@@ -55,13 +55,14 @@ def profile_intervals(
 
 
 def _crossing(distance: FloatArray, above: FloatArray, rise: float) -> float | None:
-    """Where `above`, which is -rise at distance 0, first passes nought."""
+    """Where `above`, which is -rise at distance 0, first passes nought; in between its rise is taken as quadratic."""
     crossed = np.flatnonzero(above >= 0)
     if len(crossed) == 0:
         return None
     i = int(crossed[0])
-    d0, a0 = (0.0, -rise) if i == 0 else (float(distance[i - 1]), float(above[i - 1]))
-    return d0 + (float(distance[i]) - d0) * -a0 / max(float(above[i]) - a0, 1e-300)
+    root = np.sqrt(np.maximum(np.concatenate([[0.0], above[: i + 1] + rise]), 0.0))
+    d0, d1 = (0.0, *distance[:i])[-1], float(distance[i])
+    return float(d0 + (d1 - d0) * (np.sqrt(rise) - root[-2]) / max(root[-1] - root[-2], 1e-300))
 
 
 def lack_of_fit(t: FloatArray, z: FloatArray, form: Form, theta: FloatArray) -> float | None:

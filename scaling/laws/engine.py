@@ -144,7 +144,8 @@ def newton(
     diagonal = np.arange(P)
     for _ in range(iterations):
         g, H = gradient[active].T.copy(), np.moveaxis(hessian[active], 0, 2).copy()
-        H[diagonal, diagonal] += damping[active] * np.abs(H[diagonal, diagonal]) + 1e-300
+        # A Huber loss has no curvature far out: there the gradient stands in, so that steps still shrink as the damping grows.
+        H[diagonal, diagonal] += damping[active] * np.maximum(np.abs(H[diagonal, diagonal]), 1e-3 * np.abs(g)) + 1e-300
         if held is not None:
             fixed = held[active].T
             g[fixed] = 0.0

@@ -5,8 +5,11 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import linregress
+from scipy.stats import t as student_t
 
 from scaling.laws import fit
+from scaling.laws.losses import huber, least_squares
 
 
 def _law(levels: int, repeats: int = 2, noise: float = 0.01) -> pd.DataFrame:
@@ -72,3 +75,28 @@ def test_fit_constant_metric_is_flat() -> None:
 def test_fit_wrong_table_says_what_is_wrong(change, bounds, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fit(change(_law(4)), "size", "loss", bounds=bounds, lower_is_better=True)
+
+
+def test_fit_power_law_without_prior_has_the_t_interval_of_a_straight_line() -> None:
+    rng = np.random.default_rng(1)
+    x = np.geomspace(1e6, 1e9, 12)
+    table = pd.DataFrame({"size": x, "loss": 3 * (x / 1e6) ** -0.1 * np.exp(0.05 * rng.normal(size=12))})
+    curve = fit(table, "size", "loss", bounds=None, lower_is_better=True, forms=("power",), loss=least_squares, prior=0.0, resamples=5)
+    line = linregress(np.log(x), np.log(table["loss"]))
+    form = curve.forms[0]
+    half = student_t.ppf(0.95, 10) * line.stderr
+    assert form.parameters["alpha"] == pytest.approx(-line.slope, rel=1e-6)
+    assert form.high["alpha"] - form.parameters["alpha"] == pytest.approx(half, rel=0.1)
+    assert form.parameters["alpha"] - form.low["alpha"] == pytest.approx(half, rel=0.1)
+
+
+def test_fit_huber_ignores_a_far_outlier() -> None:
+    table = _law(8, repeats=1, noise=0.0)
+    table.loc[4, "loss"] *= 3
+    robust = fit(table, "size", "loss", bounds=None, lower_is_better=True, forms=("floor",), loss=huber(1e-3), prior=0.0, resamples=5)
+    assert robust.forms[0].parameters["alpha"] == pytest.approx(0.5, rel=0.01)
+
+
+def test_fit_unknown_form_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"No form is called cubic: for size there are .*power"):
+        fit(_law(4), "size", "loss", bounds=None, lower_is_better=True, forms=("cubic",))

@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from scaling.cli import app
-from scaling.laws.design import cost, expected_variance, noise_of, proportional_hours, propose, simulated
+from scaling.laws import self_test, verdict
+from scaling.laws.design import cost, expected_variance, noise_of, noise_with_draws, proportional_hours, propose, simulated
 from scaling.laws.effects import fit_design
 from scaling.laws.simulate import Grid, Noise, simulate_study
 
@@ -31,6 +32,30 @@ def test_noise_of_a_large_pilot_recovers_the_components() -> None:
     found = noise_of(simulate_study(Grid(SIZES, DURATIONS, 40, 400, shared_trunks=True), NOISE, 0.03, np.random.default_rng(0)))
     for name in ("trunk", "run", "case", "case_effect", "run_case"):
         assert getattr(found, name) == pytest.approx(getattr(NOISE, name), rel=0.15)
+
+
+def test_noise_with_draws_recovers_the_components_of_draws() -> None:
+    truth = Noise(trunk=0.01, run=0.02, case=0.2, case_effect=0.05, run_case=0.1, draw=0.05, draw_effect=0.03, run_draw=0.02)
+    grid = Grid(SIZES, DURATIONS, 3, 60, draws=5, shared_trunks=True)
+    studies = [noise_with_draws(simulate_study(grid, truth, 0.03, np.random.default_rng(seed))) for seed in range(60)]
+    for name in ("run", "case_effect", "run_case", "draw_effect", "run_draw"):
+        assert np.sqrt(np.mean([getattr(one, name) ** 2 for one in studies])) == pytest.approx(getattr(truth, name), rel=0.2)
+
+
+@pytest.mark.parametrize("draws", [1, 4])
+def test_self_test_interval_is_as_wide_as_the_verdicts_own_and_right_as_often_as_it_says(draws: int) -> None:
+    noise = Noise(run=0.02, case=0.2, case_effect=0.05, run_case=0.1, draw_effect=0.02, run_draw=0.02)
+    study = simulate_study(Grid(SIZES, DURATIONS, 3, 60, draws=draws), noise, 0.0, np.random.default_rng(1))
+    run, draw, case = (v.ravel() for v in np.indices(study.values.shape))
+    cases = study.runs.iloc[run].reset_index(drop=True).assign(draw=draw, case=case, value=0.6 + study.values.ravel())
+    judged = verdict(cases, task="t", metric="dice", smallest_effect=0.05)
+    tested = self_test(cases, judged, studies=300)
+    half = (judged.effects[0].high - judged.effects[0].low) / 2
+    assert tested.null.half_width == pytest.approx(half, rel=0.25)
+    assert tested.null.claims < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
+    assert tested.null.coverage > 0.9 - 3 * np.sqrt(0.9 * 0.1 / 300)
+    assert tested.real.effect == pytest.approx(0.1)
+    assert tested.real.claims > 0.5
 
 
 def test_cost_of_shared_trunks_is_one_trunk_and_its_cooldowns() -> None:

@@ -49,6 +49,27 @@ def test_fit_own_table_gives_a_curve_per_task(tmp_path) -> None:
     assert "additive_logs" in text
 
 
+def test_frontier_own_losses_name_the_best_size_of_each_compute(tmp_path) -> None:
+    size, duration = (v.ravel() for v in np.meshgrid(np.geomspace(1e6, 1e8, 6), np.geomspace(1e8, 1e10, 6), indexing="ij"))
+    table = pd.DataFrame({"size": size, "duration": duration, "loss": 1.5 + 400 * size**-0.35 + 500 * duration**-0.30})
+    arguments = ("frontier", "--y", "loss", "--compute", "1e16,1e17", "--flops-per", "6")
+    found = _json(_run(tmp_path, table, *arguments, "--json"))["frontiers"][0]
+    ratio = (0.35 * 400 / (0.30 * 500)) ** (1 / 0.65)  # Hoffmann et al. 2022, equation 4
+    assert [row["size"] for row in found["table"]] == [pytest.approx(ratio * (c / 6) ** (0.30 / 0.65), rel=0.2) for c in (1e16, 1e17)]
+    assert "compute to the power 0.4" in _run(tmp_path, table, *arguments).stdout
+
+
+def test_fit_options_of_loss_prior_and_forms_reach_the_fit(tmp_path) -> None:
+    table = pd.DataFrame({"size": np.geomspace(1e6, 1e9, 8)}).assign(loss=lambda t: 3 * (t["size"] / 1e6) ** -0.1)
+    table.loc[3, "loss"] *= 2
+    arguments = ("fit", "--x", "size", "--y", "loss", "--forms", "power", "--prior", "0", "--json")
+    plain, robust = (_json(_run(tmp_path, table, *arguments, *more))["curves"][0]["forms"][0] for more in ((), ("--huber", "0.001")))
+    assert robust["parameters"]["alpha"] == pytest.approx(0.1, rel=1e-3)
+    assert abs(plain["parameters"]["alpha"] - 0.1) > abs(robust["parameters"]["alpha"] - 0.1)
+    wrong = _run(tmp_path, table, "fit", "--x", "size", "--y", "loss", "--forms", "cubic")
+    assert "No form is called cubic" in str(wrong.exception)
+
+
 def test_verdict_own_table_decides_per_task(tmp_path) -> None:
     verdicts = _json(_run(tmp_path, _own(), "verdict", "--effect", "0.03", "--json"))["verdicts"]
     assert [v["decision"] for v in verdicts] == ["improves", "no worthwhile improvement"]

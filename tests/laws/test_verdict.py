@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.formula.api as smf
 
 from scaling.laws import compare, verdict
 from scaling.laws.effects import decide
@@ -38,6 +39,22 @@ def test_verdict_small_noisy_study_is_undetermined_and_says_what_would_settle_it
     assert result.decision == "undetermined"
     assert result.effects[0].seeds_needed > 1
     assert "seeds per cell" in result.sentence
+
+
+def test_verdict_objectives_as_blocks_shift_the_level_but_not_the_effect() -> None:
+    cases = pd.concat(
+        [_cases(0.1).assign(block="mae"), _cases(0.1).assign(block="hybrid", value=lambda t: t.value + 0.2)], ignore_index=True
+    )
+    cases["run"], cases["cluster"] = cases["run"].astype(str) + cases["block"], cases["cluster"] + cases["block"]
+    cases = cases[~((cases["block"] == "hybrid") & (cases["size"] == 4e6))]  # an unbalanced design: the levels must be told apart
+    result = verdict(cases, task="t", metric="dice", smallest_effect=0.025)
+    means = cases.groupby(["run", "size", "duration", "block"], as_index=False)["value"].mean()
+    ols = smf.ols("value ~ C(size) + C(duration) + C(block)", means).fit().params
+    assert result.effect("size").estimate == pytest.approx(ols["C(size)[T.16000000.0]"])
+    assert result.effect("duration").estimate == pytest.approx(ols["C(duration)[T.40000.0]"])
+    assert "Averaged over hybrid, mae." in result.notes
+    pooled = verdict(cases.drop(columns="block"), task="t", metric="dice", smallest_effect=0.025)
+    assert result.effect("size").se < pooled.effect("size").se
 
 
 def test_verdict_lower_is_better_and_relative_turn_sign_and_unit() -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from scaling.laws import verdict
-from scaling.report import ReportInput, fit_curves
+from scaling.laws import holm, self_test, verdict
+from scaling.report import ReportInput, fit_curves, look_beyond
 from scaling.report.inputs import PRETRAINING, STEPS
 
 SIZES = {"xs": 120_000, "s": 900_000, "m": 6_800_000}
@@ -101,6 +101,8 @@ def synthetic_study() -> ReportInput:
     results = synthetic_results()
     masked = brain(0.02)
     masked[::2, ::2] = np.nan
+    cases = {task: synthetic_cases(task, metrics[0]) for task, metrics in TASKS.items()}
+    verdicts = holm([verdict(cases[task], task=task, metric=metrics[0]) for task, metrics in TASKS.items()])
     return ReportInput(
         name="synthetic <b>study</b>",
         results=results,
@@ -108,8 +110,10 @@ def synthetic_study() -> ReportInput:
         provenance={"python": "3.11.7", "jax": "0.10.2", "commit": "abc1234", "devices": "1 x cpu"},
         pretraining=synthetic_pretraining(),
         steps=synthetic_steps(),
-        verdicts=[verdict(synthetic_cases(t, m[0]), task=t, metric=m[0]) for t, m in TASKS.items()],
+        verdicts=verdicts,
         curves=fit_curves(results),
+        outlooks=look_beyond(results),
+        self_tests={v.task: self_test(cases[v.task], v, studies=20) for v in verdicts},
         reconstructions=[(f"{s} ({n} M)", brain(0.02), masked, brain(b)) for s, n, b in (("xs", 0.1, 0.2), ("m", 6.8, 0.05))],
         problems=["prepare skipped sub_7: its header says 0 mm voxels <script>alert(1)</script>."],
         held_fixed={"batch": "16", "learning rate": "1.5e-3 at every width", "crop": "32 x 40 x 32 voxels of 5 mm"},
