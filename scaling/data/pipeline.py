@@ -15,7 +15,7 @@ from scaling.data.cache import Cache
 from scaling.study.config import Shape3
 
 STEPS = 2**40  # "endless"
-ORDER, CORNER, PARTNER = range(3)  # independent streams of random numbers of one seed
+ORDER, CORNER, PARTNER, SUBJECTS = range(4)  # independent streams of random numbers of one seed
 
 
 def batches(
@@ -80,6 +80,14 @@ def paired_batches(
     partners, count = np.concatenate(sessions), np.array([len(each) for each in sessions])
     first = np.cumsum(count) - count
     return _read(cache, crop, batch, two_sequences, start_step, process_index, process_count, threads)
+
+
+def nested_subset(cache: Cache, rows: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """The scans among `rows` of a `fraction` of their subjects, at least one: a smaller fraction of the same seed is a part of a larger."""
+    people = (cache.index["source"] + "/" + cache.index["subject"]).to_numpy()[rows]
+    everybody = np.unique(people)
+    kept = _stream(seed, SUBJECTS, 0).permutation(everybody)[: max(1, round(fraction * len(everybody)))]
+    return rows[np.isin(people, kept)]
 
 
 def session_pairs(cache: Cache, rows: np.ndarray) -> list[np.ndarray]:

@@ -80,7 +80,7 @@ def judged_cases(predictions: pd.DataFrame, study: Study, task: Task) -> tuple[p
     # Sizes enter as parameters; durations branched off one trunk are one cluster; a case is named by its site as well.
     cases = cases.drop(columns="size").rename(columns={"params": "size", "trunk": "cluster"})
     cases["case"] = cases["site"] + "/" + cases["case"]
-    if len(study.objectives) > 1:
+    if len(study.objectives) * len(study.fractions) > 1:
         cases["block"] = cases["objective"]
     if metric in cases:
         cases["value"] = cases[metric]

@@ -215,9 +215,10 @@ class Execution:
 
 @dataclass(frozen=True, config=STRICT)
 class Study:
-    """One designed experiment: objectives x sizes x durations x seeds, transferred to tasks under one protocol.
+    """One designed experiment: objectives x sizes x fractions x durations x seeds, transferred to tasks under one protocol.
 
-    `sizes` are rungs of the ladder (`scaling.study.ladder`), `durations` are samples seen in pretraining.
+    `sizes` are rungs of the ladder (`scaling.study.ladder`), `durations` are samples seen in pretraining, `fractions` shares of
+    the pretraining subjects; of one seed the smaller shares are parts of the larger.
     """
 
     name: str
@@ -228,6 +229,7 @@ class Study:
     family: ViT = ViT()
     objectives: tuple[Mae, ...] = (Mae(),)
     seeds: tuple[int, ...] = (0,)
+    fractions: tuple[float, ...] = (1.0,)
     pretrain: Pretrain = Pretrain()
     transfer: Transfer = Transfer()
     estimand: Estimand = Estimand()
@@ -239,11 +241,14 @@ class Study:
             ("sizes", self.sizes),
             ("durations", self.durations),
             ("seeds", self.seeds),
+            ("fractions", self.fractions),
             ("objectives", tuple(o.kind for o in self.objectives)),
             ("tasks", tuple(t.name for t in self.tasks)),
         ):
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"{field} is {values}; expected at least one entry and no entry twice")
+        if not 0 < min(self.fractions) <= max(self.fractions) <= 1:
+            raise ValueError(f"fractions is {self.fractions}; expected shares of the pretraining subjects, above 0 and up to 1")
         if not re.fullmatch(r"[\w.-]+", self.name):
             raise ValueError(f"name is {self.name!r}; expected letters, digits, '.', '_' and '-' (it names a folder)")
         for duration in self.durations:

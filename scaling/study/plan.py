@@ -4,11 +4,12 @@
                             |         |
                          cooldown  cooldown -> transfer (one per task)
 
-One trunk per (objective, size, seed) is trained at a constant rate, in segments that end where a cooldown branches off; each
-cooldown decays the rate to zero and ends at one duration.
+One trunk per (objective, size, fraction of the subjects, seed) is trained at a constant rate, in segments that end where a
+cooldown branches off; each cooldown decays the rate to zero and ends at one duration.
 """
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 from pydantic.dataclasses import dataclass as config
@@ -40,7 +41,9 @@ class PrepareStep:
 
 @config(frozen=True, config=STRICT)
 class PretrainStep:
-    """Train up to `end` samples; from `decay_from` samples on the rate decays (None: a trunk, which never decays)."""
+    """Train up to `end` samples on a `fraction` of the subjects; from `decay_from` samples on the rate decays (None: a trunk, which
+    never decays).
+    """
 
     objective: Mae
     size: str
@@ -49,6 +52,7 @@ class PretrainStep:
     pretrain: Pretrain
     data: Data
     seed: int
+    fraction: float
     end: int
     decay_from: int | None
 
@@ -61,6 +65,7 @@ class TransferStep:
     objective: str
     size: str
     encoder: Encoder | None
+    fraction: float
     duration: int
     seed: int
     task: Task
@@ -120,19 +125,19 @@ def make_plan(study: Study) -> Plan:
     for seed in study.seeds:
         for size in study.sizes:
             encoder = resolve_encoder(study.family, size)
-            for objective in study.objectives:
-                pretraining, unshared = pretraining_steps(study, objective, size, encoder, seed)
+            for objective, fraction in product(study.objectives, study.fractions):
+                pretraining, unshared = pretraining_steps(study, objective, size, encoder, fraction, seed)
                 steps += pretraining
                 saved += unshared - sum(step.flops for step in pretraining)
                 for step in pretraining:
                     if isinstance(step.config, PretrainStep) and step.kind == "cooldown":
                         transfers += [
-                            transfer_step(study, "pretrained", objective.kind, size, encoder, step.config.end, seed, task)
+                            transfer_step(study, "pretrained", objective.kind, size, encoder, fraction, step.config.end, seed, task)
                             for task in study.tasks
                         ]
-            transfers += [transfer_step(study, "scratch", "none", size, encoder, 0, seed, task) for task in study.tasks]
+            transfers += [transfer_step(study, "scratch", "none", size, encoder, 0.0, 0, seed, task) for task in study.tasks]
     if study.transfer.classical:
-        transfers += [transfer_step(study, "classical", "none", "", None, 0, 0, task) for task in study.tasks]
+        transfers += [transfer_step(study, "classical", "none", "", None, 0.0, 0, 0, task) for task in study.tasks]
 
     steps += transfers
     steps.append(Step("collect", "collect", CollectStep(), tuple(s.name for s in transfers)))
@@ -140,13 +145,18 @@ def make_plan(study: Study) -> Plan:
     return Plan(study, tuple(steps), saved)
 
 
-def run_name(objective: str, size: str, seed: int, duration: int) -> str:
+def trunk_name(objective: str, size: str, fraction: float, seed: int) -> str:
+    """Name of what all durations of one (objective, size, fraction, seed) share."""
+    return f"{objective}-{size}{'' if fraction == 1 else f'-data{fraction:g}'}-seed{seed}"
+
+
+def run_name(trunk: str, duration: int) -> str:
     """Name of a pretraining run that ends at one duration; also the folder of its cooldown."""
-    return f"pretrain/{objective}-{size}-seed{seed}-{duration}"
+    return f"pretrain/{trunk}-{duration}"
 
 
-def pretraining_steps(study: Study, objective: Mae, size: str, encoder: Encoder, seed: int) -> tuple[list[Step], float]:
-    """Trunk segments and cooldowns of one (objective, size, seed), and the FLOPs of the same durations trained apart."""
+def pretraining_steps(study: Study, objective: Mae, size: str, encoder: Encoder, fraction: float, seed: int) -> tuple[list[Step], float]:
+    """Trunk segments and cooldowns of one (objective, size, fraction, seed), and the FLOPs of the same durations trained apart."""
     decoder = resolve_decoder(study.family)
     pretrain = study.pretrain
     per_sample = cost.pretraining_flops(objective, encoder, decoder, pretrain)
@@ -155,32 +165,36 @@ def pretraining_steps(study: Study, objective: Mae, size: str, encoder: Encoder,
     parameters = cost.encoder_parameters(encoder)
 
     def step(name: str, kind: Kind, end: int, decay_from: int | None, start: int, needs: tuple[str, ...]) -> Step:
-        resolved = PretrainStep(objective, size, encoder, decoder, pretrain, study.data, seed, end, decay_from)
+        resolved = PretrainStep(objective, size, encoder, decoder, pretrain, study.data, seed, fraction, end, decay_from)
         samples = end - start
         count = samples // pretrain.batch
         return Step(name, kind, resolved, needs, parameters, samples, count, float(per_sample * samples), memory)
 
     steps: list[Step] = []
+    shared = trunk_name(objective.kind, size, fraction, seed)
     branch, trunk = 0, "prepare"
     for duration in sorted(study.durations):
         start, needed = branch, trunk
         branch = duration - round(pretrain.decay_share * duration)
-        trunk = f"pretrain/{objective.kind}-{size}-seed{seed}-trunk-{branch}"
+        trunk = f"pretrain/{shared}-trunk-{branch}"
         steps.append(step(trunk, "trunk", branch, None, start, (needed,)))
-        cooldown = run_name(objective.kind, size, seed, duration)
+        cooldown = run_name(shared, duration)
         steps.append(step(cooldown, "cooldown", duration, branch, branch, (trunk,)))
     return steps, float(per_sample * sum(study.durations))
 
 
-def transfer_step(study: Study, arm: Arm, objective: str, size: str, encoder: Encoder | None, duration: int, seed: int, task: Task) -> Step:
+def transfer_step(
+    study: Study, arm: Arm, objective: str, size: str, encoder: Encoder | None, fraction: float, duration: int, seed: int, task: Task
+) -> Step:
     """One arm on one task. A pretrained arm needs its cooldown, a control only the data."""
+    trunk = trunk_name(objective, size, fraction, seed)
     source = {
-        "pretrained": f"{objective}-{size}-seed{seed}-{duration}",
+        "pretrained": f"{trunk}-{duration}",
         "scratch": f"scratch-{size}-seed{seed}",
         "classical": "classical",
     }[arm]
-    needs = (run_name(objective, size, seed, duration),) if arm == "pretrained" else ("prepare",)
-    resolved = TransferStep(arm, objective, size, encoder, duration, seed, task, study.data, study.transfer)
+    needs = (run_name(trunk, duration),) if arm == "pretrained" else ("prepare",)
+    resolved = TransferStep(arm, objective, size, encoder, fraction, duration, seed, task, study.data, study.transfer)
     n = tokens(study.data.volumes.shape, study.family.patch)
     flops = cost.transfer_flops(task, study.transfer, encoder, n) if encoder else 0
     parameters = cost.encoder_parameters(encoder) if encoder else 0

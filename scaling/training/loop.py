@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from scaling.data.cache import Cache
-from scaling.data.pipeline import batches
+from scaling.data.pipeline import batches, nested_subset
 from scaling.study.config import Execution
 from scaling.study.plan import PretrainStep, Step
 from scaling.study.rundir import write_json
@@ -48,6 +48,7 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
     start = int(state.step)
 
     rows, heldout = split_heldout(cache, config.data)
+    rows = nested_subset(cache, rows, config.fraction, config.seed)
     places = (jax.process_index(), jax.process_count())
     feed = Feed(batches(cache, rows, recipe.crop, recipe.batch, config.seed, start, *places))
     flops = step.flops / max(1, step.samples)

@@ -2,11 +2,12 @@
 
 import json
 import os
+from fractions import Fraction
 from pathlib import Path
 
 import pandas as pd
 
-from scaling.study.plan import Plan, PretrainStep, Step, TransferStep
+from scaling.study.plan import Plan, PretrainStep, Step, TransferStep, trunk_name
 
 RESULTS = "results.parquet"
 PREDICTIONS = "predictions.parquet"
@@ -46,16 +47,24 @@ def run_facts(plan: Plan, step: Step) -> dict[str, object]:
         "study": plan.study.name,
         "run": run,
         "arm": config.arm,
-        "objective": config.objective,
+        "objective": objective_label(config.objective, config.fraction),
         "size": config.size,
         "params": step.parameters,
+        "fraction": config.fraction,
         "duration": config.duration,
         "flops": pretraining,
         "seed": config.seed,
         # Durations branched off one trunk are not independent: they are one cluster.
-        "trunk": f"{config.objective}-{config.size}-seed{config.seed}" if config.arm == "pretrained" else run,
+        "trunk": trunk_name(config.objective, config.size, config.fraction, config.seed) if config.arm == "pretrained" else run,
         "task": config.task.name,
     }
+
+
+def objective_label(objective: str, fraction: float) -> str:
+    """What the tables compare as one objective: a share of the data is a level of its own, so that curves along size and duration hold
+    it fixed. The number itself is in the column `fraction`.
+    """
+    return objective if fraction in (0.0, 1.0) else f"{objective}, {Fraction(fraction).limit_denominator(100)} of the subjects"
 
 
 def described(table: pd.DataFrame, facts: dict[str, object]) -> pd.DataFrame:
@@ -72,9 +81,10 @@ def pretraining_row(study_dir: Path, step: Step) -> dict[str, object]:
     summary = json.loads((study_dir / step.name / "summary.json").read_text())
     return {
         "run": step.name.removeprefix("pretrain/"),
-        "objective": config.objective.kind,
+        "objective": objective_label(config.objective.kind, config.fraction),
         "size": config.size,
         "params": step.parameters,
+        "fraction": config.fraction,
         "duration": config.end,
         "seed": config.seed,
         "loss": summary["heldout_loss"],

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from scaling.data.cache import Cache
-from scaling.data.pipeline import batches, paired_batches, session_pairs, shuffled
+from scaling.data.pipeline import batches, nested_subset, paired_batches, session_pairs, shuffled
 from scaling.study.config import Volumes
 
 SHAPE, CROP = (8, 10, 6), (4, 4, 4)
@@ -113,6 +113,19 @@ def test_two_sequences_without_a_session_that_has_two_is_refused(told: Cache) ->
 
 def test_two_sequences_use_only_the_given_rows(told: Cache) -> None:
     assert [pair.tolist() for pair in session_pairs(told, np.array([1, 2, 3]))] == [[[1, 2], [2, 1]]]
+
+
+def test_subsets_of_the_subjects_are_nested_and_of_whole_subjects(told: Cache) -> None:
+    rows = np.array([0, 1, 2, 3, 5, 6, 7, 9])
+    people = told.index["subject"].to_numpy()
+    larger = set(rows.tolist())
+    for fraction, count in [(1.0, 5), (0.6, 3), (0.4, 2), (1 / 64, 1)]:
+        subset = nested_subset(told, rows, fraction, seed=1)
+        assert set(subset.tolist()) <= larger
+        assert len(set(people[subset])) == count
+        assert set(subset.tolist()) == {row for row in rows.tolist() if people[row] in people[subset]}
+        larger = set(subset.tolist())
+    assert len({tuple(nested_subset(told, rows, 0.4, seed)) for seed in range(8)}) > 1
 
 
 def test_order_of_a_batch_larger_than_an_epoch_holds_whole_epochs() -> None:

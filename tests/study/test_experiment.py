@@ -31,6 +31,7 @@ def test_override_replaces_nested_fields_with_their_types() -> None:
         ("pretrain.crop=[32,24,24]", ["crop=32", "shape=24"]),
         ("name=a/b", ["name", "a/b"]),
         ("sizes=[]", ["sizes"]),
+        ("fractions=[0.5,1.5]", ["fractions", "1.5"]),
         ("objectives.0.mask_ratio=1.5", ["mask_ratio", "1.5"]),
         ("transfer.finetune=null", ["estimand.protocol", "finetune"]),
     ],

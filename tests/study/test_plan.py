@@ -79,6 +79,17 @@ def test_plan_of_the_micro_study_is_the_expected_graph() -> None:
         seen.add(step.name)
 
 
+def test_fractions_of_the_subjects_are_an_axis_of_the_plan_with_trunks_of_their_own() -> None:
+    plan = make_plan(load_study(MICRO, ["fractions=[0.125,1.0]"]))
+    needs = {step.name: step.needs for step in plan.steps}
+    assert needs["pretrain/mae-xxs-data0.125-seed0-320"] == ("pretrain/mae-xxs-data0.125-seed0-trunk-256",)
+    assert needs["transfer/mae-xxs-data0.125-seed0-320-infarct"] == ("pretrain/mae-xxs-data0.125-seed0-320",)
+    assert needs["transfer/mae-xxs-seed0-320-infarct"] == ("pretrain/mae-xxs-seed0-320",)
+    fractions = {step.name: step.config.fraction for step in plan.steps if isinstance(step.config, PretrainStep)}
+    assert all(fraction == (0.125 if "data" in name else 1.0) for name, fraction in fractions.items())
+    assert len(plan.steps) == 2 + 2 * 4 + (4 + 1 + 1) * 3 + 2
+
+
 def test_trunk_sharing_saves_what_separate_runs_would_repeat() -> None:
     plan = make_plan(load_study(MICRO))
     spent = sum(step.flops for step in plan.steps if step.kind in ("trunk", "cooldown"))
