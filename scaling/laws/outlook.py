@@ -41,7 +41,7 @@ def outlook(runs: pd.DataFrame, metric: str, bounds: tuple[float, float] | None,
     cluster = "trunk" if len(runs["trunk"].unique()) > 1 else None
     curve = fit(runs, axes, "value", bounds=bounds, lower_is_better=lower_is_better, cluster=cluster)
     gates = extrapolation_gate(runs, axes, "value", bounds=bounds, lower_is_better=lower_is_better, cluster=cluster)
-    tenfold, said = None, [gate.sentence for gate in gates]
+    tenfold, said = None, [gate.sentence for gate in gates if gate.predicted is not None]
     if all(gate.opens for gate in gates):
         # Ten times the budget, shared evenly (in logarithms) between the axes there are.
         point = np.array(curve.x_high) * 10 ** (1 / len(axes))
@@ -50,8 +50,14 @@ def outlook(runs: pd.DataFrame, metric: str, bounds: tuple[float, float] | None,
         where = " and ".join(f"{axis} {x:.3g}" for axis, x in zip(axes, point, strict=True))
         said.insert(0, f"At ten times the budget ({where}) {metric} is foretold to be {mean:.4g} (90 % interval {low:.4g} to {high:.4g}).")
     else:
-        shut = " and ".join(gate.axis for gate in gates if not gate.opens)
-        said.insert(0, f"Nothing is said of ten times the budget: the largest {shut} could not have been foretold from the smaller ones.")
+        reasons = [
+            f"{gate.axis} has too few levels to test it on (four at least)"
+            if gate.predicted is None
+            else f"the largest {gate.axis} could not have been foretold from the rest"
+            for gate in gates
+            if not gate.opens
+        ]
+        said.insert(0, f"Nothing is said of ten times the budget: {', and '.join(reasons)}.")
     best = None
     if len(axes) == 2:
         budgets = np.geomspace(np.prod(curve.x_low), np.prod(curve.x_high), 9)[1:-1]

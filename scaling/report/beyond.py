@@ -7,12 +7,12 @@ import numpy as np
 import plotly.graph_objects as go
 
 from scaling.laws import Outlook, SelfTest, iso_compute
-from scaling.report.style import ACCENT, axis_title, base_figure, ramp, si
+from scaling.report.style import ACCENT, axis_title, base_figure, ramp, rgba, score, si
 
 
 def equal_compute(outlook: Outlook, task: str, metric: str) -> go.Figure:
-    """The fitted surface along five budgets (size x duration), over the sizes and durations that were run; a star where the best size of
-    a budget lies within them. Traces: one per budget that was run at two sizes, then the stars."""
+    """The fitted surface along five budgets (size x duration) with its 90 % band, over the sizes and durations that were run; a star where
+    the best size of a budget lies within them. Traces: a band and a line per budget that was run at two sizes, then the stars."""
     curve = outlook.curve
     budgets = np.geomspace(math.prod(curve.x_low), math.prod(curve.x_high), 7)[1:-1]
     traces = []
@@ -20,12 +20,22 @@ def equal_compute(outlook: Outlook, task: str, metric: str) -> go.Figure:
         line = iso_compute(curve, float(budget), points=60)
         line = line[line["duration"].between(curve.x_low[1] * 0.999, curve.x_high[1] * 1.001)]
         if len(line) > 1:
-            traces.append(
+            name, ends = f"{si(budget)} parameters × samples", line["low"].tolist() + line["high"].tolist()[::-1]
+            hover = [
+                f"{si(r['size'])} parameters, {si(r['duration'])} samples: {score(r['mean'], metric)} "
+                f"({score(r['low'], metric)} to {score(r['high'], metric)})"
+                for r in line.to_dict("records")
+            ]
+            traces += [
                 go.Scatter(
-                    x=line["size"].tolist(), y=line["mean"].tolist(), mode="lines", name=f"{si(budget)} parameters × samples",
-                    line={"color": colour, "width": 2}, hovertemplate="%{x:.3s} parameters: %{y:.4g}<extra></extra>",
-                )
-            )  # fmt: skip
+                    x=line["size"].tolist() + line["size"].tolist()[::-1], y=ends, fill="toself", fillcolor=rgba(colour, 0.08), mode="none",
+                    hoverinfo="skip", showlegend=False, legendgroup=name,
+                ),
+                go.Scatter(
+                    x=line["size"].tolist(), y=line["mean"].tolist(), mode="lines", name=name, legendgroup=name,
+                    line={"color": colour, "width": 2}, hovertext=hover, hoverinfo="text",
+                ),
+            ]  # fmt: skip
     best = outlook.frontier.table[outlook.frontier.table["inside"]] if outlook.frontier else None
     if best is not None and len(best):
         traces.append(
