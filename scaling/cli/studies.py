@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from scaling.cli.terminal import console, errors
+from scaling.cli.verdicts import page
 from scaling.engines.listing import print_plan, print_status
 from scaling.study.experiment import load_study
 from scaling.study.plan import Plan, make_plan
@@ -78,8 +79,21 @@ def collect(experiment: Experiment, set_: Set = None, out: Out = RUNS) -> None:
 
 
 @studies_app.command(rich_help_panel=PANEL)
-def report(experiment: Experiment, set_: Set = None, out: Out = RUNS) -> None:
-    """Write report.html from the collected table, also of an unfinished study."""
+def report(
+    experiment: Annotated[Path | None, typer.Argument(help="Experiment file that defines `study = Study(...)`.")] = None,
+    set_: Set = None,
+    out: Out = RUNS,
+    table: Annotated[
+        Path | None, typer.Option("--table", help="Instead of a study: a csv or parquet of your own, as for `scaling page`.")
+    ] = None,
+) -> None:
+    """Write report.html from the collected table, also of an unfinished study; or from a table of your own."""
+    if (experiment is None) == (table is None):
+        raise ValueError("Give either an experiment file or --table results.csv.")
+    if table is not None:
+        page(table, out=out / table.stem)
+        return
+    assert experiment is not None
     from scaling.engines.reporting import write_study_report
 
     resolved, study_dir, _ = planned(experiment, set_, out)

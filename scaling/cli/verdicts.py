@@ -81,7 +81,7 @@ def rank(
         sentences += ["", "Better than the controls:", better.round(3).to_string(index=False)]
     objective = objective or ("objective" if "objective" in data else None)
     if objective:
-        groups = dict(zip(data[name].astype(str), data[objective], strict=True))
+        groups = dict(zip(ranked[name].astype(str), ranked[objective], strict=True))
         differences = rank_differences(ranking, groups)
         document["rank_differences"] = differences.to_dict("records")
         sentences += ["", "Rank on one task less rank on another, by objective:", differences.round(3).to_string(index=False)]

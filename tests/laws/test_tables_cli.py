@@ -98,6 +98,9 @@ def test_page_own_table_holds_curves_and_verdicts(tmp_path) -> None:
     html = (tmp_path / "out" / "report.html").read_text()
     assert "infarct" in html
     assert "meningioma" in html
+    same = RUNNER.invoke(app, ["report", "--table", str(tmp_path / "own.csv"), "--out", str(tmp_path / "runs")], catch_exceptions=False)
+    assert same.exit_code == 0
+    assert (tmp_path / "runs" / "own" / "report.html").read_text() == html
 
 
 def test_rank_table_of_models_and_control(tmp_path) -> None:
