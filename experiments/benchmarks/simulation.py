@@ -1,10 +1,10 @@
 """Is the verdict's error rate what it says? Type-I error, interval coverage and power on simulated studies of known truth.
 
 Shows: per setting (which noise dominates, seeds, test cases, cells) how often a study without any effect is claimed to improve (nominal
-5 %), how often the 90 % interval holds the truth, and the power. Costs: about eight minutes on one core with the defaults; a file given
+5 %), how often the 90 % interval holds the truth, and the power. Costs: about five minutes on one core with the defaults; a file given
 as second argument keeps finished settings, so that the run can be interrupted and resumed. Command:
 
-    python experiments/benchmarks/simulation.py [NULL_STUDIES=2000] [FILE]
+    python experiments/benchmarks/simulation.py [STUDIES=2000] [FILE]
 """
 
 import json
@@ -29,7 +29,7 @@ GRIDS = {
 SMALLEST, EFFECT = 0.02, 0.06
 
 
-def main(null_studies: int, file: Path | None) -> None:
+def main(studies: int, file: Path | None) -> None:
     done = json.loads(file.read_text()) if file and file.exists() else {}
     for name, seeds, cases, shape in product(NOISES, (1, 3), (50, 200), GRIDS):
         key = f"{name}, {seeds} seeds, {cases} cases, {shape}"
@@ -38,8 +38,8 @@ def main(null_studies: int, file: Path | None) -> None:
         sizes, durations, shared = GRIDS[shape]
         grid = Grid(sizes, durations, seeds, cases, shared_trunks=shared)
         noise = NOISES[name] if not shared else Noise(**{**vars(NOISES[name]), "trunk": NOISES[name].run})
-        null = operating_characteristics(grid, noise, 0.0, SMALLEST, null_studies, seed=1)
-        real = operating_characteristics(grid, noise, EFFECT, SMALLEST, max(500, null_studies // 4), seed=2)
+        null = operating_characteristics(grid, noise, 0.0, SMALLEST, studies, seed=1)
+        real = operating_characteristics(grid, noise, EFFECT, SMALLEST, studies, seed=2)
         done[key] = {
             "dominant": name, "seeds": seeds, "cases": cases, "cells": shape, "type I": null.claims, "coverage (null)": null.coverage,
             f"coverage ({EFFECT})": real.coverage, "power: any": real.claims, "power: worthwhile": real.decisions.get("improves", 0.0),
