@@ -8,13 +8,16 @@ import typer
 from scaling.cli.terminal import console, errors
 from scaling.cli.verdicts import page
 from scaling.engines.listing import print_plan, print_status
-from scaling.study.experiment import load_study
+from scaling.study.experiment import freeze, load_study
 from scaling.study.plan import Plan, make_plan
 from scaling.study.rundir import Status, plan_status
 
 studies_app = typer.Typer()
 
-Experiment = Annotated[Path, typer.Argument(help="Experiment file that defines `study = Study(...)`.", show_default=False)]
+Experiment = Annotated[
+    Path,
+    typer.Argument(help="Experiment file that defines `study = Study(...)`, or the folder of a study.", show_default=False),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", metavar="FIELD=VALUE", help='Override a field, e.g. -s pretrain.batch=32 -s \'sizes=["xs","s"]\'.'),
@@ -25,9 +28,9 @@ PANEL = "Studies"
 
 
 def planned(experiment: Path, overrides: list[str] | None, out: Path) -> tuple[Plan, Path, dict[str, Status]]:
-    """The plan of an experiment file with its overrides, the study's folder and where every step stands."""
+    """The plan of an experiment (or of a study's folder) with its overrides, the study's folder and where every step stands."""
     plan = make_plan(load_study(experiment, overrides or ()))
-    study_dir = out / plan.study.name
+    study_dir = experiment if experiment.is_dir() else out / plan.study.name
     return plan, study_dir, plan_status(study_dir, plan)
 
 
@@ -35,20 +38,43 @@ def planned(experiment: Path, overrides: list[str] | None, out: Path) -> tuple[P
 def run(experiment: Experiment, set_: Set = None, out: Out = RUNS) -> None:
     """Run a study: whatever is not done yet, from data to report. Interrupt at any moment; the same command resumes."""
     plan, study_dir, statuses = planned(experiment, set_, out)
-    failures: list[str] = []
     if all(status == "done" for status in statuses.values()):
         console.print(f"All {len(plan.steps)} steps are done.")
+        show_summary(study_dir)
     else:
-        from scaling.engines.local import run_plan
+        carry_out(study_dir, plan)
 
-        try:
-            failures = run_plan(study_dir, plan, console)
-        except KeyboardInterrupt:
-            errors.print("interrupted; the same command goes on from here", style="yellow")
-            raise typer.Exit(130) from None
-    show_summary(study_dir)
+
+@studies_app.command(rich_help_panel=PANEL)
+def step(
+    experiment: Experiment,
+    names: Annotated[list[str], typer.Argument(help="Names of steps, as `scaling plan` shows them.", show_default=False)],
+    set_: Set = None,
+    out: Out = RUNS,
+) -> None:
+    """Run single steps of a study, in the order given: what an engine calls. Done: skipped; partial: resumed. Exit code 0: all done."""
+    plan, study_dir, _ = planned(experiment, set_, out)
+    steps = {step.name: step for step in plan.steps}
+    unknown = [name for name in names if name not in steps]
+    if unknown:
+        raise ValueError(f"{plan.study.name} has no step {unknown[0]!r}; `scaling plan {experiment}` lists its {len(steps)} steps")
+    carry_out(study_dir, plan, names)
+
+
+def carry_out(study_dir: Path, plan: Plan, chosen: list[str] | None = None) -> None:
+    """Run a plan, or chosen steps of it, in this process. Ends with the exit code of what happened unless all is well."""
+    from scaling.engines.local import run_plan
+
+    freeze(plan.study, study_dir)
+    try:
+        failures = run_plan(study_dir, plan, console, chosen)
+    except KeyboardInterrupt:
+        errors.print("interrupted; the same command goes on from here", style="yellow")
+        raise typer.Exit(130) from None
+    if chosen is None:
+        show_summary(study_dir)
     if failures:
-        errors.print(f"{len(failures)} of {len(plan.steps)} steps failed or were left out; run again to retry them:", style="red")
+        errors.print(f"{len(failures)} of {len(chosen or plan.steps)} steps failed or were left out; run again to retry them:", style="red")
         for sentence in failures:
             errors.print(f"  {sentence}", markup=False)
         raise typer.Exit(1)

@@ -1,30 +1,31 @@
 """Carry a plan out in this process, one step after the other; steps of equal shape share their compiled programs."""
 
 import time
-import traceback
+from collections.abc import Collection
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from scaling.engines.memory import keep_freed_memory
-from scaling.engines.step import run_step
+from scaling.engines.step import explain, run_step
 from scaling.study.plan import Plan, Step
-from scaling.study.rundir import fail, plan_status
+from scaling.study.rundir import plan_status
 
 # Seconds a step is expected to take beyond its FLOPs: compiling, reading, fitting. Only the ETA depends on it.
 OVERHEAD = {"phantom": 60.0, "prepare": 30.0, "trunk": 3.0, "cooldown": 3.0, "transfer": 5.0, "collect": 1.0, "report": 15.0}
 CPU_FLOPS = 5e10
 
 
-def run_plan(study_dir: Path, plan: Plan, console: Console) -> list[str]:
-    """Run what is not done yet. A failed step is recorded in its folder and everything that does not need it goes on.
+def run_plan(study_dir: Path, plan: Plan, console: Console, chosen: Collection[str] | None = None) -> list[str]:
+    """Run what is not done yet, of the whole plan or of `chosen` steps. A failed step is recorded in its folder and everything
+    that does not need it goes on.
 
     Returns a sentence per step that failed or had to be left out. KeyboardInterrupt passes: rerunning resumes.
     """
     keep_freed_memory()
     statuses = plan_status(study_dir, plan)
-    waiting = [step for step in plan.steps if statuses[step.name] != "done"]
+    waiting = [step for step in plan.steps if statuses[step.name] != "done" and (chosen is None or step.name in chosen)]
     failures: dict[str, str] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
                TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(elapsed_when_finished=True))  # fmt: skip
@@ -49,10 +50,7 @@ def run_plan(study_dir: Path, plan: Plan, console: Console) -> list[str]:
             try:
                 run_step(study_dir, plan, step, advance)
             except Exception as error:  # whatever goes wrong in one step, the others go on
-                foreseen = isinstance(error, ValueError | OSError | FloatingPointError)
-                sentence = str(error) if foreseen else f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
-                failures[step.name] = f"{step.name} failed: {sentence}"
-                fail(study_dir / step.name, sentence)
+                failures[step.name] = f"{step.name} failed: {explain(error)}"
                 console.print(failures[step.name], style="red", markup=False)
             display.remove_task(bar)
             display.update(whole, completed=before + weight)

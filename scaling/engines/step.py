@@ -1,6 +1,7 @@
 """Run one step of a plan in its folder: idempotent and resumable, the unit every engine drives."""
 
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from scaling.data.cache import Cache, find_leakage, open_cache, prepare
 from scaling.data.layout import scan_sources
 from scaling.data.phantom import write_phantom
 from scaling.engines.reporting import write_study_report
+from scaling.study.lock import locked
 from scaling.study.plan import (
     CollectStep,
     PhantomStep,
@@ -20,7 +22,7 @@ from scaling.study.plan import (
     Step,
     TransferStep,
 )
-from scaling.study.rundir import begin, finish, write_json
+from scaling.study.rundir import LOCK, Status, begin, fail, finish, plan_status, step_status, write_json
 from scaling.training.loop import pretrain
 from scaling.training.tracking import track
 from scaling.transfer.collect import collect
@@ -30,14 +32,51 @@ Progress = Callable[[float, float], None]
 
 
 def run_step(study_dir: Path, plan: Plan, step: Step, progress: Progress) -> None:
-    """Run `step` from where it stands and mark it done. `progress(done, total)` is called along the way."""
-    devices = jax.devices()
-    folder = begin(study_dir, step, f"{len(devices)} x {devices[0].device_kind}")
-    began = time.perf_counter()
+    """Run `step` from where it stands and mark it done; nothing to do: return. `progress(done, total)` is called along the way.
+
+    A failure is recorded in the step's folder and raised. Raises LockedError when another process is running the step, and
+    ValueError when a step it needs is not done (table and report are made of whatever is).
+    """
+    folder = study_dir / step.name
+    if step.kind not in ("collect", "report"):
+        for need in [other for other in plan.steps if other.name in step.needs]:
+            if (status := step_status(study_dir, need)) != "done":
+                raise ValueError(f"{step.name} needs {need.name}, which is {status}; run that first (`scaling run` runs all in order)")
+    with locked(folder / LOCK):
+        if current_status(study_dir, plan, step) == "done":
+            return
+        devices = jax.devices()
+        begin(study_dir, step, f"{len(devices)} x {devices[0].device_kind}")
+        began = time.perf_counter()
+        try:
+            carry_out(study_dir, plan, step, folder, progress)
+        except Exception as error:
+            fail(folder, explain(error))
+            raise
+        finish(folder, step, time.perf_counter() - began)
+
+
+def current_status(study_dir: Path, plan: Plan, step: Step) -> Status:
+    """Where a step stands now. Only table and report depend on more than their own folder."""
+    if step.kind in ("collect", "report"):
+        return plan_status(study_dir, plan)[step.name]
+    return step_status(study_dir, step)
+
+
+def explain(error: Exception) -> str:
+    """A failure as it is told: one sentence where it was foreseen, else where it happened."""
+    foreseen = isinstance(error, ValueError | OSError | FloatingPointError)
+    return str(error) if foreseen else f"{type(error).__name__}: {error}\n{''.join(traceback.format_exception(error))}"
+
+
+def carry_out(study_dir: Path, plan: Plan, step: Step, folder: Path, progress: Progress) -> None:
+    """What each kind of step does."""
     execution = plan.study.execution
     match step.config:
         case PhantomStep() as config:
-            write_phantom(Path(config.root), config.phantom, progress)
+            root = Path(config.root)
+            with locked(root.with_name(f".{root.name}.{LOCK}")):  # other studies may share the cohort
+                write_phantom(root, config.phantom, progress)
         case PrepareStep() as config:
             prepare_study(folder, config, execution.workers, progress)
         case PretrainStep() as config:
@@ -50,7 +89,6 @@ def run_step(study_dir: Path, plan: Plan, step: Step, progress: Progress) -> Non
             collect(study_dir, plan)
         case ReportStep():
             write_study_report(study_dir, plan)
-    finish(folder, step, time.perf_counter() - began)
 
 
 def study_cache(study_dir: Path) -> Cache:

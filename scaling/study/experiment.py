@@ -1,4 +1,4 @@
-"""From an experiment file and overrides to a validated study."""
+"""From an experiment file, or the folder of a study that was started, and overrides to a validated study."""
 
 import dataclasses
 import importlib.util
@@ -10,13 +10,31 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from scaling.study.config import Study
+from scaling.study.rundir import write_text
+
+FROZEN = "study.json"
+
+
+def freeze(study: Study, study_dir: Path) -> None:
+    """Write the study as it is run into its folder: jobs that start later read it there, whatever became of the experiment file."""
+    text = json.dumps(dataclasses.asdict(study), indent=1, allow_nan=False) + "\n"
+    file = study_dir / FROZEN
+    if not file.exists() or file.read_text() != text:
+        write_text(file, text)
 
 
 def load_study(file: Path, overrides: Sequence[str] = ()) -> Study:
-    """The `study` of an experiment file, with overrides such as "pretrain.batch=32" or "sizes=[\\"xs\\",\\"s\\"]" applied strictly.
+    """The `study` of an experiment file, or of a folder it was frozen into, with overrides applied strictly.
+
+    An override is "pretrain.batch=32" or "sizes=[\\"xs\\",\\"s\\"]".
 
     Raises FileNotFoundError for a missing file and ValueError, naming the field, for anything that does not fit.
     """
+    if (file / FROZEN).is_file():
+        try:
+            return override(TypeAdapter(Study).validate_json((file / FROZEN).read_text()), overrides)
+        except ValidationError as error:
+            raise ValueError(f"{file / FROZEN}: {explain(error)}; expected a study of this version, run its experiment file") from error
     if not file.is_file():
         near = sorted(str(other) for other in Path("experiments").glob("*.py"))
         hint = f"; experiments here: {', '.join(near)}" if near else ""

@@ -4,6 +4,7 @@
     provenance.json   versions, git commit, devices
     metrics.jsonl, checkpoints/, *.parquet       what the step wrote
     ERROR             why it failed, in one sentence
+    LOCK              who writes it now
     DONE              it finished; with the seconds it took
 
 Rerunning is safe: done is skipped, partial is resumed, a config that differs is refused, naming the fields.
@@ -20,6 +21,7 @@ from typing import Any, Literal
 
 from scaling.study.plan import Plan, Step
 
+LOCK = "LOCK"
 Status = Literal["done", "partial", "failed", "stale", "todo"]
 PACKAGES = ("brain-mri-scaling", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "nibabel", "numpy")
 
