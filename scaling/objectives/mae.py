@@ -2,12 +2,11 @@
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from scaling.models.patches import patchify, sincos_positions, unpatchify
+from scaling.models.backbone import build_backbone
+from scaling.models.patches import patchify, unpatchify
 from scaling.models.transformer import Constrain
-from scaling.models.vit import MaeDecoder, VitEncoder
 from scaling.objectives.objective import Metrics, Objective, Parameters
 from scaling.study.config import Mae, Pretrain
 from scaling.study.cost import visible_tokens
@@ -42,32 +41,14 @@ def reconstruction_loss(
 
 def build_mae(config: Mae, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, constrain: Constrain) -> Objective:
     """The MAE objective for one encoder. Volumes are [B, D, H, W] of `pretrain.crop`."""
-    dtype = jnp.dtype(pretrain.dtype)
     n = tokens(pretrain.crop, encoder.patch)
     m = visible_tokens(n, config.mask_ratio)
-    positions = sincos_positions(pretrain.crop, encoder.patch, encoder.width)
-
-    def make_encoder(rngs: nnx.Rngs) -> VitEncoder:
-        return VitEncoder(encoder, rngs, dtype, pretrain.remat, constrain)
-
-    def make_decoder(rngs: nnx.Rngs) -> MaeDecoder:
-        return MaeDecoder(decoder, encoder, pretrain.crop, rngs, dtype, pretrain.remat, constrain)
-
-    encoder_graph = nnx.split(nnx.eval_shape(lambda: make_encoder(nnx.Rngs(0))))[0]
-    decoder_graph = nnx.split(nnx.eval_shape(lambda: make_decoder(nnx.Rngs(0))))[0]
-
-    def init(key: PRNGKeyArray) -> Parameters:
-        rngs = nnx.Rngs(key)
-        modules = {"encoder": make_encoder(rngs), "decoder": make_decoder(rngs)}
-        return {name: nnx.to_pure_dict(nnx.split(module)[1]) for name, module in modules.items()}
+    backbone = build_backbone(encoder, decoder, pretrain.crop, pretrain.dtype, pretrain.remat, constrain)
 
     def predict(parameters: Parameters, patches: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
         kept, mask = random_masking(key, patches.shape[0], n, m)
-        encode = nnx.merge(encoder_graph, parameters["encoder"])
-        decode = nnx.merge(decoder_graph, parameters["decoder"])
-        visible = jnp.take_along_axis(patches, kept[..., None], axis=1)
-        latent = encode.encode_patches(visible, jnp.asarray(positions)[kept])
-        return decode(latent, kept).astype(jnp.float32), mask
+        features = backbone.encode_visible(parameters["encoder"], patches, kept)
+        return backbone.decode(parameters["decoder"], features, kept), mask
 
     def loss(parameters: Parameters, volumes: Float[Array, "B D H W"], key: PRNGKeyArray) -> tuple[Array, Metrics]:
         patches = patchify(volumes, encoder.patch)
@@ -86,4 +67,4 @@ def build_mae(config: Mae, encoder: Encoder, decoder: Decoder, pretrain: Pretrai
         filled = jnp.where(hidden > 0, predicted, patches)
         return tuple(unpatchify(x, pretrain.crop, encoder.patch) for x in (seen, filled))  # type: ignore[return-value]
 
-    return Objective(init, loss, reconstruct)
+    return Objective(backbone.init, loss, reconstruct)

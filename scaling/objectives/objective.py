@@ -1,11 +1,12 @@
 """The one signature of all pretraining objectives. Written for the global batch: no mesh, no device count."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jaxtyping import Array, Float, PRNGKeyArray
 
-Parameters = dict[str, Any]
+from scaling.models.backbone import Parameters as Parameters
+
 Metrics = dict[str, Array]
 
 

@@ -63,20 +63,31 @@ def visible_tokens(n: int, mask_ratio: float) -> int:
     return max(1, round(n * (1 - mask_ratio)))
 
 
-def pretraining_flops(objective: Mae, encoder: Encoder, decoder: Decoder, pretrain: Pretrain) -> int:
-    """Training FLOPs of one sample.
+def encoder_training_flops(encoder: Encoder, n: int, remat: bool) -> int:
+    """FLOPs of one forward and backward pass of the encoder over n tokens.
 
     The embedding needs no gradient of its input: two passes. A rematerialised block is computed once more, but for its last
     product, on which no gradient depends.
     """
+    embedding = 2 * n * encoder.patch**3 * encoder.width
+    stack = stack_flops(n, encoder.width, encoder.depth, encoder.mlp_width)
+    last = 2 * n * encoder.depth * encoder.mlp_width * encoder.width
+    return 2 * embedding + 3 * stack + (stack - last if remat else 0)
+
+
+def decoder_training_flops(encoder: Encoder, decoder: Decoder, n: int, m: int, remat: bool) -> int:
+    """FLOPs of one forward and backward pass of the reconstruction decoder from m visible tokens to n patches."""
+    projections = 2 * m * encoder.width * decoder.width + 2 * n * decoder.width * encoder.patch**3
+    stack = stack_flops(n, decoder.width, decoder.depth, decoder.mlp_width)
+    last = 2 * n * decoder.depth * decoder.mlp_width * decoder.width
+    return 3 * (projections + stack) + (stack - last if remat else 0)
+
+
+def pretraining_flops(objective: Mae, encoder: Encoder, decoder: Decoder, pretrain: Pretrain) -> int:
+    """Training FLOPs of one sample."""
     n = tokens(pretrain.crop, encoder.patch)
     m = visible_tokens(n, objective.mask_ratio)
-    embedding = 2 * m * encoder.patch**3 * encoder.width
-    stacks = stack_flops(m, encoder.width, encoder.depth, encoder.mlp_width)
-    stacks += stack_flops(n, decoder.width, decoder.depth, decoder.mlp_width)
-    projections = 2 * m * encoder.width * decoder.width + 2 * n * decoder.width * encoder.patch**3
-    last = 2 * m * encoder.depth * encoder.mlp_width * encoder.width + 2 * n * decoder.depth * decoder.mlp_width * decoder.width
-    return 2 * embedding + 3 * (projections + stacks) + (stacks - last if pretrain.remat else 0)
+    return encoder_training_flops(encoder, m, pretrain.remat) + decoder_training_flops(encoder, decoder, n, m, pretrain.remat)
 
 
 def pretraining_memory(objective: Mae, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, devices: int) -> int:
