@@ -1,13 +1,15 @@
 """The verbs on studies. `scaling run EXPERIMENT` does everything; the others look at a study, or do one part of it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from scaling.cli.terminal import console, errors
 from scaling.cli.verdicts import page
-from scaling.engines.listing import print_plan, print_status
+from scaling.engines import slurm
+from scaling.engines.jobs import load_cluster
+from scaling.engines.listing import plan_as_json, print_jobs, print_plan, print_status
 from scaling.study.experiment import freeze, load_study
 from scaling.study.plan import Plan, make_plan
 from scaling.study.rundir import Status, plan_status
@@ -35,14 +37,29 @@ def planned(experiment: Path, overrides: list[str] | None, out: Path) -> tuple[P
 
 
 @studies_app.command(rich_help_panel=PANEL)
-def run(experiment: Experiment, set_: Set = None, out: Out = RUNS) -> None:
+def run(
+    experiment: Experiment,
+    set_: Set = None,
+    out: Out = RUNS,
+    engine: Annotated[Literal["local", "slurm"], typer.Option(help="In this process, or as SLURM jobs.")] = "local",
+    cluster: Annotated[Path | None, typer.Option(help="TOML file of cluster facts, for SLURM.", show_default=False)] = None,
+) -> None:
     """Run a study: whatever is not done yet, from data to report. Interrupt at any moment; the same command resumes."""
+    if (engine == "slurm") != (cluster is not None):
+        raise ValueError("--engine slurm needs --cluster FILE.toml, and only that; experiments/clusters/ has examples")
     plan, study_dir, statuses = planned(experiment, set_, out)
     if all(status == "done" for status in statuses.values()):
         console.print(f"All {len(plan.steps)} steps are done.")
         show_summary(study_dir)
-    else:
+    elif cluster is None:
         carry_out(study_dir, plan)
+    else:
+        freeze(plan.study, study_dir)
+        submitted = slurm.submit(study_dir, plan, statuses, load_cluster(cluster))
+        for name, number in submitted.items():
+            console.print(f"{number:>8} {name}", markup=False, highlight=False)
+        waiting = len(slurm.queued(study_dir))
+        console.print(f"{len(submitted)} jobs submitted, {waiting} queued in all; `scaling status {study_dir}` shows them", markup=False)
 
 
 @studies_app.command(rich_help_panel=PANEL)
@@ -63,6 +80,9 @@ def step(
 
 def carry_out(study_dir: Path, plan: Plan, chosen: list[str] | None = None) -> None:
     """Run a plan, or chosen steps of it, in this process. Ends with the exit code of what happened unless all is well."""
+    from scaling.training.cluster import SAVED, connect, part
+
+    connect()
     from scaling.engines.local import run_plan
 
     freeze(plan.study, study_dir)
@@ -71,6 +91,10 @@ def carry_out(study_dir: Path, plan: Plan, chosen: list[str] | None = None) -> N
     except KeyboardInterrupt:
         errors.print("interrupted; the same command goes on from here", style="yellow")
         raise typer.Exit(130) from None
+    except SystemExit as left:
+        if left.code == SAVED:
+            part(SAVED)
+        raise
     if chosen is None:
         show_summary(study_dir)
     if failures:
@@ -81,9 +105,18 @@ def carry_out(study_dir: Path, plan: Plan, chosen: list[str] | None = None) -> N
 
 
 @studies_app.command(rich_help_panel=PANEL)
-def plan(experiment: Experiment, set_: Set = None, out: Out = RUNS) -> None:
+def plan(
+    experiment: Experiment,
+    set_: Set = None,
+    out: Out = RUNS,
+    json: Annotated[bool, typer.Option("--json", help="As JSON, for other workflow engines; freezes the study into its folder.")] = False,
+) -> None:
     """Print every step before anything runs: parameters, samples, FLOPs, memory, estimated hours, status; and the totals."""
-    resolved, _, statuses = planned(experiment, set_, out)
+    resolved, study_dir, statuses = planned(experiment, set_, out)
+    if json:
+        freeze(resolved.study, study_dir)
+        print(plan_as_json(study_dir, resolved, statuses))
+        return
     print_plan(resolved, statuses, console)
 
 
@@ -92,6 +125,16 @@ def status(experiment: Experiment, set_: Set = None, out: Out = RUNS) -> None:
     """Print where a study stands: steps by kind and status, what failed and why."""
     resolved, study_dir, statuses = planned(experiment, set_, out)
     print_status(study_dir, resolved, statuses, console)
+    if (study_dir / "jobs").exists() and slurm.available():
+        print_jobs(study_dir, resolved, statuses, slurm.queued(study_dir), console)
+
+
+@studies_app.command(rich_help_panel=PANEL)
+def cancel(experiment: Experiment, set_: Set = None, out: Out = RUNS) -> None:
+    """Cancel a study's SLURM jobs. What is saved stays; `scaling run` submits again what is missing."""
+    _, study_dir, _ = planned(experiment, set_, out)
+    names = slurm.cancel(study_dir)
+    console.print(f"{len(names)} jobs cancelled", markup=False)
 
 
 @studies_app.command(rich_help_panel=PANEL)

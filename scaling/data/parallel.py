@@ -50,12 +50,13 @@ def unordered_map(
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Processes started within never see Ctrl-C: the parent alone answers it, after this, and stops them."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Processes started within never see Ctrl-C or a scheduler's notice: the parent alone answers, after this, and stops them."""
+    signals = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR2}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
 
 def _start_worker(initializer: Callable[..., None] | None, arguments: tuple) -> None:

@@ -1,5 +1,6 @@
 """Plans and their state as tables for the terminal."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import get_args
 from rich.console import Console
 from rich.table import Table
 
+from scaling.engines.jobs import make_jobs
+from scaling.engines.slurm import Queued
 from scaling.study.cost import ACCELERATORS, hours
-from scaling.study.plan import Plan, Step
-from scaling.study.rundir import Status, read_json
+from scaling.study.plan import Plan, PretrainStep, Step
+from scaling.study.rundir import Status, attempts, read_json
 
 COLOURS = {"done": "green", "failed": "red", "partial": "yellow", "stale": "yellow", "todo": ""}
 
@@ -49,6 +52,30 @@ def print_plan(plan: Plan, statuses: Mapping[str, Status], console: Console) -> 
         )
 
 
+def plan_as_json(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) -> str:
+    """A plan for other engines: `scaling step FOLDER NAME` runs one of its steps once those it needs are done.
+
+    Per step: name, kind, needs, status, job (steps that are worth running as one), devices, memory (bytes a device), hours
+    (on one device).
+    """
+    accelerator = plan.study.execution.accelerator
+    steps = [
+        {
+            "name": step.name,
+            "kind": step.kind,
+            "needs": step.needs,
+            "status": statuses[step.name],
+            "job": job.name,
+            "devices": job.devices,
+            "memory": step.memory,
+            "hours": hours(step.flops, accelerator),
+        }
+        for job in make_jobs(plan)
+        for step in job.steps
+    ]
+    return json.dumps({"study": plan.study.name, "folder": str(study_dir), "accelerator": accelerator, "steps": steps}, indent=1)
+
+
 def step_row(step: Step, accelerator: str) -> list[str]:
     """The cells of one step, "-" where a number has no meaning."""
     numbers = [count(step.parameters), count(step.samples), str(step.steps), count(step.flops), f"{count(step.memory)}B"]
@@ -75,6 +102,36 @@ def print_status(study_dir: Path, plan: Plan, statuses: Mapping[str, Status], co
             console.print(f"{step.name}: {(study_dir / step.name / 'ERROR').read_text().strip()}", style="red", markup=False)
     if (study_dir / "report.html").exists():
         console.print(f"Report: {study_dir / 'report.html'}", markup=False)
+
+
+def print_jobs(study_dir: Path, plan: Plan, statuses: Mapping[str, Status], queue: Mapping[str, Queued], console: Console) -> None:
+    """The jobs of what is not finished, how far they are, and device hours spent and left."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("job", "steps done", "in the queue", "reason", "progress"):
+        table.add_column(heading)
+    left = 0.0
+    for job in make_jobs(plan):
+        done = [step for step in job.steps if statuses[step.name] == "done"]
+        if len(done) == len(job.steps) and job.name not in queue:
+            continue
+        left += sum(hours(step.flops, plan.study.execution.accelerator) for step in job.steps if step not in done)
+        held = queue.get(job.name)
+        state, reason = (f"{held.id} {held.state}", held.reason.replace("None", "")) if held else ("not queued", "")
+        running = next((step for step in job.steps if step not in done), job.steps[-1])
+        table.add_row(job.name, f"{len(done)}/{len(job.steps)}", state, reason, progress(study_dir, running))
+    console.print(table)
+    spent = sum(attempt["seconds"] * attempt["devices"] for step in plan.steps for attempt in attempts(study_dir / step.name)) / 3600
+    console.print(f"{spent:.2f} device hours spent, about {left:.2f} left by the plan's estimate", highlight=False)
+
+
+def progress(study_dir: Path, step: Step) -> str:
+    """How far a pretraining step is, by the last line it logged."""
+    file = study_dir / step.name / "metrics.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    if not lines or not isinstance(step.config, PretrainStep):
+        return ""
+    row = json.loads(lines[-1])
+    return f"{row['samples'] / step.config.end:.0%}, {row['samples_per_second']:.0f} samples/s"
 
 
 def count(value: float) -> str:

@@ -1,9 +1,11 @@
 """Carry a plan out in this process, one step after the other; steps of equal shape share their compiled programs."""
 
+import os
 import time
 from collections.abc import Collection
 from pathlib import Path
 
+import jax
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -11,6 +13,7 @@ from scaling.engines.memory import keep_freed_memory
 from scaling.engines.step import explain, run_step
 from scaling.study.plan import Plan, Step
 from scaling.study.rundir import plan_status
+from scaling.training.cluster import agreed, is_main, leave, stopping
 
 # Seconds a step is expected to take beyond its FLOPs: compiling, reading, fitting. Only the ETA depends on it.
 OVERHEAD = {"phantom": 60.0, "prepare": 30.0, "trunk": 3.0, "cooldown": 3.0, "transfer": 5.0, "collect": 1.0, "report": 15.0}
@@ -24,14 +27,18 @@ def run_plan(study_dir: Path, plan: Plan, console: Console, chosen: Collection[s
     Returns a sentence per step that failed or had to be left out. KeyboardInterrupt passes: rerunning resumes.
     """
     keep_freed_memory()
-    statuses = plan_status(study_dir, plan)
-    waiting = [step for step in plan.steps if statuses[step.name] != "done" and (chosen is None or step.name in chosen)]
+    unfinished = agreed(lambda: [name for name, status in plan_status(study_dir, plan).items() if status != "done"])
+    waiting = [step for step in plan.steps if step.name in unfinished and (chosen is None or step.name in chosen)]
+    if not is_main():
+        console = Console(quiet=True)
     failures: dict[str, str] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
                TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(elapsed_when_finished=True))  # fmt: skip
     with Progress(*columns, console=console, speed_estimate_period=600, disable=not console.is_terminal) as display:
         whole = display.add_task("study", total=sum(map(expected_seconds, waiting)))
         for number, step in enumerate(waiting, start=1):
+            if stopping():
+                leave(f"{step.name} is next")
             lost = [need for need in step.needs if need in failures]
             weight = expected_seconds(step)
             if lost and step.kind not in ("collect", "report"):
@@ -52,6 +59,8 @@ def run_plan(study_dir: Path, plan: Plan, console: Console, chosen: Collection[s
             except Exception as error:  # whatever goes wrong in one step, the others go on
                 failures[step.name] = f"{step.name} failed: {explain(error)}"
                 console.print(failures[step.name], style="red", markup=False)
+                if jax.process_count() > 1:  # the others may be waiting in a step that this process has left
+                    os._exit(1)
             display.remove_task(bar)
             display.update(whole, completed=before + weight)
             if not console.is_terminal and step.name not in failures:

@@ -3,6 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import jax
@@ -22,7 +23,8 @@ from scaling.study.plan import (
     Step,
     TransferStep,
 )
-from scaling.study.rundir import LOCK, Status, begin, fail, finish, plan_status, step_status, write_json
+from scaling.study.rundir import LOCK, Status, begin, fail, finish, plan_status, record_attempt, step_status, write_json
+from scaling.training.cluster import agreed, is_main, leave, stopping
 from scaling.training.loop import pretrain
 from scaling.training.tracking import track
 from scaling.transfer.collect import collect
@@ -42,18 +44,44 @@ def run_step(study_dir: Path, plan: Plan, step: Step, progress: Progress) -> Non
         for need in [other for other in plan.steps if other.name in step.needs]:
             if (status := step_status(study_dir, need)) != "done":
                 raise ValueError(f"{step.name} needs {need.name}, which is {status}; run that first (`scaling run` runs all in order)")
-    with locked(folder / LOCK):
-        if current_status(study_dir, plan, step) == "done":
+    with ExitStack() as held:
+
+        def start() -> bool:
+            held.enter_context(locked(folder / LOCK))
+            if current_status(study_dir, plan, step) == "done":
+                return False
+            devices = jax.devices()
+            begin(study_dir, step, f"{len(devices)} x {devices[0].device_kind}")
+            return True
+
+        if not agreed(start):
             return
-        devices = jax.devices()
-        begin(study_dir, step, f"{len(devices)} x {devices[0].device_kind}")
         began = time.perf_counter()
         try:
-            carry_out(study_dir, plan, step, folder, progress)
+            if isinstance(step.config, PretrainStep):
+                pretrain(study_dir, plan.study.name, step, step.config, study_cache(study_dir), plan.study.execution, progress)
+            else:
+                agreed(lambda: carry_out(study_dir, plan, step, folder, interruptible(step, progress)))
         except Exception as error:
-            fail(folder, explain(error))
+            if is_main():
+                fail(folder, explain(error))
             raise
-        finish(folder, step, time.perf_counter() - began)
+        finally:
+            if is_main():
+                record_attempt(folder, time.perf_counter() - began, jax.device_count() if step.kind in ("trunk", "cooldown") else 1)
+        if is_main():
+            finish(folder, step, time.perf_counter() - began)
+
+
+def interruptible(step: Step, progress: Progress) -> Progress:
+    """Progress at which a step that only one process runs leaves when told to; what it has finished by then is kept."""
+
+    def advance(done: float, total: float) -> None:
+        progress(done, total)
+        if jax.process_count() == 1 and stopping():
+            leave(f"{step.name} is {done / max(total, 1e-9):.0%} done")
+
+    return advance
 
 
 def current_status(study_dir: Path, plan: Plan, step: Step) -> Status:
@@ -70,7 +98,7 @@ def explain(error: Exception) -> str:
 
 
 def carry_out(study_dir: Path, plan: Plan, step: Step, folder: Path, progress: Progress) -> None:
-    """What each kind of step does."""
+    """What each kind of step does that one process runs."""
     execution = plan.study.execution
     match step.config:
         case PhantomStep() as config:
@@ -79,8 +107,6 @@ def carry_out(study_dir: Path, plan: Plan, step: Step, folder: Path, progress: P
                 write_phantom(root, config.phantom, progress)
         case PrepareStep() as config:
             prepare_study(folder, config, execution.workers, progress)
-        case PretrainStep() as config:
-            pretrain(study_dir, plan.study.name, step, config, study_cache(study_dir), execution, progress)
         case TransferStep() as config:
             checkpoint = study_dir / step.needs[0] / "checkpoints" if config.arm == "pretrained" else None
             with track(folder, plan.study.name, step, f"{config.objective}-{config.size}", execution) as tracker:

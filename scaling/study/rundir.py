@@ -5,6 +5,7 @@
     metrics.jsonl, checkpoints/, *.parquet       what the step wrote
     ERROR             why it failed, in one sentence
     LOCK              who writes it now
+    attempts.jsonl    seconds and devices of every attempt
     DONE              it finished; with the seconds it took
 
 Rerunning is safe: done is skipped, partial is resumed, a config that differs is refused, naming the fields.
@@ -119,6 +120,18 @@ def begin(study_dir: Path, step: Step, devices: str) -> Path:
     (folder / "ERROR").unlink(missing_ok=True)
     (folder / "DONE").unlink(missing_ok=True)
     return folder
+
+
+def record_attempt(folder: Path, seconds: float, devices: int) -> None:
+    """Write down what a step has cost so far, finished or not (a killed attempt is not seen)."""
+    with (folder / "attempts.jsonl").open("a") as lines:
+        lines.write(json.dumps({"seconds": round(seconds, 3), "devices": devices}) + "\n")
+
+
+def attempts(folder: Path) -> list[dict[str, Any]]:
+    """What a step has cost so far, attempt by attempt: seconds, devices."""
+    file = folder / "attempts.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def finish(folder: Path, step: Step, seconds: float) -> None:

@@ -1,8 +1,10 @@
 """Pretraining: one run from where it stands to its end."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -15,8 +17,9 @@ from scaling.study.config import Execution
 from scaling.study.plan import PretrainStep, Step
 from scaling.study.rundir import write_json
 from scaling.training.checkpoint import latest_step, open_checkpoints, restore, save
+from scaling.training.cluster import is_main, leave, meet, stopping
 from scaling.training.heldout import heldout_crops, heldout_loss, reconstruct_heldout, split_heldout
-from scaling.training.mesh import global_batch, make_mesh
+from scaling.training.mesh import abstract_batch, global_batch, make_mesh
 from scaling.training.step import NEVER, pretraining_program
 from scaling.training.tracking import Tracker, track
 
@@ -45,6 +48,7 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
         state = restore(parent, program.abstract)
     else:
         state = program.init(jax.random.fold_in(root, 0))
+    meet()
     start = int(state.step)
 
     rows, heldout = split_heldout(cache, config.data)
@@ -54,8 +58,13 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
     flops = step.flops / max(1, step.samples)
     group = f"{config.objective.kind}-{config.size}"
     data_key = jax.random.fold_in(root, 1)
+    if jax.process_count() > 1:
+        # Some find the program in the compilation cache, others take a minute longer than collectives wait for them.
+        program.step.lower(state, abstract_batch(mesh, recipe.batch, recipe.crop), data_key, decay_from, end).compile()
+    meet()
     began = time.perf_counter()
-    with track(folder, study, step, group, execution, start) as tracker, open_checkpoints(own) as checkpoints:
+    tracking = track(folder, study, step, group, execution, start) if is_main() else untracked()
+    with tracking as tracker, open_checkpoints(own) as checkpoints:
         log = Log(tracker, recipe.batch, flops, execution.log_every, end, start, feed)
         pending: tuple[int, dict[str, Array]] | None = None
         for index in range(start, end):
@@ -64,11 +73,15 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
             if pending is not None:
                 log.row(*pending)
             pending = (index, metrics)
-            if (index + 1) % execution.checkpoint_every == 0 and index + 1 < end:
+            told_to_stop = stopping()
+            if told_to_stop or ((index + 1) % execution.checkpoint_every == 0 and index + 1 < end):
                 log.row(*pending)
                 pending = None
                 save(checkpoints, index + 1, state)
             progress(float((index + 1 - start) * recipe.batch), float((end - start) * recipe.batch))
+            if told_to_stop:
+                checkpoints.wait()
+                leave(f"{step.name} is saved after {index + 1} of {end} steps")
         if pending is not None:
             log.row(*pending)
         if start < end:
@@ -87,10 +100,19 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
         tracker.summarise(summary)
         if config.decay_from is not None:
             original, seen, filled = reconstruct_heldout(program, state, crops)
-            np.savez(folder / "reconstruction.npz", original=original, seen=seen, filled=filled)
+            if is_main():
+                np.savez(folder / "reconstruction.npz", original=original, seen=seen, filled=filled)
             middle = np.concatenate([x[:, x.shape[1] // 2, ::-1].T for x in (original, seen, filled)], axis=1)
             tracker.image("reconstruction", "original, what the encoder sees, reconstruction", middle)
-    write_json(folder / "summary.json", summary)
+    if is_main():
+        write_json(folder / "summary.json", summary)
+
+
+@contextmanager
+def untracked() -> Iterator[Tracker]:
+    """The tracker of a process that is not the first: it keeps nothing."""
+    with open(os.devnull, "w") as nowhere:
+        yield Tracker(nowhere, None)
 
 
 class Feed(Iterator[np.ndarray]):

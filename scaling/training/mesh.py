@@ -48,6 +48,11 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The whole array on every device, so that every process can read it."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
 class BatchConstraint:
     """Pins activations [B, ...] at block boundaries to the batch sharding: without it XLA adds all-to-alls to an FSDP step."""
 
@@ -62,6 +67,11 @@ class BatchConstraint:
 
     def __hash__(self) -> int:
         return hash(self.sharding)
+
+
+def abstract_batch(mesh: Mesh, batch: int, crop: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+    """Shape and sharding of a batch of crops: what a program can be compiled for before there is any."""
+    return jax.ShapeDtypeStruct((batch, *crop), np.float16, sharding=batch_sharding(mesh))
 
 
 def global_batch(mesh: Mesh, local: np.ndarray) -> Array:

@@ -15,7 +15,7 @@ from scaling.objectives.build import build_objective
 from scaling.objectives.objective import Metrics, Parameters
 from scaling.study.config import Mae, Pretrain
 from scaling.study.ladder import Decoder, Encoder
-from scaling.training.mesh import BatchConstraint, batch_sharding, state_sharding
+from scaling.training.mesh import BatchConstraint, batch_sharding, replicated, state_sharding
 from scaling.training.optimizer import adamw_direction, descend, warmup_stable_decay
 
 NEVER = 2**31 - 1  # a step that is never reached: where the decay of a trunk starts
@@ -37,7 +37,7 @@ class Program(NamedTuple):
     """
 
     init: Callable[[PRNGKeyArray], State]
-    step: Callable[[State, Array, PRNGKeyArray, int, int], tuple[State, Metrics]]
+    step: jax.stages.Wrapped
     evaluate: Callable[[Parameters, Array, PRNGKeyArray], Array]
     reconstruct: Callable[[Parameters, Array, PRNGKeyArray], tuple[Array, Array]]
     abstract: State
@@ -72,13 +72,13 @@ def pretraining_program(config: Mae, encoder: Encoder, decoder: Decoder, pretrai
 
     shapes = jax.eval_shape(init, jax.random.key(0))
     sharding = state_sharding(mesh, shapes)
-    batch = batch_sharding(mesh)
+    batch, everywhere = batch_sharding(mesh), replicated(mesh)
     abstract = jax.tree.map(lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), shapes, sharding)
     return Program(
         # Without out_shardings the whole state would be put on the first device.
         init=jax.jit(init, out_shardings=sharding),
         step=jax.jit(step, in_shardings=(sharding, batch, None, None, None), out_shardings=(sharding, None), donate_argnums=0),
-        evaluate=jax.jit(evaluate),
-        reconstruct=jax.jit(reconstruct),
+        evaluate=jax.jit(evaluate, out_shardings=everywhere),
+        reconstruct=jax.jit(reconstruct, out_shardings=everywhere),
         abstract=abstract,
     )

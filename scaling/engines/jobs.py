@@ -1,0 +1,105 @@
+"""A plan as jobs for a scheduler: which steps go together, what each job needs, and the facts of a cluster they run on."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as config
+
+from scaling.study.config import STRICT
+from scaling.study.cost import ACCELERATORS, hours
+from scaling.study.experiment import explain
+from scaling.study.plan import Plan, Step, TransferStep
+
+# Beyond the estimate of a job's hours: it may be half as fast as expected, and starting, compiling and reading take a while.
+SLOWER, START_HOURS = 2.0, 0.25
+
+
+@config(frozen=True, config=STRICT)
+class Cluster:
+    """The facts of a SLURM cluster, read from a TOML file.
+
+    `gres` is what SLURM calls a device ("gpu:a100"; "" on CPU nodes); `command` starts scaling on a node, in a container if need be
+    ("apptainer exec --nv scaling.sif scaling"; "" for the Python that submits); `setup` are shell lines before it, such as
+    "module load cuda"; `options` are further options of sbatch. A job that needs longer than `max_hours` saves
+    `grace_seconds` before its end and queues itself again.
+    """
+
+    devices_per_node: int
+    gres: str = ""
+    partition: str = ""
+    account: str = ""
+    cpus_per_device: int = 4
+    memory_per_device_gb: int = 0
+    max_hours: float = 24.0
+    grace_seconds: int = 120
+    command: str = ""
+    setup: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for field in ("devices_per_node", "cpus_per_device", "grace_seconds", "max_hours"):
+            if getattr(self, field) <= 0:
+                raise ValueError(f"{field} is {getattr(self, field)}; expected more than 0")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Steps that run one after the other on `devices`; `needs` are names of jobs; `hours` is generous."""
+
+    name: str
+    steps: tuple[Step, ...]
+    needs: tuple[str, ...]
+    devices: int
+    hours: float
+
+
+def load_cluster(file: Path) -> Cluster:
+    """Read cluster facts. Raises ValueError naming file and field, and FileNotFoundError."""
+    try:
+        return TypeAdapter(Cluster).validate_python(tomllib.loads(file.read_text()))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{file} is not valid TOML: {error}") from error
+    except ValidationError as error:
+        raise ValueError(f"{file}: {explain(error)}; experiments/clusters/ has examples") from error
+
+
+def make_jobs(plan: Plan) -> list[Job]:
+    """Group a plan's steps: data; every stretch of pretraining by itself; all tasks of one checkpoint or control; table and report.
+
+    Raises ValueError when a step does not fit into the memory of the devices it is planned for.
+    """
+    accelerator = plan.study.execution.accelerator
+    room = ACCELERATORS[accelerator].memory
+    for step in plan.steps:
+        if step.memory > room:
+            raise ValueError(
+                f"{step.name} does not fit: it needs {step.memory / 1e9:.1f} GB a device and {accelerator} has {room / 1e9:.0f} GB; "
+                "use more devices in execution.mesh, pretrain.remat or a smaller batch"
+            )
+    groups: dict[str, list[Step]] = {}
+    for step in plan.steps:
+        groups.setdefault(group(step), []).append(step)
+    place = {step.name: name for name, steps in groups.items() for step in steps}
+    jobs = []
+    for name, steps in groups.items():
+        needs = dict.fromkeys(place[need] for step in steps for need in step.needs if place[need] != name)
+        devices = plan.study.execution.mesh[0] * plan.study.execution.mesh[1] if steps[0].kind in ("trunk", "cooldown") else 1
+        expected = sum(hours(step.flops, accelerator) for step in steps) / devices
+        jobs.append(Job(name, tuple(steps), tuple(needs), devices, SLOWER * expected + START_HOURS))
+    return jobs
+
+
+def group(step: Step) -> str:
+    """The name of the job a step belongs to."""
+    match step.kind:
+        case "phantom" | "prepare":
+            return "prepare"
+        case "collect" | "report":
+            return "report"
+        case "transfer":
+            assert isinstance(step.config, TransferStep)
+            return step.name.removesuffix(f"-{step.config.task.name}")
+        case _:
+            return step.name

@@ -1,0 +1,113 @@
+"""Two processes of four devices each, told to stop, then one process, then two again: the losses of a run that one device did in one go."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scaling.training.cluster import SAVED, find_processes
+from tests.conftest import EXPERIMENT, environment, scaling
+
+STUDY = Path("runs/micro")
+TRUNK, COOLDOWN = "pretrain/mae-xxs-seed0-trunk-1024", "pretrain/mae-xxs-seed0-1280"
+LONGER = ("--set", "durations=[160,320,1280]")
+
+
+def two_processes(name: str, folder: Path) -> list["subprocess.Popen[str]"]:
+    """Start a step on 2 x 4 devices: the same command twice."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    processes = []
+    for rank in range(2):
+        meet = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(rank), "JAX_NUM_CPU_DEVICES": "4"}
+        command = [sys.executable, "-m", "scaling", "step", str(EXPERIMENT), name, *LONGER, "--set", "execution.mesh=[2,4]"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        processes.append(subprocess.Popen(command, cwd=folder, env={**environment(), **meet}, text=True, **pipes))  # type: ignore[call-overload]
+    return processes
+
+
+def losses(run: Path) -> list[tuple[int, float]]:
+    rows = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [(row["step"], row["loss"]) for row in rows]
+
+
+@pytest.fixture
+def continued(finished: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Two copies of the finished micro study, its longest run to be continued in both."""
+    folders = tmp_path / "one", tmp_path / "other"
+    for folder in folders:
+        shutil.copytree(finished, folder)
+    return folders
+
+
+@pytest.mark.slow
+def test_preempted_run_of_two_processes_continues_on_one_and_on_two_again(continued: tuple[Path, Path]) -> None:
+    reference, folder = continued
+    done = scaling("step", EXPERIMENT, TRUNK, COOLDOWN, *LONGER, folder=reference)
+    assert done.returncode == 0, done.stderr
+
+    processes = two_processes(TRUNK, folder)
+    run = folder / STUDY / TRUNK
+    deadline = time.monotonic() + 400
+    while not (run / "metrics.jsonl").exists() or not losses(run):
+        assert all(process.poll() is None for process in processes), [process.communicate()[0] for process in processes]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(processes[1].pid, signal.SIGUSR2)
+    said = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [SAVED, SAVED], said
+    (saved,) = [int(step.name) for step in (run / "checkpoints").iterdir()]
+    assert losses(run)[-1][0] == saved - 1
+    assert f"saved after {saved} of 128 steps" in said[0]
+    assert not (run / "LOCK").exists()
+
+    assert scaling("step", EXPERIMENT, TRUNK, *LONGER, folder=folder).returncode == 0
+    last = two_processes(COOLDOWN, folder)
+    assert [(process.communicate(timeout=400)[0], process.returncode)[1] for process in last] == [0, 0]
+
+    for name in (TRUNK, COOLDOWN):
+        ours, theirs = losses(folder / STUDY / name), losses(reference / STUDY / name)
+        assert [step for step, _ in ours] == [step for step, _ in theirs]
+        np.testing.assert_allclose([loss for _, loss in ours], [loss for _, loss in theirs], rtol=1e-5)
+    evaluated = [json.loads((place / STUDY / COOLDOWN / "summary.json").read_text())["heldout_loss"] for place in continued]
+    assert evaluated[1] == pytest.approx(evaluated[0], rel=1e-5)
+
+
+def test_addresses_are_taken_from_the_first_source_that_fits() -> None:
+    explicit = {"JAX_COORDINATOR_ADDRESS": "host:1", "JAX_NUM_PROCESSES": "4", "JAX_PROCESS_ID": "3"}
+    sky = {"SKYPILOT_NODE_IPS": "10.0.0.1\n10.0.0.2", "SKYPILOT_NODE_RANK": "1"}
+    found = find_processes({**explicit, **sky})
+    assert (found["coordinator_address"], found["num_processes"], found["process_id"]) == ("host:1", 4, 3)
+    found = find_processes(sky)
+    assert (found["coordinator_address"], found["num_processes"], found["process_id"]) == ("10.0.0.1:8476", 2, 1)
+    assert find_processes({})["num_processes"] == 1
+
+
+def test_processes_of_srun_take_their_own_device_or_all_of_their_node() -> None:
+    job = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "SLURM_STEP_NODELIST": "n[1-2]", "SLURM_STEP_NUM_TASKS": "2"}
+    assert find_processes({**job, "SLURM_STEP_NUM_NODES": "1", "CUDA_VISIBLE_DEVICES": "0,1"}) == {}
+    assert find_processes({**job, "SLURM_STEP_NUM_NODES": "2", "CUDA_VISIBLE_DEVICES": "0,1"}) == {"local_device_ids": [0, 1]}
+    assert find_processes({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "1"})["num_processes"] == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"JAX_COORDINATOR_ADDRESS": "host:1"}, "is set but not JAX_NUM_PROCESSES, JAX_PROCESS_ID; set all of"),
+        ({"JAX_COORDINATOR_ADDRESS": "host:1", "JAX_NUM_PROCESSES": "two", "JAX_PROCESS_ID": "0"}, "JAX_NUM_PROCESSES is 'two'"),
+        ({"SKYPILOT_NODE_IPS": "10.0.0.1 10.0.0.2"}, "SKYPILOT_NODE_RANK is ''"),
+        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2"}, "SLURM job 7 has 2 tasks, but this process was not started by srun; put `srun`"),
+    ],
+)
+def test_environment_that_names_only_a_part_is_refused(environment: dict[str, str], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        find_processes(environment)
