@@ -1,34 +1,46 @@
-"""Augmentation on the device, from keys: what the host sends is never augmented, so results do not depend on the hosts."""
+"""Augmentation on the device: what the host sends is never augmented, and every number comes from the step's key, so results
+depend neither on hosts nor on devices.
+
+    preset      flips   affine, crop-resize   blur, thick slices, bias field, gamma, contrast, noise
+    none
+    flips       x
+    spatial     x       x
+    intensity                                 x
+    all         x       x                     x
+
+Geometry is in `augment_spatial`, intensities in `augment_intensity`.
+"""
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from scaling.data.volume import BACKGROUND
+from scaling.objectives.augment_intensity import jitter_intensity
+from scaling.objectives.augment_spatial import flip_left_right, move, random_moves
+from scaling.study.config import Augmentation
 
 
-def flip_left_right(volumes: Shaped[Array, "B *S D H W"], key: PRNGKeyArray) -> Shaped[Array, "B *S D H W"]:
-    """Mirror each case along its first spatial axis (left-right in RAS) with probability 1/2: [B, (S,) D, H, W].
-
-    The same key flips the same cases, so that a case's sequences and its mask stay together.
-    """
-    flip = jax.random.bernoulli(key, 0.5, (volumes.shape[0],) + (1,) * (volumes.ndim - 1))
-    return jnp.where(flip, jnp.flip(volumes, -3), volumes)
-
-
-def jitter_intensity(volumes: Float[Array, "B D H W"], key: PRNGKeyArray) -> Float[Array, "B D H W"]:
-    """Scale each volume by 0.9 to 1.1, shift it by -0.1 to 0.1 and add noise of up to 0.1 (in standard deviations)."""
-    scale_key, shift_key, level_key, noise_key = jax.random.split(key, 4)
-    each = (volumes.shape[0], 1, 1, 1)
-    scale = jax.random.uniform(scale_key, each, minval=0.9, maxval=1.1)
-    shift = jax.random.uniform(shift_key, each, minval=-0.1, maxval=0.1)
-    level = jax.random.uniform(level_key, each, maxval=0.1)
-    return volumes * scale + shift + level * jax.random.normal(noise_key, volumes.shape)
+def augment(volumes: Float[Array, "B *S D H W"], key: PRNGKeyArray, preset: Augmentation) -> Float[Array, "B *S D H W"]:
+    """Apply a preset to volumes [B, (S,) D, H, W]: geometry alike for the S volumes of a case, intensities for each by itself."""
+    geometry, intensity = jax.random.split(key)
+    volumes = _place(volumes, geometry, preset, BACKGROUND)
+    if preset in ("intensity", "all"):
+        flat = volumes.reshape(-1, *volumes.shape[-3:])
+        volumes = jitter_intensity(flat, intensity).reshape(volumes.shape)
+    return volumes
 
 
-def augment(volumes: Float[Array, "B D H W"], key: PRNGKeyArray, preset: str) -> Float[Array, "B D H W"]:
-    """Apply a preset of `Pretrain.augment`: "none", "flips", or "flips and intensity"."""
-    flip_key, intensity_key = jax.random.split(key)
-    if preset != "none":
+def augment_masks(masks: Float[Array, "B D H W"], key: PRNGKeyArray, preset: Augmentation) -> Float[Array, "B D H W"]:
+    """Masks of {0, 1} moved as `augment` with the same key moves their volumes; a voxel counts as inside from one half on."""
+    moved = _place(masks, jax.random.split(key)[0], preset, 0.0)
+    return (moved >= 0.5).astype(masks.dtype)
+
+
+def _place(volumes: Float[Array, "B *S D H W"], key: PRNGKeyArray, preset: Augmentation, fill: float) -> Float[Array, "B *S D H W"]:
+    flip_key, move_key = jax.random.split(key)
+    if preset in ("flips", "spatial", "all"):
         volumes = flip_left_right(volumes, flip_key)
-    if preset == "flips and intensity":
-        volumes = jitter_intensity(volumes, intensity_key)
+    if preset in ("spatial", "all"):
+        matrices, shifts = random_moves(move_key, volumes.shape[0], volumes.shape[-3:])
+        volumes = move(volumes, matrices, shifts, fill)
     return volumes

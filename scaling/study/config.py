@@ -15,6 +15,7 @@ from scaling.study.phantom import Phantom
 STRICT = ConfigDict(extra="forbid")
 
 Shape3 = tuple[int, int, int]
+Augmentation = Literal["none", "flips", "spatial", "intensity", "all"]  # see scaling.objectives.augment
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -115,7 +116,7 @@ class Pretrain:
     clip_norm: float = 1.0
     warmup: int = 1600
     decay_share: float = 0.2
-    augment: Literal["none", "flips", "flips and intensity"] = "flips and intensity"
+    augment: Augmentation = "flips"
     dtype: Literal["float32", "bfloat16"] = "float32"
     remat: bool = False
 
@@ -139,7 +140,7 @@ class Finetune:
     weight_decay: float = 0.05
     warmup_share: float = 0.1
     clip_norm: float = 1.0
-    augment: Literal["none", "flips", "flips and intensity"] = "flips and intensity"
+    augment: Augmentation = "flips"
 
 
 @dataclass(frozen=True, config=STRICT)

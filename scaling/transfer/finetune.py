@@ -18,7 +18,7 @@ from scipy.special import expit
 from scaling.data.tasks import Cases, TaskArrays, few_shot_draws
 from scaling.models.heads import PooledHead, SegmentationHead
 from scaling.models.vit import VitEncoder
-from scaling.objectives.augment import flip_left_right, jitter_intensity
+from scaling.objectives.augment import augment, augment_masks
 from scaling.objectives.objective import Parameters
 from scaling.objectives.supervised import classification_loss, regression_loss, segmentation_loss
 from scaling.study.config import Finetune, Shape3, Task
@@ -85,15 +85,12 @@ def finetune_program(encoder: Encoder, kind: Kind, sequences: int, shape: Shape3
 
         def step(carry: Any, index: Array) -> tuple[Any, None]:
             parameters, moments = carry
-            choose, flip, jitter = jax.random.split(jax.random.fold_in(key, index), 3)
+            choose, change = jax.random.split(jax.random.fold_in(key, index))
             chosen = jax.random.categorical(choose, jnp.log(weights), shape=(recipe.batch,))
-            inputs = images[chosen].astype(jnp.float32)
+            inputs = augment(images[chosen].astype(jnp.float32), change, recipe.augment)
             targets = (labels[chosen].astype(jnp.float32) - scaling[0]) / scaling[1]
-            if recipe.augment != "none":
-                inputs = flip_left_right(inputs, flip)
-                targets = flip_left_right(targets, flip) if kind == "segmentation" else targets
-            if recipe.augment == "flips and intensity":
-                inputs = jitter_intensity(inputs.reshape(-1, *shape), jitter).reshape(inputs.shape)
+            if kind == "segmentation":
+                targets = augment_masks(targets, change, recipe.augment)
 
             def loss(parameters: Any) -> Array:
                 return losses(apply(parameters, inputs, present[chosen]), targets).mean()

@@ -7,7 +7,6 @@ import pytest
 from sklearn.metrics import log_loss
 
 from scaling.models.patches import patchify, unpatchify
-from scaling.objectives.augment import augment, flip_left_right
 from scaling.objectives.build import build_objective
 from scaling.objectives.mae import random_masking, reconstruction_loss
 from scaling.objectives.supervised import classification_loss, regression_loss, segmentation_loss
@@ -77,30 +76,6 @@ def test_bfloat16_compute_keeps_float32_parameters_and_nearly_the_same_loss() ->
     losses = [float(jax.jit(o.loss)(parameters, volumes(), jax.random.key(1))[0]) for o in (half, full)]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
     assert losses[0] != losses[1]
-
-
-def test_flip_moves_mask_and_sequences_together() -> None:
-    images = jnp.asarray(np.random.default_rng(0).normal(size=(16, 2, *CROP)), jnp.float32)
-    flipped = np.asarray(flip_left_right(images, jax.random.key(0)))
-    mask = np.asarray(flip_left_right(images[:, 0], jax.random.key(0)))
-    turned = [np.array_equal(a, b[:, ::-1]) for a, b in zip(flipped, np.asarray(images), strict=True)]
-    kept = [np.array_equal(a, b) for a, b in zip(flipped, np.asarray(images), strict=True)]
-    assert all(a != b for a, b in zip(turned, kept, strict=True))
-    assert 3 < sum(turned) < 13
-    np.testing.assert_array_equal(mask, flipped[:, 0])
-
-
-def test_augmentation_presets_do_what_they_say() -> None:
-    x, key = volumes(8), jax.random.key(3)
-    np.testing.assert_array_equal(augment(x, key, "none"), x)
-    flipped = np.asarray(augment(x, key, "flips"))
-    np.testing.assert_allclose(np.sort(flipped.reshape(8, -1)), np.sort(np.asarray(x).reshape(8, -1)))
-    jittered = np.asarray(augment(x, key, "flips and intensity"))
-    for a, b in zip(flipped, jittered, strict=True):
-        scale, shift = np.polyfit(a.ravel(), b.ravel(), 1)
-        assert 0.88 < scale < 1.12
-        assert -0.12 < shift < 0.12
-        assert np.std(b - scale * a - shift) < 0.11
 
 
 def test_task_losses_match_their_references() -> None:
