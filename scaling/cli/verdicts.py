@@ -1,14 +1,15 @@
 """The verbs that decide from anybody's csv or parquet: verdicts, rankings, designs, and a page of it all."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scaling.cli.tables import PANEL, Block, By, Case, Cluster, Effect, Json, Lower, Metric, Run, Table, X, emit, numbers, roles
+from scaling.cli.tables import PANEL, Block, By, Case, Cluster, Draw, Effect, Json, Lower, Metric, Run, Table, X, emit, numbers, roles
 from scaling.cli.terminal import console, errors
 
-verdicts_app = typer.Typer()
+if TYPE_CHECKING:
+    import pandas as pd
 
 verdicts_app = typer.Typer()
 
@@ -16,23 +17,29 @@ verdicts_app = typer.Typer()
 @verdicts_app.command(rich_help_panel=PANEL)
 def verdict(
     table: Table, x: X = "size,duration", y: Annotated[str, typer.Option("--y", "--value", help="Column of scores.")] = "value",
-    by: By = None, run: Run = None, case: Case = None, cluster: Cluster = None, block: Block = None,
-    metric: Metric = None, lower: Lower = None,
+    by: By = None, run: Run = None, case: Case = None, draw: Draw = None, cluster: Cluster = None,
+    block: Block = None, metric: Metric = None, lower: Lower = None,
     effect: Effect = None, relative: Annotated[bool | None, typer.Option(help="The smallest effect is a fraction of the baseline.")] = None,
     json_: Json = False,
 ) -> None:  # fmt: skip
     """Does more budget help each task? One decision with an error bar, for a stated smallest effect worth having."""
     from scaling.laws.tables import judged, read_table, shaped
 
-    data = shaped(read_table(table), x.split(","), y, roles(by, run, case, cluster, block))
+    data = shaped(read_table(table), x.split(","), y, roles(by, run, case, draw, cluster) | {"block": block})
     verdicts, problems = judged(data, y, metric, lower, effect, relative)
     if not verdicts:
-        raise ValueError(" ".join(problems))
-    sentences = [s for v in verdicts for s in (v.sentence, *(f"  {note}" for note in v.notes))]
+        raise ValueError("; ".join(problems))
+    sentences = [_budgets(data)] + [s for v in verdicts for s in (v.sentence, *(f"  {note}" for note in v.notes))]
     document = {"verdicts": [v.to_dict() for v in verdicts], "problems": problems}
     emit(document, json_, [*sentences, *problems])
     if problems:
         raise typer.Exit(1)
+
+
+def _budgets(data: "pd.DataFrame") -> str:
+    """What "more budget" means in a table."""
+    ends = [f"{axis} {data[axis].min():.4g} to {data[axis].max():.4g}" for axis in ("size", "duration") if axis in data]
+    return f"More budget: from the smallest to the largest, {', '.join(ends)}."
 
 
 @verdicts_app.command(rich_help_panel=PANEL)
@@ -46,34 +53,44 @@ def rank(
 ) -> None:  # fmt: skip
     """Rank models over tasks as FOMO25 does. A table per model and metric, or per case (model, task, metric, case, value)."""
     from scaling.laws.columns import require_columns
+    from scaling.laws.metrics import lower_is_better
     from scaling.laws.plain import plain
     from scaling.laws.rankings import RankedMetric, better_than, metrics_of, rank_cases, rank_differences
     from scaling.laws.rankings import rank as rank_models
-    from scaling.laws.tables import direction, read_table
+    from scaling.laws.tables import read_table
 
     data = read_table(table)
     name = model or next((c for c in ("model", "team") if c in data), "model")
+    require_columns(data, [name])
     if {"task", "metric", "case"} <= set(data):
+        if control:
+            raise ValueError("--control needs a table with a row per model and a column per metric: this one has a row per case.")
         pairs = data[["task", "metric"]].drop_duplicates()
-        metrics = tuple(RankedMetric(t, m, direction(m, data.loc[data["metric"] == m, "value"], None)[0]) for t, m in pairs.values)
+        metrics = tuple(RankedMetric(t, m, lower_is_better(m)) for t, m in pairs.values)
         ranking = rank_cases(data.rename(columns={name: "model"}), metrics)
         document: dict[str, Any] = {"ranking": ranking.table.to_dict("records"), "p": ranking.p}
-        emit(plain(document), json_, [ranking.table.round(3).to_string(index=False)])
+        explained = "low, high: 95 % interval of the overall rank; first: share of resamples led; models of one tier cannot be told apart"
+        emit(plain(document), json_, [ranking.table.round(3).to_string(index=False), explained])
         return
+    ignored: list[str] = []
     if task:
         columns = [(t, c) for t, _, listed in (entry.partition("=") for entry in task) for c in listed.split(",")]
-        metrics = tuple(RankedMetric(t, c.removeprefix("-"), c.startswith("-")) for t, c in columns)
+        metrics = tuple(RankedMetric(t, c.removeprefix("-"), c.startswith("-") or lower_is_better(c)) for t, c in columns)
     else:
         metrics = metrics_of(data)
+        used = {m.column for m in metrics}
+        ignored = [str(c) for c in data.select_dtypes("number").columns if c not in used]
     ranked = data
     if where:
         column, _, value = where.partition("=")
         require_columns(data, [column])
         ranked = data[data[column].astype(str) == value]
-    ranked = ranked[~ranked[name].isin(control or [])] if name in ranked else ranked
+    ranked = ranked[~ranked[name].isin(control or [])]
     ranking = rank_models(ranked, name, metrics)
     document = {"ranking": ranking.table.to_dict("records")}
     sentences = [ranking.table.round(3).to_string(index=False)]
+    if ignored:
+        sentences.append(f"Not ranked, for their better end is not known from their names: {', '.join(ignored)} (--task names columns).")
     if control:
         compared = data[data[name].isin([*ranked[name], *control])]
         better = better_than(compared, name, metrics, control)
@@ -116,6 +133,8 @@ def design(
     if pilot:
         table = read_table(pilot)
         axes = [c for c in ("size", "duration") if c in table]
+        if "task" in table and len(table["task"].unique()) > 1:
+            raise ValueError(f"{pilot} holds {len(table['task'].unique())} tasks, whose noise differs: give a table of one.")
         noise = noise_of(scores(shaped(table, axes, "value", {}).assign(**({} if len(axes) == 2 else {"duration": 1.0})), "value"))
     found = propose(ladder, lengths, [int(n) for n in numbers(cases)], proportional_hours(ladder, lengths, largest), budget, noise,
                     shared_trunks)  # fmt: skip
@@ -140,15 +159,15 @@ def design(
 @verdicts_app.command(rich_help_panel=PANEL)
 def page(
     table: Table, x: X = "size,duration", y: Annotated[str, typer.Option("--y", "--value", help="Column of scores.")] = "value",
-    by: By = None, run: Run = None, case: Case = None, cluster: Cluster = None, block: Block = None,
-    metric: Metric = None, lower: Lower = None,
+    by: By = None, run: Run = None, case: Case = None, draw: Draw = None, cluster: Cluster = None,
+    block: Block = None, metric: Metric = None, lower: Lower = None,
     effect: Effect = None, out: Annotated[Path, typer.Option("--out", "-o", help="Folder for report.html.")] = Path(),
 ) -> None:  # fmt: skip
     """Curves, verdicts and one self-contained page from a table with columns size, duration, task, case, value."""
     from scaling.laws.tables import read_table, shaped
     from scaling.report import report_from_table, terminal_summary, write_report
 
-    data = shaped(read_table(table), x.split(","), y, roles(by, run, case, cluster, block))
+    data = shaped(read_table(table), x.split(","), y, roles(by, run, case, draw, cluster) | {"block": block})
     report = report_from_table(data, table.stem, y, metric, lower, effect)
     out.mkdir(parents=True, exist_ok=True)
     written = write_report(report, out)

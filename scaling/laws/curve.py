@@ -280,7 +280,7 @@ def _with_summary(curve: Curve) -> Curve:
     best = max(curve.forms, key=lambda f: f.weight)
     change = mean[1] - mean[0]
     better = (change < 0) == curve.link.lower_is_better
-    word = "unchanged" if change == 0 else ("better" if better else "worse")
+    word = "no clear change" if low[1] <= mean[0] <= high[1] else ("better" if better else "worse")
     parts = [
         f"From {' and '.join(curve.x_names)} {_join(curve.x_low)} to {_join(curve.x_high)}, {curve.y_name} goes from "
         f"{mean[0]:.4g} to {mean[1]:.4g} (90% interval there {low[1]:.4g} to {high[1]:.4g}): {word}."

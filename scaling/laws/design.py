@@ -62,6 +62,8 @@ def propose(
     """Every affordable design that keeps the smallest and the largest budget, best (narrowest interval) first.
 
     Raises ValueError if the budget does not pay for one run of each end, or too few runs to learn their scatter from."""
+    if len(set(sizes)) == len(set(durations)) == 1:
+        raise ValueError("One size and one duration leave nothing to compare: give two sizes, or two durations, at least.")
     found = []
     grids = product(_ladders(sizes), _ladders(durations), range(1, most_seeds + 1))
     for some_sizes, some_durations, seeds in grids:

@@ -42,8 +42,9 @@ class Extrapolation:
     confidence: float
 
     def to_dict(self) -> dict[str, Any]:
-        rows = cast(list[dict[str, Any]], self.curves.to_dict("records"))
-        return cast(dict[str, Any], plain({"rmsle": self.rmsle, "coverage": self.coverage, "confidence": self.confidence, "curves": rows}))
+        numbers = {"rmsle": self.rmsle, "coverage": self.coverage, "confidence": self.confidence}
+        tables = {"curves": self.curves.to_dict("records"), "points": self.points.to_dict("records")}
+        return cast(dict[str, Any], plain({**numbers, **tables}))
 
 
 def extrapolate(
@@ -52,6 +53,9 @@ def extrapolate(
     """Fit each curve (rows that share the columns `by`) where column `train` is 1, predict the rest. x and y must be positive.
 
     Raises ValueError on missing columns, entries that are not positive numbers, or a curve with fewer than three fitted points."""
+    unknown = [form for form in forms if form not in CURVES]
+    if unknown:
+        raise ValueError(f"No form is called {', '.join(unknown)}: there are {', '.join(CURVES)}.")
     _check(table, x, y, train, by)
     points, curves = [], []
     groups = table.groupby(list(by), sort=False, dropna=False) if by else [((), table)]

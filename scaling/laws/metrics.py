@@ -1,5 +1,6 @@
 """What is known of a metric from its name: how it is written, which end is better, its bounds, the smallest effect worth having."""
 
+import re
 from dataclasses import dataclass
 
 UNIT = (0.0, 1.0)
@@ -41,9 +42,15 @@ METRICS = {
 
 
 def known_metric(name: str) -> KnownMetric | None:
-    """The metric of this name, or of the first word in it that is a metric ("val_loss"); None if there is none."""
-    words = (name.lower(), *name.lower().replace("-", "_").split("_"))
+    """The metric of this name, or of the first word in it that is a metric ("test/val_loss"); None if there is none."""
+    words = (name.lower(), *re.split(r"[^a-z0-9]+", name.lower()))
     return next((METRICS[word] for word in words if word in METRICS), None)
+
+
+def lower_is_better(name: str) -> bool:
+    """Whether a metric of this name is an error."""
+    known = known_metric(name)
+    return known is not None and known.lower_is_better
 
 
 def label_of(name: str) -> str:

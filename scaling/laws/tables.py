@@ -9,47 +9,90 @@ import pandas as pd
 
 from scaling.laws.columns import require_columns
 from scaling.laws.curve import Curve, curves_along
-from scaling.laws.metrics import METRICS, known_metric, label_of
+from scaling.laws.metrics import UNIT, known_metric, label_of
 from scaling.laws.outlook import Outlook, outlook
+from scaling.laws.scores import FROM_PREDICTIONS, scores
 from scaling.laws.verdict import Verdict, holm, verdict
 
 OPTIONAL = ("run", "case", "draw", "cluster", "block", "task")
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A csv or parquet file; raises ValueError naming the file if it is neither, or holds no rows, and OSError if it is not there."""
+    """A parquet file, or text separated by commas, semicolons (then perhaps with decimal commas) or tabs, as its header has it.
+
+    Raises ValueError naming the file if it is none of these or holds no rows, and OSError if it is not there."""
     if path.suffix not in (".csv", ".tsv", ".parquet"):
         raise ValueError(f"{path} is not a table: expected .csv, .tsv or .parquet.")
     try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",")
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else _read_text(path)
     except pd.errors.EmptyDataError:
         raise ValueError(f"{path} is empty: expected a header and rows.") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8 text: save it again as UTF-8.") from None
     if table.empty:
         raise ValueError(f"{path} has no rows: expected one per run, or per run and case.")
     return table
 
 
-def shaped(table: pd.DataFrame, x: Sequence[str], y: str, names: dict[str, str | None]) -> pd.DataFrame:
-    """The columns x (size, then duration), y (value) and those named in `names` (run, case, draw, cluster, task), renamed to what the
-    laws call them. A name that is None falls back to a column of that very name, if there is one; a run falls back to seed.
+def _read_text(path: Path) -> pd.DataFrame:
+    with path.open(encoding="utf-8-sig") as lines:
+        header = lines.readline()
+    separator = max(",;\t", key=header.count)
+    table = pd.read_csv(path, sep=separator)
+    if separator == ";" and any(column.astype(str).str.fullmatch(r"-?\d+,\d+").any() for _, column in table.items()):
+        table = pd.read_csv(path, sep=separator, decimal=",")
+    return table
 
-    Raises ValueError where a named column is absent, or where one x cannot be told from the other."""
+
+def shaped(table: pd.DataFrame, x: Sequence[str], y: str, names: dict[str, str | None]) -> pd.DataFrame:
+    """The columns x (size, then duration), y (value) and those named in `names` (run, case, draw, cluster, block, task), renamed to what
+    the laws call them. A name that is None falls back to a column of that very name, if there is one; a run falls back to seed, a block
+    to objective.
+
+    Raises ValueError where a named column is absent or x holds anything but positive numbers, naming the first that is not."""
     if not 1 <= len(x) <= 2:
         raise ValueError(f"--x names {len(x)} columns: give one (size, or any budget) or two (size,duration).")
-    wanted = dict(zip(("size", "duration"), x, strict=False)) | {"value": y}
+    if len(x) == 2 and x[0] in table and x[1] not in table:
+        raise ValueError(
+            f"The table has no column {x[1]} (found {', '.join(map(str, table.columns))}): say --x {x[0]} if there is only one."
+        )
+    from_predictions = y not in table and {"label", "prediction"} <= set(table)
+    wanted = dict(zip(("size", "duration"), x, strict=False)) | {"value": "prediction" if from_predictions else y}
     for role in OPTIONAL:
-        column = names.get(role) or (role if role in table else None)
+        fallback = "objective" if role == "block" and role not in table else role
+        column = names.get(role) or (fallback if fallback in table else None)
         if column:
             wanted[role] = column
     require_columns(table, wanted.values())
     result = pd.DataFrame({role: table[column] for role, column in wanted.items()})
+    for role, column in wanted.items():
+        if role in ("size", "duration", "value"):
+            result[role] = _numbers(table[column], column, positive=role != "value")
+    if "block" in result and len(result["block"].unique()) == 1:
+        del result["block"]
     if "run" not in wanted and "seed" in table:
         cell = dict.fromkeys([*x, *(c for c in ("size", "duration", "objective", "arm") if c in table), "seed"])
         result["run"] = pd.factorize(pd.MultiIndex.from_frame(table[list(cell)]))[0]
     for column in ("label", "prediction", "metric"):
         if column in table and column not in result:
             result[column] = table[column]
+    if from_predictions and "metric" not in result:
+        result["metric"] = "auroc" if len(table["label"].unique()) == 2 else "pearson"
     return result
+
+
+def _numbers(entries: pd.Series, column: str, positive: bool) -> pd.Series:
+    """A column as numbers (missing ones stay missing, but not where they must be `positive`); raises ValueError naming the first that is
+    not one."""
+    numbers = pd.to_numeric(entries, errors="coerce")
+    wrong = ~(numbers > 0) if positive else numbers.isna() & entries.notna()
+    if wrong.any():
+        expected = "positive numbers" if positive else "numbers"
+        raise ValueError(
+            f"Column {column} holds {int(wrong.sum())} entries that are not {expected}, the first of them '{entries[wrong].iloc[0]}' in "
+            f"row {int(np.flatnonzero(wrong)[0]) + 1} of the table: write them as {expected}, or drop the rows."
+        )
+    return numbers
 
 
 def run_means(table: pd.DataFrame) -> pd.DataFrame:
@@ -65,19 +108,31 @@ def run_means(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table.groupby(keep, as_index=False, sort=False)["value"].mean())
 
 
+def run_scores(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """One row per run with its score in `value`: from labels and predictions where the metric is one of those, else `run_means`."""
+    if metric in FROM_PREDICTIONS and {"label", "prediction"} <= set(table):
+        found = scores(table, metric)
+        return found.runs.assign(value=found.values.mean((1, 2)))
+    return run_means(table)
+
+
 def direction(name: str, values: pd.Series, lower: bool | None) -> tuple[bool, tuple[float, float] | None, str]:
-    """Whether lower is better, the bounds of the metric, and a sentence on what was assumed, from its name and its values."""
+    """Whether lower is better, the bounds of the metric, and a sentence on what was assumed, from its name and its values.
+
+    Raises ValueError when a metric that is known to lie between 0 and 1 does not."""
     numbers = pd.to_numeric(values, errors="coerce")
     inside = bool(((numbers >= 0) & (numbers <= 1)).all())
     told = lower is not None
+    known = known_metric(name)
+    if known and known.bounds == UNIT and numbers.max() > 1:
+        raise ValueError(f"{name} lies between 0 and 1, but reaches {numbers.max():g}: divide percentages by 100.")
     if lower is None:
-        known = known_metric(name)
         lower = known.lower_is_better if known else not inside
     if not lower and not inside:
         bounds: tuple[float, float] | None = (-1.0, 1.0) if bool((np.abs(numbers) <= 1).all()) else None
     else:
         bounds = None if lower else (0.0, 1.0)
-    scale = "an error without bounds" if bounds is None else f"bounded by {bounds[0]:g} and {bounds[1]:g}"
+    scale = "a number without bounds" if bounds is None else f"bounded by {bounds[0]:g} and {bounds[1]:g}"
     other = "" if told else " (--lower or --higher says otherwise)"
     return lower, bounds, f"{name} is taken as {scale}, better when {'lower' if lower else 'higher'}{other}."
 
@@ -99,11 +154,14 @@ def judged(
     """A verdict per task of a shaped table, and a sentence for every task that cannot have one."""
     verdicts, problems = [], []
     for task, name, part in tasks_of(data, y, metric):
-        is_lower, _, assumed = direction(name, part["value"], lower)
-        known = name in METRICS and METRICS[name].smallest_effect is not None
-        smallest = effect if effect is not None or known else 0.02
         rows = part.drop(columns="task", errors="ignore")
         try:
+            is_lower, bounds, assumed = direction(name, run_scores(rows, name)["value"], lower)
+            metric_known = known_metric(name)
+            if lower is None and metric_known is None and bounds is None:
+                raise ValueError(f"nothing is known of {name}, and it is not within 0 and 1: say which way is better, --lower or --higher.")
+            known = metric_known is not None and metric_known.smallest_effect is not None
+            smallest = effect if effect is not None or known else 0.02
             found = verdict(rows, task=task, metric=name, smallest_effect=smallest, relative=relative, lower_is_better=is_lower)
             if not known:
                 stated = "" if effect is not None else f" The smallest effect was taken as {smallest} (--effect says otherwise)."
@@ -139,7 +197,7 @@ def results_table(data: pd.DataFrame, study: str, y: str, metric: str | None) ->
     """A shaped table as the tidy results that a report reads: one row per run and task."""
     parts = []
     for task, name, part in tasks_of(data, y, metric):
-        rows = run_means(part if "duration" in part else part.assign(duration=1.0))
+        rows = run_scores(part if "duration" in part else part.assign(duration=1.0), name)
         cases = part["case"].nunique() if "case" in part else 0
         trunk = rows["cluster"] if "cluster" in rows else rows["run"]
         parts.append(rows.assign(task=task, metric=name, cases=cases, trunk=trunk))
@@ -149,4 +207,4 @@ def results_table(data: pd.DataFrame, study: str, y: str, metric: str | None) ->
     results["size"] = [f"{v:.3g}" for v in results["size"]]
     results["seed"] = results.groupby(["task", "metric", "params", "duration"]).cumcount()
     results["objective"] = results["block"].astype(str) if "block" in results else ""
-    return results.assign(study=study, arm="pretrained", flops=np.nan, protocol="finetune", shots=0, draw=0, site="all", domain="out")
+    return results.assign(study=study, arm="pretrained", flops=np.nan, protocol="", shots=0, draw=0, site="", domain="")

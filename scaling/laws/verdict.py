@@ -15,7 +15,7 @@ import pandas as pd
 from scaling.laws.columns import require_columns
 from scaling.laws.crossed import residual_strata
 from scaling.laws.effects import Decision, Design, Effect, estimate_effect, fit_design, numbers
-from scaling.laws.metrics import METRICS, KnownMetric, label_of
+from scaling.laws.metrics import KnownMetric, known_metric, label_of
 from scaling.laws.plain import plain
 from scaling.laws.scores import scores
 from scaling.laws.trend import holm as holm_adjusted
@@ -93,9 +93,11 @@ def verdict(
         estimate_effect(name, data, a, fitted, sign, baseline if relative else None, smallest, confidence)
         for name, a in fitted.contrasts.items()
     ]
-    if data.values.shape[1] == 1:
+    if data.values.shape[1] == 1 and "draw" in cases:
         notes.append("One few-shot draw: the interval does not cover another draw.")
     main = effects[0]
+    if len(data.runs) == len(data.runs[[c for c in ("size", "duration", "block") if c in data.runs]].drop_duplicates()):
+        notes.append("One run per cell: how much runs scatter is judged from how far they stray from the fitted trend.")
     trend_p, trend_shape = trend_test(data, fitted, sign) or (None, None)
     return Verdict(
         task=task,
@@ -124,7 +126,7 @@ def stated(metric: str, smallest: float | None, relative: bool | None, lower: bo
     """The smallest effect of interest, whether it is relative, and whether lower is better: as given, else what the metric's name says.
 
     Raises ValueError when the smallest effect is not a positive number."""
-    known = METRICS.get(metric, KnownMetric(metric))
+    known = known_metric(metric) or KnownMetric(metric)
     smallest = known.smallest_effect if smallest is None else smallest
     if smallest is None or smallest <= 0:
         raise ValueError(f"The smallest effect of interest is {smallest} for metric {metric}: state a positive number.")
@@ -236,7 +238,7 @@ _CLAIM: dict[Decision, str] = {
 def _sentence(task: str, metric: str, main: Effect, others: list[Effect], smallest: float, relative: bool, confidence: float) -> str:
     def number(x: float, signed: bool = True) -> str:
         sign = "+" if signed else ""
-        return f"{100 * x:{sign}.1f} %" if relative else f"{x:{sign}.3f}"
+        return f"{100 * x + 0.0:{sign}.1f} %" if relative else f"{round(x, 3) + 0.0:{sign}.3f}"
 
     if main.low is None or main.high is None:
         return (

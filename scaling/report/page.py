@@ -154,7 +154,7 @@ def _selectors(found: list[View]) -> list[dict[str, Any]]:
             "options": [(v, heading(v) if field.name == "metric" else CHOICES.get(v, v)) for v in values],
         }
         for field in fields(View)
-        if (values := list(dict.fromkeys(getattr(view, field.name) for view in found)))
+        if any(values := list(dict.fromkeys(getattr(view, field.name) for view in found)))  # a table of one's own may not tell
     ]
 
 
@@ -176,11 +176,12 @@ def _card(study: ReportInput, name: str, slug: str) -> dict[str, Any]:
         return card | {"sentence": "These results allow no verdict." if some else "There are no finished results."}
     sentence = verdict.sentence.removeprefix(f"{name}: ").replace(" %", "\N{NO-BREAK SPACE}%")
     budget = verdict.effects[0]
+    counts = ((verdict.runs, "runs"), (verdict.draws, "draws"), (verdict.cases, "test cases"))
     rows = [
         ("Smallest effect of interest", f"{heading(verdict.metric)} {change(verdict.smallest_effect, verdict.relative)}"),
         ("Effect", f"{change(budget.estimate, verdict.relative)} (positive is better)"),
         (f"{verdict.confidence:.0%} interval", f"{change(budget.low, verdict.relative)} to {change(budget.high, verdict.relative)}"),
-        ("Judged from", f"{verdict.runs} runs, {verdict.draws} draws, {verdict.cases} test cases"),
+        ("Judged from", ", ".join(f"{n} {what}" for n, what in counts if n > 1)),
     ]
     if verdict.trend_p is not None:
         adjusted = "" if verdict.trend_p_holm is None else f", {verdict.trend_p_holm:.2g} over all tasks (Holm)"

@@ -84,7 +84,7 @@ def study_facts(results: pd.DataFrame) -> list[tuple[str, str]]:
         ("sizes", _span(runs["params"], "parameters")),
         ("durations", _span(runs["duration"], "samples")),
         ("seeds", f"{runs['seed'].nunique()}"),
-        ("objectives", ", ".join(sorted(map(str, runs["objective"].unique())))),
+        ("objectives", ", ".join(sorted(map(str, runs["objective"].unique()))) or "not told"),
     ]
 
 

@@ -1,10 +1,12 @@
 """The verbs on tables, from a user's own csv, right and wrong."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from scaling.cli import app
@@ -77,6 +79,52 @@ def test_verdict_own_table_decides_per_task(tmp_path) -> None:
     assert verdicts[0]["runs"] == 18
 
 
+def test_verdict_semicolons_and_decimal_commas_are_read(tmp_path) -> None:
+    expected = _json(_run(tmp_path, _own(), "verdict", "--json"))
+    _own().to_csv(tmp_path / "excel.csv", index=False, sep=";", decimal=",", encoding="utf-8-sig")
+    result = RUNNER.invoke(app, ["verdict", str(tmp_path / "excel.csv"), "--json"])
+    assert json.loads(result.stdout) == expected
+
+
+def test_verdict_labels_and_predictions_are_judged_by_auroc(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        (size, seed, case, case % 2, (case % 2) * i + rng.normal())
+        for i, size in enumerate((1e6, 4e6, 16e6))
+        for seed in range(3)
+        for case in range(60)
+    ]
+    table = pd.DataFrame(rows, columns=["size", "seed", "case", "label", "prediction"])
+    found = _json(_run(tmp_path, table, "verdict", "--x", "size", "--json"))["verdicts"][0]
+    gain = [
+        np.mean([roc_auc_score(run["label"], run["prediction"]) for _, run in part.groupby("seed")]) for _, part in table.groupby("size")
+    ]
+    assert found["metric"] == "auroc"
+    assert found["effects"][0]["estimate"] == pytest.approx(gain[2] - gain[0])
+
+
+def test_verdict_objectives_of_a_table_are_blocks(tmp_path) -> None:
+    table = pd.concat([_own().assign(objective="mae"), _own(gain=0.0).assign(objective="hybrid")])
+    found = _json(_run(tmp_path, table, "verdict", "--effect", "0.03", "--json"))["verdicts"][0]
+    assert "Averaged over hybrid, mae." in found["notes"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"value": lambda t: 100 * t["value"]}, "nothing is known of value, and it is not within 0 and 1"),
+        ({"metric": "dice", "value": lambda t: 100 * t["value"]}, "dice lies between 0 and 1"),
+        ({"size": lambda t: (t["size"] / 1e6).map("{:.0f}M".format)}, "Column size holds .* entries that are not positive numbers, .*'1M'"),
+        ({"size": 0}, "Column size holds .* entries that are not positive numbers"),
+    ],
+)
+def test_verdict_table_that_would_mislead_is_refused(tmp_path, change, message) -> None:
+    table = _own().assign(**change)
+    result = _run(tmp_path, table, "verdict")
+    assert result.exit_code != 0
+    assert re.search(message, str(result.exception))
+
+
 def test_verdict_table_with_columns_of_other_names_is_read(tmp_path) -> None:
     table = _own().rename(columns={"size": "params", "task": "organ", "value": "dice", "case": "scan"}).drop(columns="duration")
     result = _run(tmp_path, table.drop_duplicates(["params", "seed", "organ", "scan"]), "verdict", "--x", "params", "--value", "dice",
@@ -98,6 +146,7 @@ def test_page_own_table_holds_curves_and_verdicts(tmp_path) -> None:
     html = (tmp_path / "out" / "report.html").read_text()
     assert "infarct" in html
     assert "meningioma" in html
+    assert "out of domain" not in html, "a table does not tell where its cases come from"
     same = RUNNER.invoke(app, ["report", "--table", str(tmp_path / "own.csv"), "--out", str(tmp_path / "runs")], catch_exceptions=False)
     assert same.exit_code == 0
     assert (tmp_path / "runs" / "own" / "report.html").read_text() == html
@@ -139,7 +188,7 @@ def _copied(table: pd.DataFrame) -> pd.DataFrame:
     [
         (lambda t: t.drop(columns="value"), "no column value"),
         (lambda t: t.drop(columns="size"), "no column size"),
-        (lambda t: t.assign(value=t["value"].where(t["case"] != 3)), "missing or non-numeric"),
+        (lambda t: t.assign(value=t["value"].where(t["case"] != 3)), "missing entries"),
         (lambda t: t[(t["size"] == 1e6) & (t["duration"] == 1e4)], "at least two"),
         (_copied, "repeat a run, draw and case"),
         (lambda t: _copied(t.drop(columns="seed")), "exact copies"),

@@ -186,7 +186,7 @@ def test_names_with_markup_are_shown_as_they_are(browser: Chrome, tmp_path: Path
             ["figure-infarct-size", "figure-mae-loss-size"],
         ),
         (
-            {"pretraining": pd.DataFrame(), "steps": pd.DataFrame(), "config": {}, "provenance": {}, "held_fixed": {}, "saving": ""},
+            {"pretraining": pd.DataFrame(), "steps": pd.DataFrame(), "provenance": {}, "held_fixed": {}, "saving": ""},
             ["No pretraining run has finished.", "The steps of this study are not known.", "Nothing is recorded as held fixed."],
             ["figure-infarct-size", "figure-verdicts"],
         ),
