@@ -8,6 +8,7 @@ import sys
 import typer
 
 from scaling.cli.data import data_app
+from scaling.cli.show import data_show
 from scaling.cli.studies import studies_app
 from scaling.cli.tables import tables_app
 from scaling.cli.terminal import errors
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.add_typer(studies_app)
 app.add_typer(tables_app)
 app.add_typer(verdicts_app)
+data_app.command("show")(data_show)
 app.add_typer(data_app, name="data", rich_help_panel="Data")
 
 

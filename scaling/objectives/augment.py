@@ -23,11 +23,11 @@ from scaling.study.config import Augmentation
 def augment(volumes: Float[Array, "B *S D H W"], key: PRNGKeyArray, preset: Augmentation) -> Float[Array, "B *S D H W"]:
     """Apply a preset to volumes [B, (S,) D, H, W]: geometry alike for the S volumes of a case, intensities for each by itself."""
     geometry, intensity = jax.random.split(key)
-    volumes = _place(volumes, geometry, preset, BACKGROUND)
     if preset in ("intensity", "all"):
+        # Before any interpolation mixes the background into the head's rim.
         flat = volumes.reshape(-1, *volumes.shape[-3:])
         volumes = jitter_intensity(flat, intensity).reshape(volumes.shape)
-    return volumes
+    return _place(volumes, geometry, preset, BACKGROUND)
 
 
 def augment_masks(masks: Float[Array, "B D H W"], key: PRNGKeyArray, preset: Augmentation) -> Float[Array, "B D H W"]:

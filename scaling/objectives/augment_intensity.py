@@ -34,7 +34,7 @@ def jitter_intensity(volumes: Volumes, key: PRNGKeyArray) -> Volumes:
     normal = jax.random.normal(normal_key, (B, BIAS_GRID**3 + MIXED))
     coefficients, mix = BIAS * normal[:, MIXED:].reshape(B, *(BIAS_GRID,) * 3), normal[:, :MIXED]
 
-    inside = jnp.abs(volumes - BACKGROUND) > 1e-3  # interpolated background is not exact
+    inside = volumes != BACKGROUND
     out = jnp.where(inside, volumes, 0.0)
     across = jnp.floor(3 * axis).astype(int)
     out = thicken(out, (blurred < CHANCE) * BLUR * sigma, 1 + (thickened < CHANCE) * (THICKNESS - 1) * thickness, across)

@@ -1,0 +1,51 @@
+"""What a training step sees, and a sheet of slices of it."""
+
+from typing import get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image, ImageDraw
+
+from scaling.data.cache import Cache
+from scaling.data.pipeline import batches, nested_subset, shuffled
+from scaling.objectives.augment import augment
+from scaling.study.config import Augmentation
+from scaling.study.plan import PretrainStep
+from scaling.training.heldout import split_heldout
+
+CELL, HEADING = 160, 16  # pixels
+WINDOW = (-2.5, 2.5)  # what is black and white, in standard deviations of the head
+
+
+def training_views(cache: Cache, config: PretrainStep, step: int, count: int) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Names of the first scans of a step's batch, and per preset ("none": as read) their crops, float32 [count, D, H, W], as the loop
+    reads and the step augments them.
+    """
+    recipe = config.pretrain
+    rows = nested_subset(cache, split_heldout(cache, config.data)[0], config.fraction, config.seed)
+    crops = jnp.asarray(next(batches(cache, rows, recipe.crop, recipe.batch, config.seed, step)), jnp.float32)
+    chosen = cache.index.iloc[rows[shuffled(len(rows), config.seed, step, recipe.batch)[:count]]]
+    names = [f"{scan.subject} {scan.sequence} {scan.site}" for scan in chosen.itertuples()]
+    # The keys of scaling.training: the loop's for the data, folded with the step; its first half augments.
+    key = jax.random.split(jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), 1), step))[0]
+    change = jax.jit(augment, static_argnums=2)
+    return names, {preset: np.asarray(change(crops, key, preset)[:count]) for preset in get_args(Augmentation)}
+
+
+def draw_sheet(names: list[str], headings: list[str], columns: list[np.ndarray]) -> Image.Image:
+    """Middle axial slices of volumes [n, D, H, W] (RAS: front above, left on the left), a column per heading, a row per name."""
+    low, high = WINDOW
+    depth, height = columns[0].shape[1:3]
+    tall = round(CELL * height / depth)
+    sheet = Image.new("L", (CELL * len(columns), HEADING + (tall + HEADING) * len(names)))
+    pen = ImageDraw.Draw(sheet)
+    for c, (heading, volumes) in enumerate(zip(headings, columns, strict=True)):
+        pen.text((CELL * c + 2, 2), heading, fill=255)
+        for r, volume in enumerate(volumes):
+            grey = np.clip((volume[:, ::-1, volume.shape[2] // 2].T - low) / (high - low), 0, 1)
+            image = Image.fromarray((255 * grey).astype(np.uint8)).resize((CELL, tall), Image.Resampling.BICUBIC)
+            sheet.paste(image, (CELL * c, HEADING + (tall + HEADING) * r))
+    for r, name in enumerate(names):
+        pen.text((2, HEADING + (tall + HEADING) * r + tall + 2), name, fill=200)
+    return sheet
