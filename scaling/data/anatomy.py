@@ -163,11 +163,11 @@ def build_brain(template: Template, person: Person, coordinates: np.ndarray, inn
     """Tissue shares [T, D, H, W] of a person at template coordinates [3, D, H, W]: of the head's outline, and of what
     is in it (`inner`: the same, but where a tumour pushes).
     """
-    grey, white, ventricle_mm, surface_mm = (
-        ndimage.map_coordinates(a, inner, order=1, mode="constant", prefilter=False)
-        for a in (template.grey, template.white, template.ventricle_mm, template.surface_mm)
-    )
     head = ndimage.map_coordinates(template.head, coordinates, order=1, mode="constant", prefilter=False)
+    inside = head > 0  # a third of the voxels, and all that matter
+    grey, white, ventricle_mm, surface_mm = (
+        sample_inside(a, inner, inside) for a in (template.grey, template.white, template.ventricle_mm, template.surface_mm)
+    )
     shape, spacing = grey.shape, template.spacing
     x, y, z = (inner[i] * spacing + template.affine[i, 3] for i in range(3))
     # Basal ganglia and thalamus: grey matter around the ventricles' middle, away from the cortex.
@@ -189,6 +189,13 @@ def build_brain(template: Template, person: Person, coordinates: np.ndarray, inn
         lesion = largest_values(np.where(white > 0.6, where, -np.inf), person.lesions_ml, spacing)
         replace(brain, "white_lesion", 0.85 * ndimage.gaussian_filter(lesion, 1.0 / spacing), (2,))
     return brain
+
+
+def sample_inside(image: np.ndarray, coordinates: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Linear interpolation of an image at the coordinates [3, D, H, W] of the voxels `inside`; zero elsewhere."""
+    out = np.zeros(inside.shape, np.float32)
+    out[inside] = ndimage.map_coordinates(image, coordinates[:, inside], order=1, mode="constant", prefilter=False)
+    return out
 
 
 def largest_values(score: np.ndarray, millilitres: float, spacing: float) -> np.ndarray:
