@@ -135,6 +135,8 @@ def find_problems(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) -
         elif statuses[step.name] != "done":
             problems.append(f"{step.name} is not finished")
         problems += read_json(dropped) if dropped.exists() else []
+        if step.kind == "cooldown" and statuses[step.name] == "done":
+            problems += read_json(study_dir / step.name / "summary.json")["warnings"]
     return list(dict.fromkeys(problems))
 
 

@@ -1,25 +1,48 @@
 """Masked autoencoding (He et al. 2022, "Masked Autoencoders Are Scalable Vision Learners"), for volumes."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from scaling.models.backbone import build_backbone
 from scaling.models.patches import patchify, unpatchify
 from scaling.models.transformer import Constrain
 from scaling.objectives.objective import Metrics, Objective, Parameters
-from scaling.study.config import Mae, Pretrain
+from scaling.study.config import Pretrain, Shape3
 from scaling.study.cost import visible_tokens
-from scaling.study.ladder import Decoder, Encoder, tokens
+from scaling.study.ladder import Decoder, Encoder
+from scaling.study.objectives import Mae
 
 EPSILON = 1e-6
 
+Masking = tuple[Int[Array, "B M"], Float[Array, "B N"]]
+Mask = Callable[[PRNGKeyArray, int], Masking]
 
-def random_masking(key: PRNGKeyArray, batch: int, n: int, m: int) -> tuple[Int[Array, "B M"], Float[Array, "B N"]]:
-    """Keep m of n patches of each sample, uniformly at random: their indices [B, M], and a mask [B, N] with 1 where hidden."""
-    order = jnp.argsort(jax.random.uniform(key, (batch, n)), axis=1)
-    kept = order[:, :m]
-    return kept, jnp.ones((batch, n)).at[jnp.arange(batch)[:, None], kept].set(0.0)
+
+def random_masking(key: PRNGKeyArray, batch: int, blocks: Int[np.ndarray, "N"], m: int) -> Masking:
+    """Keep m of N patches of each sample: their indices [B, M], and a mask [B, N] with 1 where hidden.
+
+    `blocks` numbers the block of each patch. Blocks are kept in random order, each as a whole but for the last.
+    """
+    scores = jax.random.uniform(key, (batch, int(blocks.max()) + 1))
+    kept = jnp.argsort(scores[:, blocks], axis=1)[:, :m]
+    return kept, jnp.ones((batch, len(blocks))).at[jnp.arange(batch)[:, None], kept].set(0.0)
+
+
+def patch_blocks(grid: Shape3, block: int) -> Int[np.ndarray, "N"]:
+    """Number of the cube of block^3 patches that each patch of a grid lies in, row-major."""
+    cubes = tuple(-(-length // block) for length in grid)
+    return np.ravel_multi_index(tuple(np.indices(grid) // block), cubes).ravel()
+
+
+def build_masking(config: Mae, crop: Shape3, patch: int) -> Mask:
+    """mask(key, batch) for the patches of a crop."""
+    blocks = patch_blocks((crop[0] // patch, crop[1] // patch, crop[2] // patch), config.block)
+    m = visible_tokens(len(blocks), config.mask_ratio)
+    return lambda key, batch: random_masking(key, batch, blocks, m)
 
 
 def patch_statistics(patches: Float[Array, "B N P"]) -> tuple[Float[Array, "B N 1"], Float[Array, "B N 1"]]:
@@ -29,42 +52,52 @@ def patch_statistics(patches: Float[Array, "B N P"]) -> tuple[Float[Array, "B N 
 
 
 def reconstruction_loss(
-    predicted: Float[Array, "B N P"], patches: Float[Array, "B N P"], mask: Float[Array, "B N"], normalise: bool
+    predicted: Float[Array, "B N P"], patches: Float[Array, "B N P"], mask: Float[Array, "B N"], config: Mae
 ) -> Float[Array, ""]:
-    """Mean squared error over the voxels of the hidden patches, each patch normalised to zero mean and unit variance if asked."""
-    if normalise:
+    """Mean squared error over the voxels of the hidden or of all patches, each normalised to zero mean and unit variance if asked."""
+    if config.normalise_targets:
         mean, deviation = patch_statistics(patches)
         patches = (patches - mean) / deviation
     per_patch = jnp.square(predicted - patches).mean(-1)
-    return (per_patch * mask).sum() / mask.sum()
+    return per_patch.mean() if config.loss_on == "all" else (per_patch * mask).sum() / mask.sum()
+
+
+def filled_in(
+    predicted: Float[Array, "B N P"], patches: Float[Array, "B N P"], mask: Float[Array, "B N"], config: Mae
+) -> Float[Array, "B N P"]:
+    """The patches with those that were hidden as predicted."""
+    if config.normalise_targets:
+        # The network predicts each patch up to its mean and contrast, which only the original has.
+        mean, deviation = patch_statistics(patches)
+        predicted = predicted * deviation + mean
+    return jnp.where(mask[..., None] > 0, predicted, patches)
+
+
+def blanked(patches: Float[Array, "B N P"], mask: Float[Array, "B N"]) -> Float[Array, "B N P"]:
+    """The patches with those that were hidden in the darkest grey."""
+    return jnp.where(mask[..., None] > 0, patches.min(), patches)
 
 
 def build_mae(config: Mae, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, constrain: Constrain) -> Objective:
     """The MAE objective for one encoder. Volumes are [B, D, H, W] of `pretrain.crop`."""
-    n = tokens(pretrain.crop, encoder.patch)
-    m = visible_tokens(n, config.mask_ratio)
+    masking = build_masking(config, pretrain.crop, encoder.patch)
     backbone = build_backbone(encoder, decoder, pretrain.crop, pretrain.dtype, pretrain.remat, constrain)
 
-    def predict(parameters: Parameters, patches: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
-        kept, mask = random_masking(key, patches.shape[0], n, m)
+    def predict(parameters: Parameters, patches: Float[Array, "B N P"], key: PRNGKeyArray) -> tuple[Array, Array]:
+        kept, mask = masking(key, len(patches))
         features = backbone.encode_visible(parameters["encoder"], patches, kept)
         return backbone.decode(parameters["decoder"], features, kept), mask
 
     def loss(parameters: Parameters, volumes: Float[Array, "B D H W"], key: PRNGKeyArray) -> tuple[Array, Metrics]:
         patches = patchify(volumes, encoder.patch)
         predicted, mask = predict(parameters, patches, key)
-        return reconstruction_loss(predicted, patches, mask, config.normalise_targets), {}
+        return reconstruction_loss(predicted, patches, mask, config), {}
 
-    def reconstruct(parameters: Parameters, volumes: Float[Array, "B D H W"], key: PRNGKeyArray) -> tuple[Array, Array]:
+    def reconstruct(parameters: Parameters, volumes: Float[Array, "B D H W"], key: PRNGKeyArray) -> tuple[Array, Array, Array]:
         patches = patchify(volumes, encoder.patch)
         predicted, mask = predict(parameters, patches, key)
-        if config.normalise_targets:
-            # The network predicts each patch up to its mean and contrast, which only the original has.
-            mean, deviation = patch_statistics(patches)
-            predicted = predicted * deviation + mean
-        hidden = mask[..., None]
-        seen = jnp.where(hidden > 0, patches.min(), patches)
-        filled = jnp.where(hidden > 0, predicted, patches)
-        return tuple(unpatchify(x, pretrain.crop, encoder.patch) for x in (seen, filled))  # type: ignore[return-value]
+        shown = blanked(patches, mask), filled_in(predicted, patches, mask, config)
+        seen, filled = (unpatchify(x, pretrain.crop, encoder.patch) for x in shown)
+        return volumes, seen, filled
 
     return Objective(backbone.init, loss, reconstruct)

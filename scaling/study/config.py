@@ -10,6 +10,8 @@ from typing import Literal
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from scaling.study.objectives import Mae as Mae
+from scaling.study.objectives import ObjectiveConfig
 from scaling.study.phantom import Phantom
 
 STRICT = ConfigDict(extra="forbid")
@@ -86,19 +88,6 @@ class ViT:
     patch: int = 8
     decoder_width: int = 64
     decoder_depth: int = 2
-
-
-@dataclass(frozen=True, config=STRICT)
-class Mae:
-    """Masked autoencoder (He et al. 2022): predict the (normalised) voxels of the masked patches."""
-
-    kind: Literal["mae"] = "mae"
-    mask_ratio: float = 0.75
-    normalise_targets: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 < self.mask_ratio < 1:
-            raise ValueError(f"mask_ratio is {self.mask_ratio}; expected a share between 0 and 1")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -228,7 +217,7 @@ class Study:
     durations: tuple[int, ...]
     tasks: tuple[Task, ...]
     family: ViT = ViT()
-    objectives: tuple[Mae, ...] = (Mae(),)
+    objectives: tuple[ObjectiveConfig, ...] = (Mae(),)
     seeds: tuple[int, ...] = (0,)
     fractions: tuple[float, ...] = (1.0,)
     pretrain: Pretrain = Pretrain()
@@ -243,15 +232,16 @@ class Study:
             ("durations", self.durations),
             ("seeds", self.seeds),
             ("fractions", self.fractions),
-            ("objectives", tuple(o.kind for o in self.objectives)),
+            ("objectives", tuple(o.label for o in self.objectives)),
             ("tasks", tuple(t.name for t in self.tasks)),
         ):
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"{field} is {values}; expected at least one entry and no entry twice")
         if not 0 < min(self.fractions) <= max(self.fractions) <= 1:
             raise ValueError(f"fractions is {self.fractions}; expected shares of the pretraining subjects, above 0 and up to 1")
-        if not re.fullmatch(r"[\w.-]+", self.name):
-            raise ValueError(f"name is {self.name!r}; expected letters, digits, '.', '_' and '-' (it names a folder)")
+        for field, name in (("name", self.name), *(("objectives", objective.label) for objective in self.objectives)):
+            if not re.fullmatch(r"[\w.-]+", name):
+                raise ValueError(f"{field} is named {name!r}; expected letters, digits, '.', '_' and '-' (it names a folder)")
         for duration in self.durations:
             decay = self.pretrain.decay_share * duration
             if duration % self.pretrain.batch or decay % self.pretrain.batch:
@@ -276,3 +266,20 @@ class Study:
                 f"pretrain.batch={self.pretrain.batch} is not divisible by the {' x '.join(map(str, self.execution.mesh))} devices of "
                 f"execution.mesh; choose a multiple of {self.execution.mesh[0] * self.execution.mesh[1]}"
             )
+        self._check_pairs()
+
+    def _check_pairs(self) -> None:
+        paired = [objective for objective in self.objectives if objective.pairs]
+        devices = self.execution.mesh[0] * self.execution.mesh[1]
+        if paired and (self.pretrain.batch % (2 * devices) or self.pretrain.batch < 4):
+            raise ValueError(
+                f"objective {paired[0].label!r} learns from pairs: pretrain.batch={self.pretrain.batch} must be a multiple of "
+                f"{2 * devices}, one pair or more on every device, and at least 4"
+            )
+        if self.pretrain.augment == "none" and self.pretrain.crop == self.data.volumes.shape:
+            for objective in paired:
+                if objective.pairs == "crops":
+                    raise ValueError(
+                        f"objective {objective.label!r} would see two equal views: pretrain.crop is the whole volume and "
+                        "pretrain.augment 'none'; choose a smaller crop, an augmentation, or positives=\"sequences\""
+                    )

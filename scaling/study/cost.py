@@ -6,8 +6,9 @@ passes (four of rematerialised blocks). Tests count the same over the traced pro
 
 from dataclasses import dataclass
 
-from scaling.study.config import Mae, Pretrain, Task, Transfer
+from scaling.study.config import Pretrain, Task, Transfer
 from scaling.study.ladder import Decoder, Encoder, tokens
+from scaling.study.objectives import Contrastive, CrossSequence, Hybrid, Mae, Momentum, ObjectiveConfig
 
 
 @dataclass(frozen=True)
@@ -83,28 +84,81 @@ def decoder_training_flops(encoder: Encoder, decoder: Decoder, n: int, m: int, r
     return 3 * (projections + stack) + (stack - last if remat else 0)
 
 
-def pretraining_flops(objective: Mae, encoder: Encoder, decoder: Decoder, pretrain: Pretrain) -> int:
-    """Training FLOPs of one sample."""
+def head_parameters(width: int, hidden: int, out: int) -> int:
+    """Parameters of a contrastive head: two layers and a norm between them."""
+    return (width + 1) * hidden + 2 * hidden + (hidden + 1) * out
+
+
+def head_flops(width: int, hidden: int, out: int) -> int:
+    """Forward FLOPs of a contrastive head, one embedding."""
+    return 2 * hidden * (width + out)
+
+
+def pretraining_flops(objective: ObjectiveConfig, encoder: Encoder, decoder: Decoder, pretrain: Pretrain) -> int:
+    """Training FLOPs of one sample, half a pair."""
     n = tokens(pretrain.crop, encoder.patch)
-    m = visible_tokens(n, objective.mask_ratio)
-    return encoder_training_flops(encoder, m, pretrain.remat) + decoder_training_flops(encoder, decoder, n, m, pretrain.remat)
+    match objective:
+        case Mae(mask_ratio=ratio):
+            return reconstruction_flops(ratio, encoder, decoder, pretrain, decoded=1)
+        case Contrastive():
+            return encoder_training_flops(encoder, n, pretrain.remat) + contrast_flops(objective, encoder.width, pretrain.batch)
+        case Momentum(hidden=hidden, projection=out):
+            # The target is a forward pass without gradients; each view is compared with one view of every pair, forward and backward
+            # to the queries alone.
+            head, predictor = head_flops(encoder.width, hidden, out), head_flops(out, hidden, out)
+            target = encoder_flops(encoder, n) + head
+            comparison = 2 * 2 * out * (pretrain.batch // 2)
+            return encoder_training_flops(encoder, n, pretrain.remat) + 3 * (head + predictor) + target + comparison
+        case Hybrid(reconstruction=Mae(mask_ratio=ratio), contrast=contrast):
+            masked = reconstruction_flops(ratio, encoder, decoder, pretrain, decoded=1)
+            return masked + contrast_flops(contrast, encoder.width, pretrain.batch)
+        case CrossSequence(reconstruction=Mae(mask_ratio=ratio)):
+            return reconstruction_flops(ratio, encoder, decoder, pretrain, decoded=2) + 3 * 2 * encoder.width**2
 
 
-def pretraining_memory(objective: Mae, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, devices: int) -> int:
+def reconstruction_flops(mask_ratio: float, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, decoded: int) -> int:
+    """Training FLOPs of encoding what is visible of one sample and decoding it `decoded` times."""
+    n = tokens(pretrain.crop, encoder.patch)
+    m = visible_tokens(n, mask_ratio)
+    decoding = decoder_training_flops(encoder, decoder, n, m, pretrain.remat)
+    return encoder_training_flops(encoder, m, pretrain.remat) + decoded * decoding
+
+
+def contrast_flops(contrast: Contrastive, width: int, batch: int) -> int:
+    """Training FLOPs of projecting one sample and comparing it with all others of the batch."""
+    return 3 * (head_flops(width, contrast.hidden, contrast.projection) + 2 * contrast.projection * batch)
+
+
+def pretraining_memory(objective: ObjectiveConfig, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, devices: int) -> int:
     """Bytes one device needs: parameters, two moments and gradients in float32, and the activations kept for backward."""
-    parameters = encoder_parameters(encoder) + decoder_parameters(encoder, decoder)
     n = tokens(pretrain.crop, encoder.patch)
-    m = visible_tokens(n, objective.mask_ratio)
     size = 2 if pretrain.dtype == "bfloat16" else 4
 
     def stack_activations(length: int, width: int, depth: int, heads: int, mlp_width: int) -> int:
         block = length * (8 * width + 2 * mlp_width) + 2 * heads * length * length
         return block + depth * length * width if pretrain.remat else depth * block
 
-    activations = stack_activations(m, encoder.width, encoder.depth, encoder.heads, encoder.mlp_width)
-    activations += stack_activations(n, decoder.width, decoder.depth, decoder.heads, decoder.mlp_width)
-    activations += 3 * n * encoder.patch**3
-    return (16 * parameters + size * activations * pretrain.batch) // devices
+    def encoded(length: int) -> int:
+        return stack_activations(length, encoder.width, encoder.depth, encoder.heads, encoder.mlp_width)
+
+    decoded = stack_activations(n, decoder.width, decoder.depth, decoder.heads, decoder.mlp_width) + 3 * n * encoder.patch**3
+    trained, means = encoder_parameters(encoder), 0
+    match objective:
+        case Mae(mask_ratio=ratio) | Hybrid(reconstruction=Mae(mask_ratio=ratio)):
+            trained += decoder_parameters(encoder, decoder)
+            activations = encoded(visible_tokens(n, ratio)) + decoded
+        case CrossSequence(reconstruction=Mae(mask_ratio=ratio)):
+            trained += decoder_parameters(encoder, decoder) + encoder.width * (encoder.width + 1)
+            activations = encoded(visible_tokens(n, ratio)) + 2 * decoded
+        case Contrastive() | Momentum():
+            activations = encoded(n) + n * encoder.patch**3
+    match objective:
+        case Hybrid(contrast=head) | (Contrastive() as head):
+            trained += head_parameters(encoder.width, head.hidden, head.projection)
+        case Momentum(hidden=hidden, projection=out):
+            means = trained + head_parameters(encoder.width, hidden, out)
+            trained = means + head_parameters(out, hidden, out)
+    return (16 * trained + 4 * means + size * activations * pretrain.batch) // devices
 
 
 def transfer_flops(task: Task, transfer: Transfer, encoder: Encoder, n: int) -> int:

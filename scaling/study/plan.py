@@ -15,8 +15,9 @@ from typing import Literal
 from pydantic.dataclasses import dataclass as config
 
 from scaling.study import cost
-from scaling.study.config import STRICT, Data, Estimand, Mae, Pretrain, SmallestEffects, Study, Task, Transfer
+from scaling.study.config import STRICT, Data, Estimand, Pretrain, SmallestEffects, Study, Task, Transfer
 from scaling.study.ladder import Decoder, Encoder, resolve_decoder, resolve_encoder, tokens
+from scaling.study.objectives import ObjectiveConfig
 from scaling.study.phantom import Phantom
 
 Kind = Literal["phantom", "prepare", "trunk", "cooldown", "transfer", "collect", "report"]
@@ -45,7 +46,7 @@ class PretrainStep:
     never decays).
     """
 
-    objective: Mae
+    objective: ObjectiveConfig
     size: str
     encoder: Encoder
     decoder: Decoder
@@ -132,7 +133,7 @@ def make_plan(study: Study) -> Plan:
                 for step in pretraining:
                     if isinstance(step.config, PretrainStep) and step.kind == "cooldown":
                         transfers += [
-                            transfer_step(study, "pretrained", objective.kind, size, encoder, fraction, step.config.end, seed, task)
+                            transfer_step(study, "pretrained", objective.label, size, encoder, fraction, step.config.end, seed, task)
                             for task in study.tasks
                         ]
             transfers += [transfer_step(study, "scratch", "none", size, encoder, 0.0, 0, seed, task) for task in study.tasks]
@@ -155,7 +156,9 @@ def run_name(trunk: str, duration: int) -> str:
     return f"pretrain/{trunk}-{duration}"
 
 
-def pretraining_steps(study: Study, objective: Mae, size: str, encoder: Encoder, fraction: float, seed: int) -> tuple[list[Step], float]:
+def pretraining_steps(
+    study: Study, objective: ObjectiveConfig, size: str, encoder: Encoder, fraction: float, seed: int
+) -> tuple[list[Step], float]:
     """Trunk segments and cooldowns of one (objective, size, fraction, seed), and the FLOPs of the same durations trained apart."""
     decoder = resolve_decoder(study.family)
     pretrain = study.pretrain
@@ -171,7 +174,7 @@ def pretraining_steps(study: Study, objective: Mae, size: str, encoder: Encoder,
         return Step(name, kind, resolved, needs, parameters, samples, count, float(per_sample * samples), memory)
 
     steps: list[Step] = []
-    shared = trunk_name(objective.kind, size, fraction, seed)
+    shared = trunk_name(objective.label, size, fraction, seed)
     branch, trunk = 0, "prepare"
     for duration in sorted(study.durations):
         start, needed = branch, trunk

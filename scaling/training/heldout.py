@@ -1,12 +1,15 @@
-"""The reconstruction loss of pretraining, and a picture of it, on subjects that pretraining never sees."""
+"""The loss of pretraining, a picture of it and what the embeddings are like, on subjects that pretraining never sees."""
+
+from itertools import islice
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from scaling.data.cache import Cache
 from scaling.data.layout import select
+from scaling.data.pipeline import paired_batches, session_pairs
 from scaling.study.config import Data, Pretrain
+from scaling.study.objectives import Pairs
 from scaling.training.step import Program, State
 
 MAX_BATCHES = 8
@@ -42,16 +45,41 @@ def heldout_crops(cache: Cache, rows: np.ndarray, recipe: Pretrain) -> np.ndarra
     return np.stack(crops)
 
 
-def heldout_loss(program: Program, state: State, crops: np.ndarray, batch: int) -> float:
-    """Mean loss on held-out crops, without augmentation, the same masks for every run (the last batch is filled up in a circle)."""
+def heldout_batches(crops: np.ndarray, batch: int) -> np.ndarray:
+    """Crops [n, D, H, W] in batches [K, B, D, H, W], the last one filled up in a circle."""
     count = -(-len(crops) // batch)
-    filled = crops[np.arange(count * batch) % len(crops)].reshape(count, batch, *crops.shape[1:])
-    keys = jax.random.split(jax.random.key(0), count)
-    return float(np.mean([program.evaluate(state.parameters, part, key) for part, key in zip(filled, keys, strict=True)]))
+    return crops[np.arange(count * batch) % len(crops)].reshape(count, batch, *crops.shape[1:])
 
 
-def reconstruct_heldout(program: Program, state: State, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One held-out brain: the original, what the encoder saw, and the reconstruction, each float16 [D, H, W]."""
-    volume = crops[:1]
-    seen, reconstructed = program.reconstruct(state.parameters, jnp.asarray(volume), jax.random.key(0))
-    return volume[0], np.asarray(seen[0], np.float16), np.asarray(reconstructed[0], np.float16)
+def heldout_pairs(cache: Cache, rows: np.ndarray, recipe: Pretrain, pairs: Pairs) -> np.ndarray:
+    """Pairs of the held-out scans in batches float16 [K, B, 2, D, H, W], K at most eight, the same for every run.
+
+    No batch has a scan (a session, for pairs of sequences) twice: a repeated one would be its own negative. Where there are fewer than
+    half a training batch, B is their number.
+    """
+    available = len(rows) if pairs == "crops" else len(session_pairs(cache, rows))
+    batch = min(available, recipe.batch // 2)
+    count = min(MAX_BATCHES, available // batch)
+    return np.stack(list(islice(paired_batches(cache, rows, recipe.crop, batch, 0, 0, pairs), count)))
+
+
+def heldout_loss(program: Program, state: State, batches: np.ndarray) -> float:
+    """Mean loss over held-out batches, the same masks (and for pairs, augmentations) for every run."""
+    keys = jax.random.split(jax.random.key(0), len(batches))
+    return float(np.mean([program.evaluate(state, part, key) for part, key in zip(batches, keys, strict=True)]))
+
+
+def heldout_embeddings(program: Program, state: State, crops: np.ndarray, batch: int) -> np.ndarray:
+    """Pooled tokens float32 [n, E] of held-out crops [n, D, H, W]."""
+    return np.concatenate([np.asarray(program.embed(state, part)) for part in heldout_batches(crops, batch)])[: len(crops)]
+
+
+def reconstruct_heldout(program: Program, state: State, volumes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """The first of held-out volumes or pairs: the original, what the encoder saw, and the reconstruction, each float16 [D, H, W].
+
+    None for an objective that reconstructs nothing.
+    """
+    if program.reconstruct is None:
+        return None
+    original, seen, filled = program.reconstruct(state, volumes[:1], jax.random.key(0))
+    return np.asarray(original[0], np.float16), np.asarray(seen[0], np.float16), np.asarray(filled[0], np.float16)

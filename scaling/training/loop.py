@@ -6,19 +6,30 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Array
+from rich.console import Console
 
 from scaling.data.cache import Cache
-from scaling.data.pipeline import batches, nested_subset
+from scaling.data.pipeline import batches, nested_subset, paired_batches, session_pairs
 from scaling.study.config import Execution
 from scaling.study.plan import PretrainStep, Step
 from scaling.study.rundir import write_json
 from scaling.training.checkpoint import latest_step, open_checkpoints, restore, save
 from scaling.training.cluster import is_main, leave, meet, stopping
-from scaling.training.heldout import heldout_crops, heldout_loss, reconstruct_heldout, split_heldout
+from scaling.training.collapse import collapse_warning, describe_embeddings
+from scaling.training.heldout import (
+    heldout_batches,
+    heldout_crops,
+    heldout_embeddings,
+    heldout_loss,
+    heldout_pairs,
+    reconstruct_heldout,
+    split_heldout,
+)
 from scaling.training.mesh import abstract_batch, global_batch, make_mesh
 from scaling.training.step import NEVER, pretraining_program
 from scaling.training.tracking import Tracker, track
@@ -29,7 +40,8 @@ Progress = Callable[[float, float], None]
 def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cache: Cache, execution: Execution, progress: Progress) -> None:
     """Train one trunk segment or cooldown in its folder up to `config.end` samples.
 
-    Raises FloatingPointError naming the step when the loss is not finite, and OSError when a checkpoint does not fit on disk.
+    Raises FloatingPointError naming the step when the loss is not finite, OSError when a checkpoint does not fit on disk, and ValueError
+    when the objective needs pairs of sequences and no session has two.
     """
     folder = study_dir / step.name
     recipe = config.pretrain
@@ -53,14 +65,17 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
 
     rows, heldout = split_heldout(cache, config.data)
     rows = nested_subset(cache, rows, config.fraction, config.seed)
-    places = (jax.process_index(), jax.process_count())
-    feed = Feed(batches(cache, rows, recipe.crop, recipe.batch, config.seed, start, *places))
+    pairs = config.objective.pairs
+    feed = Feed(training_batches(cache, rows, config, start))
+    if pairs == "sequences":
+        session_pairs(cache, heldout)  # fails now rather than after training
     flops = step.flops / max(1, step.samples)
-    group = f"{config.objective.kind}-{config.size}"
+    group = f"{config.objective.label}-{config.size}"
     data_key = jax.random.fold_in(root, 1)
     if jax.process_count() > 1:
         # Some find the program in the compilation cache, others take a minute longer than collectives wait for them.
-        program.step.lower(state, abstract_batch(mesh, recipe.batch, recipe.crop), data_key, decay_from, end).compile()
+        shape = (recipe.batch // 2, 2, *recipe.crop) if pairs else (recipe.batch, *recipe.crop)
+        program.step.lower(state, abstract_batch(mesh, shape), data_key, decay_from, end).compile()
     meet()
     began = time.perf_counter()
     tracking = track(folder, study, step, group, execution, start) if is_main() else untracked()
@@ -89,23 +104,39 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
             checkpoints.wait()
         seconds = time.perf_counter() - began
         crops = heldout_crops(cache, heldout, recipe)
+        tried = heldout_pairs(cache, heldout, recipe, pairs) if pairs else heldout_batches(crops, recipe.batch)
+        embeddings = describe_embeddings(heldout_embeddings(program, state, crops, recipe.batch))
         summary = {
             "samples": float(config.end),
             "flops": flops * config.end,
-            "heldout_loss": heldout_loss(program, state, crops, recipe.batch),
+            "heldout_loss": heldout_loss(program, state, tried),
+            **embeddings,
             "seconds": seconds,
             "samples_per_second": (end - start) * recipe.batch / seconds,
             "input_wait": feed.waited / seconds,
         }
         tracker.summarise(summary)
-        if config.decay_from is not None:
-            original, seen, filled = reconstruct_heldout(program, state, crops)
+        picture = reconstruct_heldout(program, state, tried[0]) if config.decay_from is not None else None
+        if picture:
+            original, seen, filled = picture
             if is_main():
                 np.savez(folder / "reconstruction.npz", original=original, seen=seen, filled=filled)
             middle = np.concatenate([x[:, x.shape[1] // 2, ::-1].T for x in (original, seen, filled)], axis=1)
             tracker.image("reconstruction", "original, what the encoder sees, reconstruction", middle)
+    warnings = collapse_warning(step.name, **embeddings)
     if is_main():
-        write_json(folder / "summary.json", summary)
+        for sentence in warnings:
+            Console(stderr=True).print(sentence, style="yellow", markup=False)
+        write_json(folder / "summary.json", {**summary, "warnings": warnings})
+
+
+def training_batches(cache: Cache, rows: np.ndarray, config: PretrainStep, start: int) -> Iterator[np.ndarray]:
+    """This process's part of every global batch from step `start` on: crops, or half as many pairs of them."""
+    recipe, pairs = config.pretrain, config.objective.pairs
+    places = (jax.process_index(), jax.process_count())
+    if pairs is None:
+        return batches(cache, rows, recipe.crop, recipe.batch, config.seed, start, *places)
+    return paired_batches(cache, rows, recipe.crop, recipe.batch // 2, config.seed, start, pairs, *places)
 
 
 @contextmanager
@@ -136,7 +167,7 @@ class Log:
         self.mark = (start, time.perf_counter(), 0.0)
 
     def row(self, index: int, metrics: dict[str, Array]) -> None:
-        values = {name: float(value) for name, value in metrics.items()}
+        values: dict[str, Any] = {name: float(value) for name, value in metrics.items() if name != "embeddings"}
         if not math.isfinite(values["loss"]):
             raise FloatingPointError(
                 f"the loss of step {index} is {values['loss']}; lower pretrain.learning_rate or pretrain.clip_norm, "
@@ -144,6 +175,8 @@ class Log:
             )
         if (index + 1) % self.every and index + 1 != self.end:
             return
+        if "embeddings" in metrics:
+            values |= describe_embeddings(np.asarray(metrics["embeddings"]))
         done, since, waited = self.mark
         seconds = max(time.perf_counter() - since, 1e-9)
         samples = (index + 1) * self.batch

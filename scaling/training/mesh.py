@@ -69,9 +69,9 @@ class BatchConstraint:
         return hash(self.sharding)
 
 
-def abstract_batch(mesh: Mesh, batch: int, crop: tuple[int, ...]) -> jax.ShapeDtypeStruct:
-    """Shape and sharding of a batch of crops: what a program can be compiled for before there is any."""
-    return jax.ShapeDtypeStruct((batch, *crop), np.float16, sharding=batch_sharding(mesh))
+def abstract_batch(mesh: Mesh, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+    """Shape and sharding of a batch of volumes: what a program can be compiled for before there is any."""
+    return jax.ShapeDtypeStruct(shape, np.float16, sharding=batch_sharding(mesh))
 
 
 def global_batch(mesh: Mesh, local: np.ndarray) -> Array:

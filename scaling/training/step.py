@@ -6,69 +6,102 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Float16, PRNGKeyArray
 
+from scaling.models.backbone import build_encoder
+from scaling.models.projector import pooled
 from scaling.objectives.augment import augment
 from scaling.objectives.build import build_objective
 from scaling.objectives.objective import Metrics, Parameters
-from scaling.study.config import Mae, Pretrain
+from scaling.study.config import Pretrain
 from scaling.study.ladder import Decoder, Encoder
+from scaling.study.objectives import ObjectiveConfig
 from scaling.training.mesh import BatchConstraint, batch_sharding, replicated, state_sharding
 from scaling.training.optimizer import adamw_direction, descend, warmup_stable_decay
+
+Batch = Array | np.ndarray
 
 NEVER = 2**31 - 1  # a step that is never reached: where the decay of a trunk starts
 
 
 class State(NamedTuple):
-    """Everything a run needs to go on: the number of steps done, parameters, optimiser moments."""
+    """Everything a run needs to go on: the number of steps done, trained parameters, optimiser moments, and the running means of
+    parameters that the objective asks for (most: none).
+    """
 
     step: Array
     parameters: Parameters
     moments: Any
+    means: Parameters
 
 
 class Program(NamedTuple):
-    """Compiled functions of one pretraining shape.
+    """Compiled functions of one pretraining shape. Volumes are float16 [B, D, H, W], or pairs [B, 2, D, H, W].
 
-    `init(key) -> State`; `step(state, volumes [B, D, H, W] float16, key, decay_from, end) -> (State, metrics)`, which consumes
-    its state; `evaluate(parameters, volumes, key) -> loss`, without augmentation; `abstract` is the state's shapes and shardings.
+    `init(key) -> State`; `step(state, volumes, key, decay_from, end) -> (State, metrics)`, which consumes its state;
+    `evaluate(state, volumes, key) -> loss`, single volumes without augmentation; `reconstruct(state, volumes, key)`: None where there is
+    nothing to show; `embed(state, volumes [B, D, H, W])`: pooled tokens [B, E]; `abstract` is the state's shapes and shardings.
     """
 
     init: Callable[[PRNGKeyArray], State]
     step: jax.stages.Wrapped
-    evaluate: Callable[[Parameters, Array, PRNGKeyArray], Array]
-    reconstruct: Callable[[Parameters, Array, PRNGKeyArray], tuple[Array, Array]]
+    evaluate: Callable[[State, Batch, PRNGKeyArray], Array]
+    reconstruct: Callable[[State, Batch, PRNGKeyArray], tuple[Array, Array, Array]] | None
+    embed: Callable[[State, Batch], Array]
     abstract: State
 
 
 @lru_cache
-def pretraining_program(config: Mae, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, mesh: Mesh) -> Program:
+def pretraining_program(config: ObjectiveConfig, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, mesh: Mesh) -> Program:
     """The pretraining program of one shape on one mesh."""
-    objective = build_objective(config, encoder, decoder, pretrain, BatchConstraint(mesh))
+    constrain = BatchConstraint(mesh)
+    objective = build_objective(config, encoder, decoder, pretrain, constrain)
+    encode = build_encoder(encoder, pretrain.dtype, pretrain.remat, constrain).encode
     optimizer = adamw_direction(pretrain.beta2, pretrain.weight_decay, pretrain.clip_norm)
     warmup = pretrain.warmup // pretrain.batch
 
     def init(key: PRNGKeyArray) -> State:
         parameters = objective.init(key)
-        return State(jnp.zeros((), jnp.int32), parameters, optimizer.init(parameters))
+        return State(jnp.zeros((), jnp.int32), parameters, optimizer.init(parameters), objective.followed(parameters))
 
-    def step(state: State, volumes: Float16[Array, "B D H W"], key: PRNGKeyArray, decay_from: Array, end: Array) -> tuple[State, Metrics]:
+    def views(volumes: Float16[Array, "B *V D H W"], key: PRNGKeyArray) -> Float[Array, "B *V D H W"]:
+        """Augmented volumes, the two of a pair each by itself unless they must stay aligned."""
+        cases = volumes if objective.aligned else volumes.reshape(-1, *volumes.shape[-3:])
+        return augment(cases.astype(jnp.float32), key, pretrain.augment).reshape(volumes.shape)
+
+    def step(
+        state: State, volumes: Float16[Array, "B *V D H W"], key: PRNGKeyArray, decay_from: Array, end: Array
+    ) -> tuple[State, Metrics]:
         augment_key, loss_key = jax.random.split(jax.random.fold_in(key, state.step))
-        inputs = augment(volumes.astype(jnp.float32), augment_key, pretrain.augment)
-        (loss, metrics), gradients = jax.value_and_grad(objective.loss, has_aux=True)(state.parameters, inputs, loss_key)
+        inputs = views(volumes, augment_key)
+
+        def objective_loss(parameters: Parameters) -> tuple[Array, Metrics]:
+            return objective.loss(parameters | state.means, inputs, loss_key)
+
+        (loss, metrics), gradients = jax.value_and_grad(objective_loss, has_aux=True)(state.parameters)
         direction, moments = optimizer.update(gradients, state.moments, state.parameters)
         rate = warmup_stable_decay(state.step, pretrain.learning_rate, warmup, decay_from, end)
         parameters = descend(state.parameters, direction, rate)
+        means = jax.tree.map(
+            lambda mean, new: objective.momentum * mean + (1 - objective.momentum) * new, state.means, objective.followed(parameters)
+        )
         logged = {"loss": loss, "learning_rate": rate, "gradient_norm": optax.tree.norm(gradients), **metrics}
-        return State(state.step + 1, parameters, moments), logged
+        return State(state.step + 1, parameters, moments, means), logged
 
-    def evaluate(parameters: Parameters, volumes: Float[Array, "B D H W"], key: PRNGKeyArray) -> Array:
-        return objective.loss(parameters, volumes.astype(jnp.float32), key)[0]
+    def evaluate(state: State, volumes: Float16[Array, "B *V D H W"], key: PRNGKeyArray) -> Array:
+        # Without augmentation the two crops of a pair may be one and the same.
+        inputs = views(volumes, key) if config.pairs else volumes.astype(jnp.float32)
+        return objective.loss(state.parameters | state.means, inputs, key)[0]
 
-    def reconstruct(parameters: Parameters, volumes: Float[Array, "B D H W"], key: PRNGKeyArray) -> tuple[Array, Array]:
-        return objective.reconstruct(parameters, volumes.astype(jnp.float32), key)
+    def reconstruct(state: State, volumes: Float16[Array, "B *V D H W"], key: PRNGKeyArray) -> tuple[Array, Array, Array]:
+        assert objective.reconstruct is not None
+        return objective.reconstruct(state.parameters | state.means, volumes.astype(jnp.float32), key)
+
+    def embed(state: State, volumes: Float16[Array, "B D H W"]) -> Float[Array, "B E"]:
+        return pooled(encode(state.parameters["encoder"], volumes.astype(jnp.float32)))
 
     shapes = jax.eval_shape(init, jax.random.key(0))
     sharding = state_sharding(mesh, shapes)
@@ -77,8 +110,9 @@ def pretraining_program(config: Mae, encoder: Encoder, decoder: Decoder, pretrai
     return Program(
         # Without out_shardings the whole state would be put on the first device.
         init=jax.jit(init, out_shardings=sharding),
-        step=jax.jit(step, in_shardings=(sharding, batch, None, None, None), out_shardings=(sharding, None), donate_argnums=0),
+        step=jax.jit(step, in_shardings=(sharding, batch, None, None, None), out_shardings=(sharding, everywhere), donate_argnums=0),
         evaluate=jax.jit(evaluate, out_shardings=everywhere),
-        reconstruct=jax.jit(reconstruct, out_shardings=everywhere),
+        reconstruct=jax.jit(reconstruct, out_shardings=everywhere) if objective.reconstruct else None,
+        embed=jax.jit(embed, out_shardings=everywhere),
         abstract=abstract,
     )

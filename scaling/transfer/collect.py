@@ -81,13 +81,15 @@ def pretraining_row(study_dir: Path, step: Step) -> dict[str, object]:
     summary = json.loads((study_dir / step.name / "summary.json").read_text())
     return {
         "run": step.name.removeprefix("pretrain/"),
-        "objective": objective_label(config.objective.kind, config.fraction),
+        "objective": objective_label(config.objective.label, config.fraction),
         "size": config.size,
         "params": step.parameters,
         "fraction": config.fraction,
         "duration": config.end,
         "seed": config.seed,
         "loss": summary["heldout_loss"],
+        "embedding_rank": summary["embedding_rank"],
+        "embedding_std": summary["embedding_std"],
         "flops": summary["flops"],
         "seconds": summary["seconds"],
         "samples_per_second": summary["samples_per_second"],

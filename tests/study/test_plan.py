@@ -14,6 +14,7 @@ from scaling.study import cost
 from scaling.study.config import Mae, Pretrain, ViT
 from scaling.study.experiment import load_study
 from scaling.study.ladder import VIT_WIDTHS, resolve_decoder, resolve_encoder
+from scaling.study.objectives import Contrastive, CrossSequence, Hybrid, Momentum, ObjectiveConfig
 from scaling.study.plan import PretrainStep, make_plan
 
 MICRO = Path(__file__).parents[1] / "micro_study.py"
@@ -48,16 +49,36 @@ def test_parameters_of_every_rung_match_the_model(size: str) -> None:
     assert cost.decoder_parameters(encoder, decoder) == count(made[1])
 
 
-@pytest.mark.parametrize("remat", [False, True])
-def test_training_flops_match_a_count_over_the_traced_program(remat: bool) -> None:
+@pytest.mark.parametrize(
+    ("config", "remat"),
+    [
+        (Mae(), False),
+        (Mae(), True),
+        (Contrastive(hidden=48, projection=24), True),
+        (Momentum(projection=40), True),
+        (Hybrid(), False),
+        (CrossSequence(), False),
+    ],
+)
+def test_training_flops_match_a_count_over_the_traced_program(config: ObjectiveConfig, remat: bool) -> None:
     encoder, decoder = resolve_encoder(ViT(), "m"), resolve_decoder(ViT())
-    recipe = Pretrain(crop=CROP, remat=remat)
-    objective = build_objective(Mae(), encoder, decoder, recipe)
+    recipe = Pretrain(crop=CROP, batch=4, remat=remat)
+    objective = build_objective(config, encoder, decoder, recipe)
     parameters = jax.eval_shape(objective.init, jax.random.key(0))
-    volumes = jax.ShapeDtypeStruct((4, *CROP), jnp.float32)
+    means = jax.eval_shape(objective.followed, parameters)
+    volumes = jax.ShapeDtypeStruct((2, 2, *CROP) if config.pairs else (4, *CROP), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    traced = jax.make_jaxpr(lambda p, v, k: jax.grad(lambda q: objective.loss(q, v, k)[0])(p))(parameters, volumes, key)
-    assert 4 * cost.pretraining_flops(Mae(), encoder, decoder, recipe) == traced_flops(traced.jaxpr)
+    traced = jax.make_jaxpr(lambda p, m, v, k: jax.grad(lambda q: objective.loss(q | m, v, k)[0])(p))(parameters, means, volumes, key)
+    assert 4 * cost.pretraining_flops(config, encoder, decoder, recipe) == traced_flops(traced.jaxpr)
+
+
+@pytest.mark.parametrize("config", [Contrastive(), Momentum(), Hybrid()], ids=lambda c: c.kind)
+def test_parameters_of_contrastive_heads_match_the_model(config: Contrastive | Momentum | Hybrid) -> None:
+    encoder, decoder = resolve_encoder(ViT(), "xs"), resolve_decoder(ViT())
+    head = config.contrast if isinstance(config, Hybrid) else config
+    made = jax.eval_shape(build_objective(config, encoder, decoder, Pretrain(crop=CROP)).init, jax.random.key(0))
+    found = sum(leaf.size for leaf in jax.tree.leaves(made["projector"]))
+    assert cost.head_parameters(encoder.width, head.hidden, head.projection) == found
 
 
 def test_plan_of_the_micro_study_is_the_expected_graph() -> None:
@@ -103,3 +124,29 @@ def test_every_cooldown_ends_at_its_duration_after_its_share_of_decay() -> None:
         if step.kind == "cooldown":
             assert isinstance(step.config, PretrainStep)
             assert step.config.end - step.config.decay_from == 0.2 * step.config.end == step.samples
+
+
+def test_objectives_are_an_axis_of_the_plan_named_by_kind_or_by_a_name_of_their_own() -> None:
+    objectives = 'objectives=[{"kind":"mae"},{"kind":"mae","name":"mae-blocks","block":2},{"kind":"contrastive"}]'
+    plan = make_plan(load_study(MICRO, [objectives]))
+    needs = {step.name: step.needs for step in plan.steps}
+    for label in ("mae", "mae-blocks", "contrastive"):
+        assert needs[f"transfer/{label}-xxs-seed0-320-infarct"] == (f"pretrain/{label}-xxs-seed0-320",)
+        assert needs[f"pretrain/{label}-xxs-seed0-320"] == (f"pretrain/{label}-xxs-seed0-trunk-256",)
+    assert len(plan.steps) == 2 + 3 * 4 + (3 * 2 + 1 + 1) * 3 + 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (['objectives=[{"kind":"mae"},{"kind":"mae","block":2}]'], "no entry twice"),
+        (['objectives=[{"kind":"simsiam"}]'], "objectives.0"),
+        (['objectives=[{"kind":"contrastive"}]', "execution.mesh=[8,1]"], "must be a multiple of 16"),
+        (['objectives=[{"kind":"contrastive"}]', "pretrain.augment=none"], "two equal views"),
+        (['objectives=[{"kind":"mae","mask_ratio":1.0}]'], "less than 1"),
+        (['objectives=[{"kind":"contrastive","name":"a/b"}]'], "objectives is named 'a/b'"),
+    ],
+)
+def test_objectives_that_cannot_be_run_are_refused(overrides: list[str], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        load_study(MICRO, overrides)

@@ -75,7 +75,7 @@ def test_encoder_alone_is_restored_for_transfer(tmp_path: Path) -> None:
 def test_full_disk_is_told_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
-    state = State(jnp.zeros(()), {"x": jnp.zeros(1000)}, None)
+    state = State(jnp.zeros(()), {"x": jnp.zeros(1000)}, None, {})
     with checkpoint.open_checkpoints(tmp_path / "run") as checkpoints:
         with pytest.raises(OSError, match=r"no room for the checkpoint of step 7 in .*run.*free some space and run again"):
             checkpoint.save(checkpoints, 7, state)

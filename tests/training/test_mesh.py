@@ -1,5 +1,7 @@
 """Eight devices against one: the same numbers, whatever the mesh."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -7,6 +9,8 @@ from jax.sharding import PartitionSpec
 
 from scaling.study.config import Mae, Pretrain, ViT
 from scaling.study.ladder import resolve_decoder, resolve_encoder
+from scaling.study.objectives import Contrastive, Momentum
+from scaling.training.checkpoint import open_checkpoints, restore, save
 from scaling.training.mesh import fsdp_spec, global_batch, make_mesh
 from scaling.training.step import NEVER, State, pretraining_program
 
@@ -40,6 +44,47 @@ def test_losses_agree_with_one_device(one_device: tuple[list[float], State], sha
     np.testing.assert_allclose(losses, one_device[0], rtol=1e-5)
     for a, b in zip(jax.tree.leaves(state.parameters), jax.tree.leaves(one_device[1].parameters), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-4)
+
+
+@pytest.mark.parametrize("config", [Contrastive(learned_temperature=True), Momentum()], ids=lambda c: c.kind)
+def test_negatives_of_all_devices_count(config: Contrastive | Momentum) -> None:
+    recipe = Pretrain(crop=CROP, batch=16, warmup=16)
+    rng = np.random.default_rng(0)
+    batches = rng.normal(size=(3, 8, 2, *CROP)).astype(np.float16)
+    found = []
+    for mesh in (make_mesh(1, 1), make_mesh(2, 4)):
+        program = pretraining_program(config, resolve_encoder(ViT(), "xxs"), resolve_decoder(ViT()), recipe, mesh)
+        state, rows = program.init(jax.random.key(0)), []
+        for batch in batches:
+            state, metrics = program.step(state, global_batch(mesh, batch), jax.random.key(1), NEVER, NEVER)
+            rows.append((float(metrics["loss"]), float(metrics["gradient_norm"])))
+        found.append((rows, state, np.asarray(metrics["embeddings"])))
+    (one, one_state, one_embeddings), (eight, eight_state, eight_embeddings) = found
+    np.testing.assert_allclose(eight, one, rtol=1e-4)
+    np.testing.assert_allclose(eight_embeddings, one_embeddings, atol=1e-4)
+    assert jax.tree.structure(one_state) == jax.tree.structure(eight_state)
+    for a, b in zip(jax.tree.leaves(eight_state.moments), jax.tree.leaves(one_state.moments), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4 * (1e-12 + float(np.abs(b).max())))
+
+
+def test_means_follow_the_parameters_by_their_momentum_and_are_restored(tmp_path: Path) -> None:
+    mesh, config = make_mesh(1, 1), Momentum()
+    recipe = Pretrain(crop=CROP, batch=16, warmup=16)
+    program = pretraining_program(config, resolve_encoder(ViT(), "xxs"), resolve_decoder(ViT()), recipe, mesh)
+    state = program.init(jax.random.key(0))
+    expected = jax.tree.map(np.array, state.means["target"])
+    for batch in np.random.default_rng(0).normal(size=(3, 8, 2, *CROP)).astype(np.float16):
+        state, _ = program.step(state, global_batch(mesh, batch), jax.random.key(1), NEVER, NEVER)
+        now = {name: state.parameters[name] for name in expected}
+        expected = jax.tree.map(lambda mean, new: 0.99 * mean + 0.01 * np.asarray(new), expected, now)
+    for a, b in zip(jax.tree.leaves(state.means["target"]), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    with open_checkpoints(tmp_path) as checkpoints:
+        save(checkpoints, 3, state)
+        checkpoints.wait()
+    restored = restore(tmp_path, program.abstract)
+    for a, b in zip(jax.tree.leaves(restored), jax.tree.leaves(state), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_fsdp_spreads_parameters_and_both_moments(one_device: tuple[list[float], State]) -> None:

@@ -1,0 +1,36 @@
+"""Collapse against SciPy's entropy and against embeddings of known rank."""
+
+import numpy as np
+import pytest
+from scipy.stats import entropy
+
+from scaling.training.collapse import collapse_warning, describe_embeddings, effective_rank, spread
+
+
+def test_effective_rank_is_the_exponential_of_the_entropy_of_the_singular_values() -> None:
+    z = np.random.default_rng(0).normal(size=(40, 12)) * np.geomspace(1, 1e-3, 12)
+    singular = np.sqrt(np.linalg.eigvalsh(z.T @ z))
+    assert effective_rank(z) == pytest.approx(np.exp(entropy(singular)), rel=1e-3)
+
+
+@pytest.mark.parametrize("rank", [1, 3, 12])
+def test_effective_rank_of_equal_orthogonal_directions_is_their_number(rank: int) -> None:
+    basis = np.linalg.qr(np.random.default_rng(0).normal(size=(20, 20)))[0][:rank, :12]
+    directions = np.linalg.qr(basis.T)[0].T
+    assert effective_rank(np.tile(directions, (5, 1))) == pytest.approx(rank, rel=1e-3)
+
+
+def test_spread_is_one_for_random_directions_and_nought_for_one() -> None:
+    z = np.random.default_rng(0).normal(size=(4000, 32)).astype(np.float32)
+    assert spread(z) == pytest.approx(1, abs=0.02)
+    assert spread(7 * z) == pytest.approx(spread(z), rel=1e-5)
+    assert spread(np.tile(z[:1], (50, 1))) < 1e-6
+
+
+def test_collapsed_embeddings_are_told_in_one_sentence_and_healthy_ones_are_not() -> None:
+    z = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
+    collapsed = z[:1] + 1e-4 * z
+    (sentence,) = collapse_warning("pretrain/momentum-xxs-seed0-320", **describe_embeddings(collapsed))
+    assert sentence.startswith("the embeddings of pretrain/momentum-xxs-seed0-320 have collapsed")
+    assert not collapse_warning("run", **describe_embeddings(z))
+    assert np.isfinite(list(describe_embeddings(np.zeros((8, 4), np.float32)).values())).all()
