@@ -8,10 +8,12 @@ import sys
 import typer
 
 from scaling.cli.data import data_app
+from scaling.cli.imports import imports_app
 from scaling.cli.show import data_show
 from scaling.cli.studies import studies_app
 from scaling.cli.tables import tables_app
 from scaling.cli.terminal import errors
+from scaling.cli.tracking import tracking_app
 from scaling.cli.verdicts import verdicts_app
 
 app = typer.Typer(
@@ -27,6 +29,8 @@ app.add_typer(studies_app)
 app.add_typer(tables_app)
 app.add_typer(verdicts_app)
 data_app.command("show")(data_show)
+app.add_typer(imports_app)
+app.add_typer(tracking_app)
 app.add_typer(data_app, name="data", rich_help_panel="Data")
 
 

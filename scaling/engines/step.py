@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import jax
+import pandas as pd
 
 from scaling.data.cache import Cache, find_leakage, open_cache, prepare
 from scaling.data.layout import scan_sources
@@ -111,6 +112,7 @@ def carry_out(study_dir: Path, plan: Plan, step: Step, folder: Path, progress: P
             checkpoint = study_dir / step.needs[0] / "checkpoints" if config.arm == "pretrained" else None
             with track(folder, plan.study.name, step, f"{config.objective}-{config.size}", execution) as tracker:
                 tracker.summarise(transfer(folder, checkpoint, config, study_cache(study_dir), progress))
+                tracker.table("results", pd.read_parquet(folder / "results.parquet"))
         case CollectStep():
             collect(study_dir, plan)
         case ReportStep():

@@ -1,10 +1,8 @@
 """Pretraining: one run from where it stands to its end."""
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +76,7 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
         program.step.lower(state, abstract_batch(mesh, shape), data_key, decay_from, end).compile()
     meet()
     began = time.perf_counter()
-    tracking = track(folder, study, step, group, execution, start) if is_main() else untracked()
-    with tracking as tracker, open_checkpoints(own) as checkpoints:
+    with track(folder, study, step, group, execution, start) as tracker, open_checkpoints(own) as checkpoints:
         log = Log(tracker, recipe.batch, flops, execution.log_every, end, start, feed)
         pending: tuple[int, dict[str, Array]] | None = None
         for index in range(start, end):
@@ -116,6 +113,7 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
             "input_wait": feed.waited / seconds,
         }
         tracker.summarise(summary)
+        tracker.checkpoint(own, summary)
         picture = reconstruct_heldout(program, state, tried[0]) if config.decay_from is not None else None
         if picture:
             original, seen, filled = picture
@@ -137,13 +135,6 @@ def training_batches(cache: Cache, rows: np.ndarray, config: PretrainStep, start
     if pairs is None:
         return batches(cache, rows, recipe.crop, recipe.batch, config.seed, start, *places)
     return paired_batches(cache, rows, recipe.crop, recipe.batch // 2, config.seed, start, pairs, *places)
-
-
-@contextmanager
-def untracked() -> Iterator[Tracker]:
-    """The tracker of a process that is not the first: it keeps nothing."""
-    with open(os.devnull, "w") as nowhere:
-        yield Tracker(nowhere, None)
 
 
 class Feed(Iterator[np.ndarray]):

@@ -8,7 +8,8 @@ import pytest
 
 from scaling.study.config import Execution
 from scaling.training.loop import Log
-from scaling.training.tracking import Tracker, keep_rows_before, netrc_has_key, wandb_mode
+from scaling.training.tracking import Tracker, keep_rows_before
+from scaling.training.wandb_run import netrc_has_key, wandb_mode
 
 
 class Waited:
