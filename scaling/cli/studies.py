@@ -155,11 +155,14 @@ def report(
     table: Annotated[
         Path | None, typer.Option("--table", help="Instead of a study: a csv or parquet of your own, as for `scaling page`.")
     ] = None,
+    wandb: Annotated[bool, typer.Option("--wandb", help="Also write it to W&B: panels of size against performance, table, page.")] = False,
 ) -> None:
     """Write report.html from the collected table, also of an unfinished study; or from a table of your own."""
     if (experiment is None) == (table is None):
         raise ValueError("Give either an experiment file or --table results.csv.")
     if table is not None:
+        if wandb:
+            raise ValueError("--wandb publishes the report of a study, not of --table; leave one of them out.")
         page(table, out=out / table.stem)
         return
     assert experiment is not None
@@ -168,6 +171,10 @@ def report(
     resolved, study_dir, _ = planned(experiment, set_, out)
     write_study_report(study_dir, resolved)
     show_summary(study_dir)
+    if wandb:
+        from scaling.engines.wandb_report import publish_report
+
+        console.print(publish_report(study_dir, resolved), markup=False)
 
 
 def show_summary(study_dir: Path) -> None:
