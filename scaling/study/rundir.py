@@ -101,7 +101,7 @@ def plan_status(study_dir: Path, plan: Plan) -> dict[str, Status]:
     for step in plan.steps:
         if statuses[step.name] == "done" and step.kind in ("collect", "report"):
             newest = max((done_time(study_dir / need) for need in step.needs), default=0.0)
-            if newest > done_time(study_dir / step.name):
+            if newest > done_time(study_dir / step.name) or any(statuses[need] == "stale" for need in step.needs):
                 statuses[step.name] = "stale"
     return statuses
 

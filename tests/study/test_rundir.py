@@ -46,7 +46,7 @@ def test_grown_study_keeps_what_is_done_and_renews_table_and_report(tmp_path: Pa
     statuses = plan_status(tmp_path, make_plan(load_study(MICRO, ['sizes=["xxs","s"]'])))
     assert statuses["transfer/mae-xxs-seed0-320-infarct"] == "done"
     assert statuses["pretrain/mae-s-seed0-320"] == "todo"
-    assert statuses["collect"] == "stale"
+    assert statuses["collect"] == statuses["report"] == "stale"
 
 
 def test_report_is_stale_once_the_table_is_newer(tmp_path: Path) -> None:
