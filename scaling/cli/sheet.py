@@ -8,11 +8,13 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from scaling.data.cache import Cache
-from scaling.data.pipeline import batches, nested_subset, shuffled
+from scaling.data.pipeline import nested_subset, shuffled
 from scaling.objectives.augment import augment
+from scaling.objectives.build import build_objective
 from scaling.study.config import Augmentation
 from scaling.study.plan import PretrainStep
 from scaling.training.heldout import split_heldout
+from scaling.training.loop import training_batches
 
 CELL, HEADING = 160, 16  # pixels
 WINDOW = (-2.5, 2.5)  # what is black and white, in standard deviations of the head
@@ -22,15 +24,21 @@ def training_views(cache: Cache, config: PretrainStep, step: int, count: int) ->
     """Names of the first scans of a step's batch, and per preset ("none": as read) their crops, float32 [count, D, H, W], as the loop
     reads and the step augments them.
     """
-    recipe = config.pretrain
+    recipe, pairs = config.pretrain, config.objective.pairs
     rows = nested_subset(cache, split_heldout(cache, config.data)[0], config.fraction, config.seed)
-    crops = jnp.asarray(next(batches(cache, rows, recipe.crop, recipe.batch, config.seed, step)), jnp.float32)
-    chosen = cache.index.iloc[rows[shuffled(len(rows), config.seed, step, recipe.batch)[:count]]]
-    names = [f"{scan.subject} {scan.sequence} {scan.site}" for scan in chosen.itertuples()]
-    # The keys of scaling.training: the loop's for the data, folded with the step; its first half augments.
+    volumes = jnp.asarray(next(training_batches(cache, rows, config, step)), jnp.float32)
+    if pairs is None:
+        chosen = cache.index.iloc[rows[shuffled(len(rows), config.seed, step, recipe.batch)[:count]]]
+        names = [f"{scan.subject} {scan.sequence} {scan.site}" for scan in chosen.itertuples()]
+    else:
+        names = [f"pair {n // 2 + 1}, view {n % 2 + 1}" for n in range(min(count, recipe.batch))]
+    # As `pretraining_program` does: the loop's key for data, folded with the step, its first half; pairs alike only if they are aligned.
     key = jax.random.split(jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), 1), step))[0]
+    if not build_objective(config.objective, config.encoder, config.decoder, recipe).aligned:
+        volumes = volumes.reshape(-1, *recipe.crop)
     change = jax.jit(augment, static_argnums=2)
-    return names, {preset: np.asarray(change(crops, key, preset)[:count]) for preset in get_args(Augmentation)}
+    seen = {preset: np.asarray(change(volumes, key, preset)) for preset in get_args(Augmentation)}
+    return names, {preset: crops.reshape(-1, *recipe.crop)[:count] for preset, crops in seen.items()}
 
 
 def draw_sheet(names: list[str], headings: list[str], columns: list[np.ndarray]) -> Image.Image:
