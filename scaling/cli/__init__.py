@@ -9,6 +9,7 @@ import typer
 
 from scaling.cli.data import data_app
 from scaling.cli.imports import imports_app
+from scaling.cli.score import score_app
 from scaling.cli.show import data_show
 from scaling.cli.studies import studies_app
 from scaling.cli.tables import tables_app
@@ -30,6 +31,7 @@ app.add_typer(tables_app)
 app.add_typer(verdicts_app)
 data_app.command("show")(data_show)
 app.add_typer(imports_app)
+app.add_typer(score_app)
 app.add_typer(tracking_app)
 app.add_typer(data_app, name="data", rich_help_panel="Data")
 

@@ -1,8 +1,10 @@
 """Metrics of the tasks. The formulas are scikit-learn's, SciPy's and surface-distance's; what they leave undefined is defined here.
 
 A mean absolute error is in years, a Dice and a normalised surface distance (NSD) between 0 and 1. Where a metric does not exist
-(AUROC of one class, Pearson r of fewer than three cases or of a constant) it is NaN.
+(AUROC of one class, Pearson r of fewer than three cases or of a constant) it is NaN. A label or prediction that is NaN raises ValueError.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import surface_distance
@@ -13,6 +15,8 @@ from sklearn.metrics import mean_absolute_error, roc_auc_score
 
 def auroc(labels: Float[np.ndarray, "n"], scores: Float[np.ndarray, "n"]) -> float:
     """Area under the receiver operating characteristic."""
+    if not np.isfinite([labels, scores]).all():
+        raise ValueError("labels or scores hold NaN or infinity; expected finite numbers")
     return float(roc_auc_score(labels, scores)) if len(np.unique(labels)) == 2 else float("nan")
 
 
@@ -23,6 +27,8 @@ def mae(labels: Float[np.ndarray, "n"], predictions: Float[np.ndarray, "n"]) -> 
 
 def pearson(labels: Float[np.ndarray, "n"], predictions: Float[np.ndarray, "n"]) -> float:
     """Pearson's correlation."""
+    if not np.isfinite([labels, predictions]).all():
+        raise ValueError("labels or predictions hold NaN or infinity; expected finite numbers")
     if len(labels) < 3 or np.ptp(labels) == 0 or np.ptp(predictions) < 1e-12 * max(1.0, np.abs(predictions).max()):
         return float("nan")
     return float(pearsonr(labels, predictions).statistic)
@@ -34,9 +40,13 @@ def dice(truth: Bool[np.ndarray, "D H W"], predicted: Bool[np.ndarray, "D H W"])
     return 2 * int((truth & predicted).sum()) / total if total else 1.0
 
 
-def nsd(truth: Bool[np.ndarray, "D H W"], predicted: Bool[np.ndarray, "D H W"], spacing_mm: float, tolerance_mm: float) -> float:
-    """Normalised surface distance (Nikolov et al. 2021) at `tolerance_mm`; 1 if both masks are empty, 0 if one is."""
+def nsd(
+    truth: Bool[np.ndarray, "D H W"], predicted: Bool[np.ndarray, "D H W"], spacing_mm: float | Sequence[float], tolerance_mm: float
+) -> float:
+    """Normalised surface distance (Nikolov et al. 2021) at `tolerance_mm`; 1 if both masks are empty, 0 if one is. Spacing is one number
+    or one per axis.
+    """
     if not truth.any() or not predicted.any():
         return float(not truth.any() and not predicted.any())
-    distances = surface_distance.compute_surface_distances(truth, predicted, (spacing_mm,) * 3)
+    distances = surface_distance.compute_surface_distances(truth, predicted, np.broadcast_to(spacing_mm, 3))
     return float(surface_distance.compute_surface_dice_at_tolerance(distances, tolerance_mm))
