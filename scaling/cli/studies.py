@@ -125,8 +125,13 @@ def status(experiment: Experiment, set_: Set = None, out: Out = RUNS) -> None:
     """Print where a study stands: steps by kind and status, what failed and why."""
     resolved, study_dir, statuses = planned(experiment, set_, out)
     print_status(study_dir, resolved, statuses, console)
-    if (study_dir / "jobs").exists() and slurm.available():
-        print_jobs(study_dir, resolved, statuses, slurm.queued(study_dir), console)
+    if (study_dir / "jobs").exists():
+        try:
+            queue = slurm.queued(study_dir)
+        except ValueError as error:  # the study can be looked at from anywhere
+            queue = {}
+            errors.print(f"the queue cannot be seen from here: {error}", markup=False)
+        print_jobs(study_dir, resolved, statuses, queue, console)
 
 
 @studies_app.command(rich_help_panel=PANEL)

@@ -134,16 +134,12 @@ def cancel(study_dir: Path) -> list[str]:
     return list(jobs)
 
 
-def available() -> bool:
-    """Whether this machine can submit to SLURM."""
-    return shutil.which("squeue") is not None
-
-
 def call(command: str, *arguments: str) -> str:
     """Run one of SLURM's commands. Raises ValueError with its own words when it fails."""
     if shutil.which(command) is None:
         raise ValueError(f"there is no {command} on this machine; run where SLURM's client is installed, or with --engine local")
     done = subprocess.run([command, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ValueError(f"{command} failed: {done.stderr.strip() or done.stdout.strip()}")
+        words = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise ValueError(f"{command} failed: {'; '.join(words)}")
     return done.stdout.strip()

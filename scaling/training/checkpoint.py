@@ -5,10 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from absl import flags
 from orbax.checkpoint import v1 as ocp
 
 from scaling.objectives.objective import Parameters
 from scaling.training.step import State
+
+# Processes wait for each other at jax's coordinator, for minutes; by default in a collective, which gives up after half a minute.
+flags.FLAGS.mark_as_parsed()
+flags.FLAGS["experimental_orbax_use_distributed_barrier"].value = True
 
 
 def open_checkpoints(folder: Path) -> ocp.training.Checkpointer:
@@ -49,11 +54,16 @@ def restore(folder: Path, abstract: State) -> State:
 
 
 def restore_encoder(folder: Path, abstract_encoder: Any) -> Parameters:
-    """The encoder's parameters of the newest checkpoint in `folder`, nothing else of it."""
-    context = ocp.Context()
+    """The encoder's parameters of the newest checkpoint in `folder`, nothing else of it, for this process alone."""
+    context, me = ocp.Context(), jax.process_index()
+    context.multiprocessing.primary_host, context.multiprocessing.active_processes = me, {me}
     context.pytree.loading.partial_load = True
     with context:
-        return load_newest(folder, {"parameters": {"encoder": abstract_encoder}})["parameters"]["encoder"]
+        complete = [int(each.name) for each in folder.glob("*") if each.name.isdecimal() and ocp.is_orbax_checkpoint(each.resolve())]
+        if not complete:
+            raise FileNotFoundError(f"{folder} has no complete checkpoint; delete its step's folder and run again")
+        newest = folder.resolve() / str(max(complete))
+        return ocp.load(newest, {"parameters": {"encoder": abstract_encoder}})["parameters"]["encoder"]
 
 
 def load_newest(folder: Path, abstract: dict[str, Any]) -> dict[str, Any]:

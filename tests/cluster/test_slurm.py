@@ -58,20 +58,20 @@ def test_preempted_killed_and_drained_study_ends_in_the_table_of_the_local_engin
 
     # A job of higher priority takes both nodes from the first trunk: it saves, waits and goes on.
     first, cooldown = "pretrain/mae-xxs-seed0-trunk-128", "pretrain/mae-xxs-seed0-160"
-    wait_for(lambda: owner(tmp_path / STUDY / first / "LOCK"), 300)
+    wait_for(lambda: owner(tmp_path / STUDY / first / "LOCK"), 900)
     urgent = say(slurm, "sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
-    wait_for(lambda: "is saved after" in (tmp_path / STUDY / "jobs" / f"{first.replace('/', '_')}.log").read_text(), 300)
+    wait_for(lambda: "is saved after" in (tmp_path / STUDY / "jobs" / f"{first.replace('/', '_')}.log").read_text(), 900)
     assert not done(first)
     assert "RUNNING" in scaling("status", STUDY) or say(slurm, "squeue", "--noheader", "--jobs", urgent)
 
     # A process of the first cooldown is killed: its job goes on from the checkpoint.
-    wait_for(lambda: owner(tmp_path / STUDY / cooldown / "LOCK"), 300)
+    wait_for(lambda: owner(tmp_path / STUDY / cooldown / "LOCK"), 900)
     os.kill(owner(tmp_path / STUDY / cooldown / "LOCK")["pid"], signal.SIGKILL)
 
     # Once all pretraining is done, one node is enough.
-    wait_for(lambda: done("pretrain/mae-xxs-seed0-320") and done(cooldown), 600)
+    wait_for(lambda: done("pretrain/mae-xxs-seed0-320") and done(cooldown), 900)
     say(slurm, "scontrol", "update", "NodeName=127.0.0.2", "State=DRAIN", "Reason=test")
-    wait_for(lambda: done("report"), 600)
+    wait_for(lambda: done("report"), 900)
 
     ours, theirs = (pd.read_parquet(folder / STUDY / "results.parquet").set_index(KEYS).sort_index() for folder in (tmp_path, finished))
     assert ours.index.equals(theirs.index)

@@ -60,6 +60,30 @@ def test_state_is_restored_onto_another_mesh(tmp_path: Path) -> None:
     assert kernel.addressable_shards[0].data.size == kernel.size // 4
 
 
+def test_run_continues_on_fewer_devices_and_back_with_the_same_losses(tmp_path: Path) -> None:
+    batch = np.random.default_rng(0).normal(size=(8, *CROP)).astype(np.float16)
+
+    def losses(of: Program, mesh: tuple[int, int], state: State, steps: int) -> tuple[State, list[float]]:
+        found = []
+        for _ in range(steps):
+            state, metrics = of.step(state, global_batch(make_mesh(*mesh), batch), jax.random.key(1), NEVER, 100)
+            found.append(float(metrics["loss"]))
+        return state, found
+
+    one = program(1, 1)
+    _, expected = losses(one, (1, 1), one.init(jax.random.key(0)), 10)
+    state, found = program(2, 4).init(jax.random.key(0)), []
+    for number, mesh in enumerate([(2, 4), (1, 4), (2, 1), (1, 1), (2, 4)]):
+        if number:
+            state = checkpoint.restore(tmp_path / "run", program(*mesh).abstract)
+        state, part = losses(program(*mesh), mesh, state, 2)
+        found += part
+        with checkpoint.open_checkpoints(tmp_path / "run") as checkpoints:
+            checkpoint.save(checkpoints, 2 * number + 2, state)
+            checkpoints.wait()
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_encoder_alone_is_restored_for_transfer(tmp_path: Path) -> None:
     one = program(1, 1)
     state = one.init(jax.random.key(0))

@@ -1,5 +1,6 @@
 """Eight devices against one: the same numbers, whatever the mesh."""
 
+import re
 from pathlib import Path
 
 import jax
@@ -11,7 +12,7 @@ from scaling.study.config import Mae, Pretrain, ViT
 from scaling.study.ladder import resolve_decoder, resolve_encoder
 from scaling.study.objectives import Contrastive, Momentum
 from scaling.training.checkpoint import open_checkpoints, restore, save
-from scaling.training.mesh import fsdp_spec, global_batch, make_mesh
+from scaling.training.mesh import abstract_batch, fsdp_spec, global_batch, make_mesh
 from scaling.training.step import NEVER, State, pretraining_program
 
 CROP = (16, 16, 16)
@@ -96,6 +97,18 @@ def test_fsdp_spreads_parameters_and_both_moments(one_device: tuple[list[float],
     whole = sum(leaf.nbytes for leaf in jax.tree.leaves(one_device[1]))
     here = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state))
     assert here < 0.2 * whole
+
+
+def test_sharded_step_gathers_weights_layer_by_layer_and_never_reshuffles() -> None:
+    mesh, crop = make_mesh(1, 8), (48, 48, 48)
+    recipe = Pretrain(crop=crop, batch=16, warmup=32, remat=True)
+    program = pretraining_program(Mae(), resolve_encoder(ViT(), "s"), resolve_decoder(ViT()), recipe, mesh)
+    lowered = program.step.lower(program.abstract, abstract_batch(mesh, (16, *crop)), jax.random.key(1), 10, NEVER)
+    text = lowered.compile().as_text()
+    gathered = [np.prod([int(n) for n in shape.split(",")]) for shape in re.findall(r" = \w+\[([\d,]+)\]\S* all-gather\(", text)]
+    assert gathered
+    assert max(gathered) < sum(leaf.size for leaf in jax.tree.leaves(program.abstract.parameters)) / 8
+    assert not re.findall(r" all-to-all\(", text)
 
 
 @pytest.mark.parametrize(
