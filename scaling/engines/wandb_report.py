@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import pandas as pd
-
 import wandb
+
 from scaling.study.plan import Plan
 from scaling.training.wandb_run import open_wandb, run_id
 from scaling.transfer.collect import RESULTS

@@ -10,8 +10,8 @@ from typing import TextIO
 
 import numpy as np
 import pandas as pd
-
 import wandb
+
 from scaling.study.config import Execution
 from scaling.study.plan import PretrainStep, Step, TransferStep
 from scaling.study.rundir import resolved, write_text

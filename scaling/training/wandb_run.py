@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 from urllib.parse import urlparse
 
+import wandb
 from rich.console import Console
 
-import wandb
 from scaling.study.config import Execution
 
 Mode = Literal["online", "offline", "disabled", "shared"]

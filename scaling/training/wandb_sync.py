@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import wandb
 import wandb.errors
 from wandb.apis.public.runs import RunNotFoundError
 
-import wandb
 from scaling.study.config import Execution
 from scaling.study.lock import LockedError, locked
 from scaling.study.rundir import LOCK, read_json

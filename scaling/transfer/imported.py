@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-import wandb.errors
-
 import wandb
+import wandb.errors
 
 ROLES = ("run", "seed", "cluster", "case", "objective", "task")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-
 import wandb
+
 from scaling.engines.wandb_report import publish_report
 from scaling.study.experiment import load_study
 from scaling.study.plan import make_plan

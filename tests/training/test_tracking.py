@@ -15,8 +15,8 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
-
 import wandb
+
 from scaling.study.config import Execution
 from scaling.study.experiment import load_study
 from scaling.study.lock import locked

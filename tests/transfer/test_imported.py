@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
 import wandb
+
 from scaling.laws.tables import judged, read_table, shaped
 from scaling.transfer.imported import results_of, runs_of_wandb
 from tests.conftest import scaling
