@@ -1,1 +1,1 @@
-"""What carries a plan out: one step (`run_step`), or all of them in this process (`local`)."""
+"""What carries a plan out: one step (`run_step`), all of them in this process (`local`), or as jobs (`slurm`)."""
