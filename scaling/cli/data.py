@@ -27,36 +27,65 @@ def data_phantom(
 
 @data_app.command("check")
 def data_check(
-    root: Annotated[Path, typer.Argument(help="Folder of scans.")],
-    manifest: Annotated[Path | None, typer.Option(help="Write the table of files here (parquet).")] = None,
+    root: Annotated[
+        Path, typer.Argument(help="Folder of scans, or a table of them (csv, tsv or parquet with the columns path and subject).")
+    ],
+    manifest: Annotated[Path | None, typer.Option(help="The table of files to write.", show_default="ROOT-manifest.parquet here")] = None,
+    test: Annotated[
+        list[str] | None, typer.Option(help="A test source, by its folder; may be repeated.", show_default="found by their labels")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes.", show_default="all cores")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print sources and findings as JSON.")] = False,
 ) -> None:
-    """Read the headers of a collection and say, file by file, what can be used and why not. Exit code 1 if some cannot."""
-    from scaling.data.check import check, summarise
+    """Read the headers of a collection and say, file by file, what can be used and why not; what is stored twice, what is in
+    pretraining and in a test set, which sessions and labels are odd. Unchanged files are not read again. Exit code 1 if
+    something was found.
+    """
+    from scaling.data import summary
+    from scaling.data.check import check
 
-    table = check(root)
-    if manifest:
-        table.to_parquet(manifest)
-    console.print(summarise(table), markup=False, highlight=False)
-    if (table["verdict"] != "ok").any():
+    manifest = manifest or Path(f"{root.resolve().name.split('.')[0]}-manifest.parquet")
+    with progress_bar("files") as advance:
+        checked = check(root, manifest, test or (), advance, workers)
+    if as_json:
+        console.print_json(data=summary.as_json(root, checked) | {"manifest": str(manifest)})
+    else:
+        console.print(summary.summarise(root, checked), markup=False, highlight=False)
+        console.print(f"Manifest: {manifest}", markup=False, highlight=False)
+    if checked.findings:
         raise typer.Exit(1)
 
 
 @data_app.command("prepare")
 def data_prepare(
-    root: Annotated[Path, typer.Argument(help="Folder of scans.")],
+    root: Annotated[Path, typer.Argument(help="Folder of scans, or a table of them.")],
     cache: Annotated[Path, typer.Argument(help="Folder for the prepared volumes.")],
-    spacing: Annotated[float, typer.Option(help="Isotropic spacing in mm.")] = 4.0,
-    shape: Annotated[tuple[int, int, int], typer.Option(help="Voxels of the common grid.")] = (40, 48, 40),
+    spacing: Annotated[float, typer.Option(help="Isotropic spacing in mm; 0 keeps the voxels of each session.")] = 4.0,
+    shape: Annotated[tuple[int, int, int], typer.Option(help="Voxels of the common grid, around the head.")] = (40, 48, 40),
+    workers: Annotated[int, typer.Option(help="Processes.", show_default="all cores")] = 0,
 ) -> None:
-    """Bring every scan below a folder to one grid, in a cache that training reads. A scan that cannot be used is listed."""
+    """Bring every scan below a folder to one grid, in a cache that training reads. Interrupt at any moment; the same command
+    goes on. A scan that cannot be used is listed, and the exit code is then 1.
+    """
     from scaling.data.cache import prepare
-    from scaling.data.layout import scan_sources
+    from scaling.data.layout import LISTINGS, find_sources, scan_sources
     from scaling.study.config import Source, Split, Volumes
 
-    table = scan_sources(root.parent, (Source(root.name),), Split())
+    listed = root.name.endswith(LISTINGS)
+    folder, sources = (root.parent, [root.name]) if listed else (root, find_sources(root))
+    if not sources:
+        raise ValueError(f"{root} holds no scans; expected folders such as sub_1/ses_1/ in it (`scaling data check` says what is there)")
+    table = scan_sources(folder, [Source(source) for source in sources], Split())
     with progress_bar("scans") as advance:
-        index = prepare(root.parent, table, Volumes(spacing, shape), cache, advance)
-    failed = index[index["status"] == "failed"]
-    console.print(f"{len(index) - len(failed)} scans in {cache}, {len(failed)} could not be used", markup=False)
-    for path, reason in zip(failed["path"], failed["reason"], strict=True):
-        console.print(f"  {path}: {reason}", markup=False)
+        index = prepare(folder, table, Volumes(spacing or None, shape), cache, advance, workers)
+    usable = index[index["status"] == "ok"]
+    console.print(f"{len(usable):,} of {len(index):,} scans are in {cache}", markup=False)
+    cut = usable[usable["covered"] < 0.95].sort_values("covered")
+    if len(cut):
+        worst = f"at worst to {cut['covered'].min():.0%}: {cut['path'].iloc[0]}"
+        console.print(f"{len(cut):,} heads are cut off by the grid, {worst}; a larger --shape or --spacing holds more", markup=False)
+    odd = index[index["reason"] != ""]
+    for reason in odd["reason"]:
+        console.print(f"  {reason}", markup=False)
+    if len(usable) < len(index):
+        raise typer.Exit(1)

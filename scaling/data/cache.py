@@ -4,7 +4,8 @@ cache.json          what they were made from: the grid, and a fingerprint of the
 shard_00000.npy     float16 [n, D, H, W]; row r of the table is row r % n of shard r // n (zeros where it failed)
 masks_00000.npy     uint8 [n, D, H, W]
 parts/              one file per finished group of sessions, until index.parquet exists
-index.parquet       the table, with shard, row, mask_shard, mask_row, status, reason, content_hash
+index.parquet       the table, with shard, row, mask_shard, mask_row (-1: no mask), status, reason, content_hash, the share of the head
+                    that the grid holds (covered) and the grid's spacing in mm
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,9 +24,8 @@ import numpy as np
 import pandas as pd
 
 from scaling.data.ingest import Job, Shards, ingest
-from scaling.data.layout import select
 from scaling.data.parallel import cores, unordered_map
-from scaling.study.config import Source, Volumes
+from scaling.study.config import Volumes
 
 GROUP = 16  # scans that one worker reads between two marks of progress
 SPARE = 64 * 2**20  # bytes that must stay free beside the shards
@@ -112,15 +112,15 @@ def prepare(
             raise
         raise OSError(
             errno.ENOSPC,
-            f"the disk of {cache} is full after {done} of {len(index)} scans; free {_size(index, shards)} and run "
-            "again, "
+            f"the disk of {cache} is full after {done} of {len(index)} scans; free {_size(index, shards)} and run again, "
             "it continues there",
         ) from error
     results = pd.DataFrame(
         [row for number in range(len(groups)) for row in json.loads((cache / "parts" / f"{number:06d}.json").read_text())]
     ).set_index("row_of_table")
-    index = index.assign(**{name: results[name].reindex(index.index) for name in ("status", "reason", "content_hash")})
-    index.loc[index["status"] == "failed", ["mask_shard", "mask_row"]] = -1
+    found = ("status", "reason", "content_hash", "covered", "spacing")
+    index = index.assign(**{name: results[name].reindex(index.index) for name in found})
+    index.loc[~results["masked"].reindex(index.index), ["mask_shard", "mask_row"]] = -1
     index.to_parquet(cache / ".index.tmp")
     os.replace(cache / ".index.tmp", cache / "index.parquet")
     shutil.rmtree(cache / "parts")
@@ -130,19 +130,16 @@ def prepare(
 def cache_identity(root: Path, table: pd.DataFrame, volumes: Volumes) -> dict[str, Any]:
     """What a cache depends on, as JSON: the grid and a fingerprint of every file's name, size and description."""
     digest = hashlib.blake2b(digest_size=16)
-    described = table.drop(columns=["path", "label"])
-    for file, label, row in zip(table["path"], table["label"], described.itertuples(index=False), strict=True):
-        size = Path(file).stat().st_size if Path(file).exists() else -1
-        digest.update(repr((os.path.relpath(file, root), size, _relative(label, root), tuple(row))).encode())
+    described = table.drop(columns=["path", "mask"])
+    for file, mask, row in zip(table["path"], table["mask"], described.itertuples(index=False), strict=True):
+        sizes = [Path(name).stat().st_size if Path(name).exists() else -1 for name in (file, mask) if name]
+        places = [os.path.relpath(name, root) for name in (file, mask) if name]
+        digest.update(repr((places, sizes, tuple(row))).encode())
     return {
         "volumes": json.loads(json.dumps(dataclasses.asdict(volumes))),
         "scans": len(table),
         "files": digest.hexdigest(),
     }
-
-
-def _relative(label: str, root: Path) -> str:
-    return os.path.relpath(label, root) if label.endswith(".nii.gz") else label
 
 
 def _claim(cache: Path, identity: dict[str, Any]) -> None:
@@ -162,8 +159,8 @@ def place(table: pd.DataFrame, shards: Shards) -> pd.DataFrame:
     """Give every scan, and every distinct mask, its place in the shards."""
     index = table.reset_index(drop=True)
     rows = np.arange(len(index))
-    masked = index["label"].str.endswith(".nii.gz")
-    mask_rows = np.where(masked, pd.factorize(index["label"].where(masked))[0], -1)
+    masked = index["mask"] != ""
+    mask_rows = np.where(masked, pd.factorize(index["mask"].where(masked))[0], -1)
     return index.assign(
         shard=rows // shards.per_shard,
         row=rows % shards.per_shard,
@@ -183,7 +180,7 @@ def _groups(index: pd.DataFrame) -> list[np.ndarray]:
 
 
 def _job(number: int, rows: pd.DataFrame) -> Job:
-    columns = ["path", "label", "problem", "shard", "row", "mask_shard", "mask_row"]
+    columns = ["path", "mask", "problem", "shard", "row", "mask_shard", "mask_row"]
     sessions = [
         [
             {"row_of_table": i, **{str(key): value for key, value in scan.items()}}
@@ -214,30 +211,3 @@ def _allocate(shards: Shards, index: pd.DataFrame) -> None:
 
 def _size(index: pd.DataFrame, shards: Shards) -> str:
     return f"{len(index) * shards.volume_bytes / 1e9:.1f} GB"
-
-
-def find_leakage(index: pd.DataFrame, pretraining: Sequence[Source], test: Sequence[Source]) -> list[str]:
-    """Sentences on subjects or identical scans that are in pretraining and in a test set, and on scans stored twice."""
-    index = index[index["status"] == "ok"]
-    seen = index[np.logical_or.reduce([select(index, source) for source in pretraining])]
-    sentences = []
-    for source in test:
-        tested = index[select(index, source)]
-        people = sorted(set(zip(tested["source"], tested["subject"], strict=True)) & set(zip(seen["source"], seen["subject"], strict=True)))
-        if people:
-            sentences.append(
-                f"{len(people)} subjects of the test source {source.path} ({source.part}) are in pretraining too, first {people[0][1]}"
-            )
-        same = tested[tested["content_hash"].isin(seen["content_hash"]) & ~tested["path"].isin(seen["path"])]
-        if len(same):
-            twin = seen.loc[seen["content_hash"] == same["content_hash"].iloc[0], "path"].iloc[0]
-            sentences.append(
-                f"{len(same)} scans of the test source {source.path} ({source.part}) are voxel for voxel in "
-                "pretraining, first "
-                f"{same['path'].iloc[0]} = {twin}"
-            )
-    again = index[index.duplicated("content_hash")]
-    if len(again):
-        twin = index.loc[index["content_hash"] == again["content_hash"].iloc[0], "path"].iloc[0]
-        sentences.append(f"{len(again)} scans are stored more than once, first {again['path'].iloc[0]} = {twin}")
-    return sentences

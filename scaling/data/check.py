@@ -1,125 +1,166 @@
-"""Look at a collection before anything is computed from it: a manifest with a verdict per file, and a summary."""
+"""Look at a collection before anything is computed from it: a manifest with a verdict per file, and what was found."""
 
-from collections.abc import Callable
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from scaling.data.headers import describe_header
-from scaling.data.layout import find_sources, scan_source
+from scaling.data.files import extension, link_problem, walk
+from scaling.data.findings import Finding, judge
+from scaling.data.headers import TEXTS, describe_header, describe_mask
+from scaling.data.layout import ASIDE, BIDS_ASIDE, COLUMNS, LISTINGS, MASKS, find_sources, scan_source
 from scaling.data.parallel import cores, unordered_map
 from scaling.data.reading import EXTENSIONS
 
 BLOCK = 64  # files per piece of work
+SAVE_SECONDS = 20.0  # between two marks of progress
+UNREAD = (".dcm", ".ima", ".nrrd", ".nhdr", ".mha", ".mhd", ".nii.zst", ".minc")  # images of formats that are not read
+HEADER = (*TEXTS, "bytes", "modified")
 
 
-def check(root: Path, progress: Callable[[int, int], None] | None = None, workers: int = 0) -> pd.DataFrame:
-    """One row per scan below `root`, headers only: the columns of `scan_sources`, those of the header, verdict and
-    reason.
+@dataclass(frozen=True)
+class Checked:
+    """`manifest`: one row per file, the columns of `scan_sources`, those of its header, role (scan, mask, other), verdict (ok;
+    warning: usable, but look at it; bad: `prepare` leaves it out), reason, and the sequences its session misses.
+    """
 
-    `verdict` is "ok", "warning" (usable, but look at it) or "bad" (`prepare` will leave it out). Raises
+    manifest: pd.DataFrame
+    findings: tuple[Finding, ...]
+
+
+def check(
+    root: Path,
+    manifest: Path | None = None,
+    test: Sequence[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+    workers: int = 0,
+) -> Checked:
+    """Check every file below `root`, or of a table of scans, by its header; write the manifest (parquet) where one is named.
+
+    Files that did not change since that manifest was written are not read again, nor after an interruption those read before
+    it. `test` names the sources that are test sets (default: those with labels, and those with "test" in their name). Raises
     FileNotFoundError or ValueError when there is nothing to check.
     """
-    tables = [scan_source(root, path) for path in find_sources(root)]
-    known = {path for table in tables for path in table["path"]}
-    masks = {label for table in tables for label in table["label"] if label.endswith(".nii.gz")}
-    strays = [
-        str(file)
-        for file in sorted(root.rglob("*"))
-        if file.name.endswith(EXTENSIONS)
-        and not file.name.startswith(".")
-        and str(file) not in known | masks
-        and not {"labels", "truth", "derivatives"} & set(file.relative_to(root).parts)
-    ]
-    empty = {"subject": "", "session": "", "sequence": "", "source": "", "label": "", "site": "", "sex": ""}
-    if strays:
-        tables.append(pd.DataFrame({"path": strays, **empty, "run": 1, "age": np.nan}))
-    if not tables:
-        raise ValueError(f"{root} holds no scans ({', '.join(EXTENSIONS)}); expected folders such as sub_1/ses_1/ in it")
-    manifest = pd.concat(tables, ignore_index=True)
-    text = manifest.columns.difference(["age", "run"])
-    manifest[text] = manifest[text].fillna("")
-    manifest = manifest.drop(columns="part", errors="ignore")
-    files = [*manifest["path"], *sorted(masks)]
-    blocks = [files[first : first + BLOCK] for first in range(0, len(files), BLOCK)]
-    headers: dict[str, dict[str, Any]] = {}
-    for block in unordered_map(partial(_describe, root=root.resolve()), blocks, workers or cores()):
+    files = list_files(root)
+    known = read_known(manifest) if manifest else {}
+    headers = {path: known[key] for path in files["path"] if (key := _key(path)) in known}
+    waiting = files[~files["path"].isin(headers) & (files["problem"] == "")]
+    masks = set(files.loc[files["role"] == "mask", "path"])
+    blocks = [waiting["path"].iloc[first : first + BLOCK].tolist() for first in range(0, len(waiting), BLOCK)]
+    if progress is not None:
+        progress(len(files) - len(waiting), len(files))
+    saved = time.monotonic()
+    for block in unordered_map(partial(_describe, masks=masks), blocks, workers or cores()):
         headers |= block
         if progress is not None:
             progress(len(headers), len(files))
-    columns = pd.DataFrame([headers[path] for path in manifest["path"]], index=manifest.index)
-    manifest = pd.concat([manifest, columns], axis=1)
-    manifest["verdict"] = np.where(manifest["reason"] != "", "bad", "ok")
-    _judge(manifest, manifest["subject"] == "", "belongs to no subject; expected a folder such as sub_1/ses_1 around it")
-    first = manifest.groupby(["source", "subject", "session"])["affine"].transform("first")
-    sizes = manifest.groupby(["source", "subject", "session"])["shape"].transform("first")
-    _judge(
-        manifest,
-        (manifest["subject"] != "") & ((manifest["affine"] != first) | (manifest["shape"] != sizes)),
-        "is on another grid than the first scan of its session",
-    )
-    _judge(
-        manifest,
-        manifest["content_hash"].duplicated(keep=False) & (manifest["content_hash"] != ""),
-        "is stored more than once",
-    )
-    for row, label in enumerate(manifest["label"]):
-        if label in masks and manifest.loc[row, "verdict"] != "bad":
-            mask = headers[label]
-            if mask["reason"]:
-                manifest.loc[row, ["verdict", "reason"]] = ["bad", f"its label cannot be used: {mask['reason']}"]
-            elif (mask["shape"], mask["affine"]) != (manifest.loc[row, "shape"], manifest.loc[row, "affine"]):
-                manifest.loc[row, ["verdict", "reason"]] = ["warning", f"its label {label} is on another grid"]
-        elif label and label not in masks and not _is_number(label):
-            manifest.loc[row, ["verdict", "reason"]] = ["warning", f"its label is {label!r}; expected a number"]
-    return manifest.drop(columns=["affine", "problem"], errors="ignore")
+        if manifest and time.monotonic() - saved > SAVE_SECONDS:
+            _save(_with_headers(files[files["path"].isin(headers)], headers), partial_file(manifest))
+            saved = time.monotonic()
+    judged, findings = judge(_with_headers(files, headers), test)
+    if manifest:
+        _save(judged, manifest)
+        partial_file(manifest).unlink(missing_ok=True)
+    return Checked(judged, (*findings, *unread_formats(root)))
 
 
-def _judge(manifest: pd.DataFrame, where: "pd.Series[bool]", reason: str) -> None:
-    concerned = where & (manifest["verdict"] == "ok")
-    manifest.loc[concerned, ["verdict", "reason"]] = ["warning", reason]
+def list_files(root: Path) -> pd.DataFrame:
+    """One row per scan, mask or stray volume below `root` (or of the table of scans `root`), as `scan_sources`, with its role."""
+    if root.name.endswith(LISTINGS):
+        tables = [scan_source(root.parent, root.name)]
+    else:
+        tables = [scan_source(root, path) for path in find_sources(root)]
+    scans = pd.concat(tables, ignore_index=True).assign(role="scan") if tables else pd.DataFrame({"path": [], "mask": []})
+    masks = scans[scans["mask"] != ""].drop_duplicates("mask")
+    masks = masks.assign(path=masks["mask"], sequence="", mask="", role="mask", problem="")
+    known = {*scans["path"], *masks["path"]}
+    strays = [] if root.is_file() else [str(file) for file in walk(root) if str(file) not in known and is_stray(file, root)]
+    if scans.empty and not strays:
+        raise ValueError(f"{root} holds no scans ({', '.join(EXTENSIONS)}); expected folders such as sub_1/ses_1/ in it")
+    problems = [link_problem(Path(file), root.resolve()) for file in strays]
+    others = pd.DataFrame({"path": strays, "problem": problems, "role": "other", "run": 1}).astype({"path": str, "problem": str})
+    table = pd.concat([scans, masks, others], ignore_index=True)
+    table = table.reindex(columns=[*COLUMNS, "role", *table.columns.difference([*COLUMNS, "role"], sort=False)])
+    text = table.columns.difference(["age", "run"])
+    table[text] = table[text].fillna("").astype(str)
+    return table.assign(age=table["age"].astype(float), run=table["run"].astype(int)).drop(columns="part")
 
 
-def _is_number(text: str) -> bool:
-    try:
-        return bool(np.isfinite(float(text)))
-    except ValueError:
+def is_stray(file: Path, root: Path) -> bool:
+    """Whether a file looks like a scan that the layout has no place for."""
+    *above, name = file.relative_to(root).parts
+    if set(above) & {*ASIDE, *BIDS_ASIDE}:
         return False
+    ending = extension(name)
+    return (bool(ending) and not MASKS.fullmatch(name[: -len(ending)].lower())) or (file.is_symlink() and file.is_dir())
 
 
-def _describe(files: list[str], root: Path) -> dict[str, dict[str, Any]]:
-    """Headers of some files; a link that leaves the root is not followed."""
-    out = {}
-    for file in files:
-        out[file] = describe_header(Path(file))
-        if not Path(file).resolve().is_relative_to(root):
-            out[file] |= {"reason": f"{file} is a link that leaves {root}; copy the file into it"}
-    return out
+def _describe(files: list[str], masks: set[str]) -> dict[str, dict[str, Any]]:
+    return {file: describe_mask(Path(file)) if file in masks else describe_header(Path(file)) for file in files}
 
 
-def summarise(manifest: pd.DataFrame) -> str:
-    """The manifest in words: sources, sequences, sites, labels, and what is wrong."""
-    lines = []
-    for source, scans in manifest[manifest["subject"] != ""].groupby("source"):
-        sessions = scans.groupby(["subject", "session"])
-        sequences = scans.drop_duplicates(["subject", "session", "sequence"])["sequence"].value_counts()
-        parts = [f"{name} {count / sessions.ngroups:.0%}" for name, count in sequences.items()]
-        labelled = int((sessions["label"].first() != "").sum())
-        lines.append(
-            f"{source}: {len(scans)} scans, {scans['subject'].nunique()} subjects, {sessions.ngroups} sessions, "
-            f"{scans['site'].nunique()} sites, {labelled} labelled, {int(sessions['age'].first().notna().sum())} with "
-            f"age; {', '.join(parts)}"
+def _with_headers(files: pd.DataFrame, headers: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """The header's columns beside those of the layout; what a table says of the scanner goes before the sidecar."""
+    empty = dict.fromkeys(TEXTS, "") | {"bytes": -1, "modified": -1}
+    described = pd.DataFrame([empty | headers.get(path, {}) for path in files["path"]], index=files.index, columns=list(HEADER))
+    for column in described.columns.intersection(files.columns):
+        described[column] = files[column].where(files[column] != "", described[column])
+    return pd.concat([files.drop(columns=described.columns, errors="ignore"), described], axis=1)
+
+
+def partial_file(manifest: Path) -> Path:
+    """Where an unfinished check keeps what it has read."""
+    return manifest.with_name(f".{manifest.name}.partial")
+
+
+def read_known(manifest: Path) -> dict[tuple[str, int, int], dict[str, Any]]:
+    """(path, bytes, time) -> header of every file in an earlier manifest, finished or not. Raises ValueError if it is none."""
+    known: dict[tuple[str, int, int], dict[str, Any]] = {}
+    for file in (manifest, partial_file(manifest)):
+        if not file.exists():
+            continue
+        try:
+            old = pd.read_parquet(file)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{file} exists and is no manifest ({error}); name another file, or delete it") from error
+        if not {"path", *HEADER} <= set(old.columns):
+            raise ValueError(f"{file} exists and is no manifest of `scaling data check`; name another file, or delete it")
+        old = old[old["bytes"] >= 0]
+        for path, header in zip(old["path"], old[list(HEADER)].to_dict("records"), strict=True):
+            known[os.path.abspath(path), header["bytes"], header["modified"]] = {str(name): value for name, value in header.items()}
+    return known
+
+
+def _key(path: str) -> tuple[str, int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return os.path.abspath(path), -1, -1
+    return os.path.abspath(path), status.st_size, status.st_mtime_ns
+
+
+def _save(table: pd.DataFrame, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    table.to_parquet(temporary)
+    os.replace(temporary, file)
+
+
+def unread_formats(root: Path) -> list[Finding]:
+    """A finding when images lie there that are of no format that is read."""
+    found = [str(file) for file in walk(root) if file.name.lower().endswith(UNREAD)] if root.is_dir() else []
+    if not found:
+        return []
+    kinds = sorted({Path(file).suffix for file in found})
+    return [
+        Finding(
+            "formats",
+            f"{len(found)} images ({', '.join(kinds)}) are of a format that is not read; convert them to NIfTI",
+            dict.fromkeys(found, ""),
         )
-    verdicts = manifest["verdict"].value_counts()
-    lines.append(
-        f"{len(manifest)} files: {verdicts.get('ok', 0)} ok, {verdicts.get('warning', 0)} with a warning, {verdicts.get('bad', 0)} bad"
-    )
-    for verdict in ("bad", "warning"):
-        concerned = manifest[manifest["verdict"] == verdict]
-        lines += [f"  {verdict}: {path}: {reason}" for path, reason in zip(concerned["path"][:10], concerned["reason"], strict=False)]
-        if len(concerned) > 10:
-            lines.append(f"  {verdict}: ... and {len(concerned) - 10} more, in the manifest")
-    return "\n".join(lines)
+    ]

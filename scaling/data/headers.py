@@ -1,5 +1,6 @@
 """What a file's header, and the last bytes of its compression, say about a scan, without reading its voxels."""
 
+import json
 import struct
 import zlib
 from pathlib import Path
@@ -9,56 +10,111 @@ import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import SpatialImage
 
-from scaling.data.reading import GZIP, UnreadableVolume, open_image, read_scan, scan_affine, scan_shape
+from scaling.data.reading import GZIP, UnreadableVolume, open_image, read_mask, read_scan, scan_affine, scan_shape
+
+SCANNER = (
+    "Manufacturer", "ManufacturersModelName", "MagneticFieldStrength", "SliceThickness", "RepetitionTime", "EchoTime", "InversionTime",
+    "FlipAngle",
+)  # fmt: skip
+TEXTS = ("shape", "spacing", "orientation", "type", "affine", "content_hash", "unreadable", "remark", *(name.lower() for name in SCANNER))
 
 
 def describe_header(path: Path) -> dict[str, Any]:
-    """Shape, spacing (mm), orientation, type, content hash, and `reason` if the file cannot be used ("" if it can)."""
-    out: dict[str, Any] = {
-        "shape": "",
-        "spacing": "",
-        "orientation": "",
-        "type": "",
-        "affine": "",
-        "content_hash": "",
-        "reason": "",
-    }
+    """Shape, spacing (mm), orientation, type, content hash, scanner fields of a BIDS sidecar, size and time of the file;
+    `unreadable` if it cannot be used, `remark` if it can but should be looked at ("" if not).
+    """
+    out: dict[str, Any] = dict.fromkeys(TEXTS, "") | {"bytes": -1, "modified": -1}
+    try:
+        status = path.stat()
+        out |= {"bytes": status.st_size, "modified": status.st_mtime_ns}
+    except OSError:
+        pass  # opening it says why, in one sentence
     try:
         image = open_image(path)
         shape, affine = scan_shape(path, image), scan_affine(path, image)
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
         out |= {
             "shape": " x ".join(str(n) for n in shape),
-            "spacing": " x ".join(f"{size:.3g}" for size in np.linalg.norm(affine[:3, :3], axis=0)),
+            "spacing": " x ".join(f"{size:.3g}" for size in spacing),
             "orientation": "".join(str(code) for code in nib.orientations.aff2axcodes(affine)),
             "type": str(image.get_data_dtype()),
             "affine": " ".join(f"{value:.2f}" for value in affine[:3].ravel()),
+            "remark": remark(path, image, spacing),
             "content_hash": stored_hash(path, image),
         }
     except UnreadableVolume as error:
-        out["reason"] = str(error)
+        out["unreadable"] = str(error)
+    return out | sidecar(path)
+
+
+def describe_mask(path: Path) -> dict[str, Any]:
+    """The same of a segmentation, which is read altogether: what is no mask cannot be used, an empty one should be looked at."""
+    out = describe_header(path)
+    if not out["unreadable"]:
+        try:
+            if not read_mask(path).voxels.any():
+                out["remark"] = f"{path} marks nothing: every voxel is 0"
+        except UnreadableVolume as error:
+            out["unreadable"] = str(error)
     return out
+
+
+def remark(path: Path, image: SpatialImage, spacing: np.ndarray) -> str:
+    """What makes a readable header doubtful, in one sentence; "" if nothing does."""
+    if not isinstance(image, nib.Nifti1Image):
+        analyze = isinstance(image, nib.AnalyzeImage)
+        return f"{path} is in Analyze format, which does not know left from right; convert it from the original" if analyze else ""
+    sform, qform = image.get_sform(coded=True)[0], image.get_qform(coded=True)[0]
+    if sform is None and qform is None:
+        return f"{path} has neither sform nor qform: left and right, and its place, are a guess"
+    if sform is not None and qform is not None and np.all(np.isfinite(qform)):
+        one, other = ("".join(str(code) for code in nib.orientations.aff2axcodes(affine)) for affine in (sform, qform))
+        if one != other:
+            return f"{path} has an sform of orientation {one} and a qform of {other}; the sform is used"
+    zooms = np.asarray(image.header.get_zooms()[:3], np.float64)
+    if np.all(zooms > 0) and not np.allclose(zooms, spacing, rtol=0.05):
+        sizes = [" x ".join(f"{size:.3g}" for size in each) for each in (zooms, spacing)]
+        return f"{path} has voxels of {sizes[0]} mm by its pixdim and of {sizes[1]} mm by its affine, which is used"
+    return ""
+
+
+def sidecar(path: Path) -> dict[str, str]:
+    """Scanner fields of the JSON file beside a BIDS scan, by their names in lower case."""
+    file = path.with_name(path.name.split(".")[0] + ".json")
+    if not path.name.startswith("sub-") or not file.is_file():
+        return {}
+    try:
+        fields = json.loads(file.read_text(errors="replace"))
+    except json.JSONDecodeError:
+        return {"remark": f"{file} is no JSON; its scanner fields are unknown"}
+    return {name.lower(): str(fields[name]) for name in SCANNER if isinstance(fields, dict) and name in fields}
 
 
 def stored_hash(path: Path, image: SpatialImage) -> str:
     """Checksum of the uncompressed file: from gzip's trailer where it fits the header, else by reading all of it.
 
-    Raises UnreadableVolume when the file is truncated.
+    Two files with one checksum need not be one scan: `check` compares their voxels. Raises UnreadableVolume when the file
+    is truncated.
     """
-    with path.open("rb") as file:
-        start = file.read(2)
-        file.seek(0, 2)
-        size = file.tell()
-        if start == GZIP and size > 18:
-            file.seek(-8, 2)
-            checksum, length = struct.unpack("<II", file.read(8))
-            if length == expected_bytes(image) % 2**32:
-                return f"{checksum:08x}-{length}"
-    if start == GZIP or size < expected_bytes(image):
-        read_scan(path)  # says what is wrong, if something is (several gzip members are fine)
-    checksum = 0
-    with nib.openers.Opener(str(path)) if start == GZIP else path.open("rb") as file:
-        while block := file.read(2**20):
-            checksum = zlib.crc32(block, checksum)
+    try:
+        with path.open("rb") as file:
+            start = file.read(2)
+            file.seek(0, 2)
+            size = file.tell()
+            if start == GZIP and size > 18:
+                file.seek(-8, 2)
+                checksum, length = struct.unpack("<II", file.read(8))
+                if length == expected_bytes(image) % 2**32:
+                    return f"{checksum:08x}-{length}"
+        if start == GZIP or size < expected_bytes(image):
+            # Says what is wrong, if something is: files of several gzip members, and padded ones, are fine.
+            return read_scan(path).content_hash()
+        checksum = 0
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                checksum = zlib.crc32(block, checksum)
+    except OSError as error:
+        raise UnreadableVolume(f"{path} cannot be read ({error.strerror})") from error
     return f"{checksum:08x}-{size}"
 
 

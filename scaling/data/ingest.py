@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from scaling.data.reading import Scan, UnreadableVolume, read_mask, read_scan
-from scaling.data.volume import Centre, head_centre, mask_to_grid, scan_to_grid
+from scaling.data.volume import foreground, mask_to_grid, scan_to_grid, session_grid
 from scaling.study.config import Volumes
 
 SHARD_BYTES = 2**29
@@ -82,42 +82,44 @@ def ingest(job: Job, volumes: Volumes, shards: Shards) -> int:
 
 
 def ingest_session(session: list[dict[str, Any]], volumes: Volumes, shards: Shards) -> list[dict[str, Any]]:
-    """Bring the scans of one session, and its mask, to one grid: around the head's centre in the first usable scan."""
-    centre: Centre | None = None
-    masks: dict[str, str] = {}
+    """Bring the scans of one session, and its masks, to one grid: the one of its first usable scan.
+
+    A scan without its mask is still a scan: `masked` says whether the mask is there, `reason` why not.
+    """
+    grid: np.ndarray | None = None
+    masks: dict[str, str] = {"": ""}
     reports = []
     for scan in session:
-        reason, content_hash = scan["problem"], ""
+        report = {"row_of_table": scan["row_of_table"], "status": "failed", "reason": scan["problem"], "content_hash": ""}
+        report |= {"covered": 0.0, "spacing": "", "masked": False}
+        reports.append(report)
+        if scan["problem"]:
+            continue
         try:
-            if not reason:
-                path = Path(scan["path"])
-                image: Scan = read_scan(path)
-                centre = head_centre(path, image, volumes) if centre is None else centre
-                volume = scan_to_grid(path, image, volumes, centre)
-                content_hash = image.content_hash()
-                if scan["mask_row"] >= 0:
-                    if scan["label"] not in masks:
-                        masks[scan["label"]] = ingest_mask(scan, volumes, shards, centre)
-                    reason = masks[scan["label"]]
-                shards.write("shard", scan["shard"], scan["row"], volume)
+            path = Path(scan["path"])
+            image: Scan = read_scan(path)
+            inside = foreground(path, image.voxels)
+            grid = session_grid(image, volumes, inside) if grid is None else grid
+            volume, report["covered"] = scan_to_grid(path, image, volumes, grid, inside)
         except UnreadableVolume as error:
-            reason = str(error)
-        reports.append(
-            {
-                "row_of_table": scan["row_of_table"],
-                "status": "failed" if reason else "ok",
-                "reason": reason,
-                "content_hash": content_hash,
-            }
-        )
+            report["reason"] = str(error)
+            continue
+        shards.write("shard", scan["shard"], scan["row"], volume)
+        if scan["mask"] not in masks:
+            masks[scan["mask"]] = ingest_mask(scan, volumes, shards, grid)
+        report |= {"status": "ok", "reason": masks[scan["mask"]], "masked": scan["mask"] != "" and not masks[scan["mask"]]}
+        report |= {
+            "content_hash": image.content_hash(),
+            "spacing": " x ".join(f"{size:.4g}" for size in np.linalg.norm(grid[:3, :3], axis=0)),
+        }
     return reports
 
 
-def ingest_mask(scan: dict[str, Any], volumes: Volumes, shards: Shards, centre: Centre) -> str:
+def ingest_mask(scan: dict[str, Any], volumes: Volumes, shards: Shards, grid: np.ndarray) -> str:
     """Write a session's mask; returns "" or why it cannot be used."""
     try:
-        mask = mask_to_grid(read_mask(Path(scan["label"])), volumes, centre)
+        mask = mask_to_grid(read_mask(Path(scan["mask"])), volumes, grid)
     except UnreadableVolume as error:
-        return str(error)
+        return f"its mask cannot be used: {error}"
     shards.write("masks", scan["mask_shard"], scan["mask_row"], mask)
     return ""

@@ -119,6 +119,9 @@ def read_label(cache: Cache, task: Task, scans: pd.DataFrame) -> np.ndarray | No
     """A session's label: float32 scalar or uint8 mask [D, H, W]; None if it has none. Raises ValueError if it does not
     fit.
     """
+    if task.kind == "segmentation":
+        row = scans[scans["mask_row"] >= 0].head(1)
+        return np.asarray(cache.mask(int(row["i"].iloc[0]))) if len(row) else None
     text = str(scans["label"].iloc[0])
     if not text and task.label:
         if task.label not in scans.columns:
@@ -127,12 +130,6 @@ def read_label(cache: Cache, task: Task, scans: pd.DataFrame) -> np.ndarray | No
         text = "" if pd.isna(value) else str(value)
     if not text:
         return None
-    if (task.kind == "segmentation") != text.endswith(".nii.gz"):
-        raise ValueError(
-            f"task {task.name!r} is {task.kind} and its label for {scans['path'].iloc[0]} is {text!r}; expected {SUFFIXES[task.kind]}"
-        )
-    if task.kind == "segmentation":
-        return np.asarray(cache.mask(int(scans["i"].iloc[0])))
     try:
         number = float(text)
     except ValueError:

@@ -9,8 +9,9 @@ from pathlib import Path
 import jax
 import pandas as pd
 
-from scaling.data.cache import Cache, find_leakage, open_cache, prepare
+from scaling.data.cache import Cache, open_cache, prepare
 from scaling.data.layout import scan_sources
+from scaling.data.leakage import describe_skipped, find_leakage
 from scaling.data.phantom import write_phantom
 from scaling.engines.reporting import write_study_report
 from scaling.study.lock import locked
@@ -131,6 +132,5 @@ def prepare_study(folder: Path, config: PrepareStep, workers: int, progress: Pro
     trained = tuple(dict.fromkeys(task.train for task in config.tasks))
     table = scan_sources(root, tuple(dict.fromkeys((*data.pretraining, *trained, *tested))), data.split)
     index = prepare(root, table, data.volumes, folder / "cache", progress, workers)
-    failed = index[index["status"] == "failed"]
-    write_json(folder / "skipped.json", [f"{path}: {reason}" for path, reason in zip(failed["path"], failed["reason"], strict=True)])
+    write_json(folder / "skipped.json", describe_skipped(index))
     write_json(folder / "leakage.json", find_leakage(index, data.pretraining, tested))

@@ -38,9 +38,11 @@ class Split:
 
 @dataclass(frozen=True, config=STRICT)
 class Volumes:
-    """The grid all scans are brought to: RAS, `spacing_mm` isotropic, the head's box centred in `shape` voxels."""
+    """The grid all scans are brought to: RAS, `spacing_mm` isotropic, the head's box centred in `shape` voxels. Without a
+    `spacing_mm` every session keeps the voxels of its first scan.
+    """
 
-    spacing_mm: float = 4.0
+    spacing_mm: float | None = 4.0
     shape: Shape3 = (40, 48, 40)
 
 
@@ -242,6 +244,11 @@ class Study:
         for field, name in (("name", self.name), *(("objectives", objective.label) for objective in self.objectives)):
             if not re.fullmatch(r"[\w.-]+", name):
                 raise ValueError(f"{field} is named {name!r}; expected letters, digits, '.', '_' and '-' (it names a folder)")
+        segmented = [task.name for task in self.tasks if task.kind == "segmentation"]
+        if self.data.volumes.spacing_mm is None and (segmented or self.transfer.classical):
+            raise ValueError(
+                f"data.volumes.spacing_mm is null, but {segmented or 'transfer.classical'} is measured in mm; expected one spacing for all"
+            )
         for duration in self.durations:
             decay = self.pretrain.decay_share * duration
             if duration % self.pretrain.batch or decay % self.pretrain.batch:

@@ -1,5 +1,6 @@
 """One transfer step: one checkpoint or control on one task, every protocol, every draw."""
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def transfer(folder: Path, checkpoint: Path | None, config: TransferStep, cache:
     cannot be used (see `load_task`).
     """
     arrays = load_task(cache, config.task, config.data)
-    spacing = cache.volumes.spacing_mm
+    spacing = cache.volumes.spacing_mm or math.nan  # nothing in mm is asked for where sessions keep their own (see Study)
     predicted = counted(protocols(config, checkpoint, arrays, spacing), config, progress)
     predictions = tabulate(predicted, arrays, config.task.kind, spacing, config.transfer.nsd_tolerance_mm)
     predictions.to_parquet(folder / "predictions.parquet", index=False)

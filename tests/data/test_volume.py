@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from scaling.data.reading import UnreadableVolume, read_mask, read_scan
 from scaling.data.resample import apply_weights, axis_weights
-from scaling.data.volume import BACKGROUND, grid_affine, head_centre, read_volume
+from scaling.data.volume import BACKGROUND, foreground, read_volume, session_grid
 from scaling.study.config import Volumes
 
 VOLUMES = Volumes(4.0, (16, 18, 14))
@@ -25,6 +25,11 @@ ORIENTATIONS = [
 def save(path: Path, voxels: np.ndarray, affine: np.ndarray) -> Path:
     nib.save(nib.Nifti1Image(voxels, affine), path)
     return path
+
+
+def grid_of(path: Path, volumes: Volumes) -> np.ndarray:
+    scan = read_scan(path)
+    return session_grid(scan, volumes, foreground(path, scan.voxels))
 
 
 @pytest.mark.parametrize("stored_as", ORIENTATIONS)
@@ -82,9 +87,10 @@ def test_thick_slices_agree_with_thin_ones(tmp_path: Path) -> None:
     affine = np.diag([2.0, 2.0, 7.0, 1.0])
     affine[2, 3] = z[:7].mean()
     volumes = Volumes(4.0, (30, 30, 36))
-    centre = (60.0, 60.0, 70.0)
-    one = read_volume(save(tmp_path / "thin.nii.gz", thin, np.diag([2.0, 2.0, 1.0, 1.0])), volumes, like=centre)
-    other = read_volume(save(tmp_path / "thick.nii.gz", thick, affine), volumes, like=centre)
+    grid = np.diag([4.0, 4.0, 4.0, 1.0])
+    grid[:3, 3] = np.array((60.0, 60.0, 70.0)) - (np.array(volumes.shape) - 1) / 2 * 4.0
+    one = read_volume(save(tmp_path / "thin.nii.gz", thin, np.diag([2.0, 2.0, 1.0, 1.0])), volumes, like=grid)
+    other = read_volume(save(tmp_path / "thick.nii.gz", thick, affine), volumes, like=grid)
     # Within a slice's thickness of the surface, thick slices mix head and air.
     inside = ndimage.binary_erosion((one > BACKGROUND) & (other > BACKGROUND), iterations=2)
     assert inside.sum() > 5000
@@ -105,10 +111,9 @@ def test_volume_with_tilted_axes_lies_where_its_affine_says(tmp_path: Path, kind
     ball = np.where(away < 30**2, 500 + world[0] + 2 * world[1], 0)
     path = save(tmp_path / "a.nii.gz", ball.astype(np.float32), affine)
     volumes = Volumes(3.0, (24, 24, 24))
-    centre = head_centre(path, read_scan(path), volumes)
-    np.testing.assert_allclose(centre, middle, atol=1.5)
+    grid = grid_of(path, volumes)
+    np.testing.assert_allclose(grid[:3, 3] + 11.5 * 3.0, middle, atol=1.5)
     volume = read_volume(path, volumes).astype(float)
-    grid = grid_affine(volumes, centre)
     x, y, z = np.indices(volumes.shape) * 3.0 + grid[:3, 3][:, None, None, None]
     distance = np.sqrt((x - middle[0]) ** 2 + (y - middle[1]) ** 2 + (z - middle[2]) ** 2)
     inside = volume > BACKGROUND
@@ -207,8 +212,9 @@ def test_mask_stored_with_a_slope_is_zero_and_one(tmp_path: Path, brain: np.ndar
 def test_mask_lies_on_its_scan(tmp_path: Path, brain: np.ndarray) -> None:
     path = save(tmp_path / "a.nii.gz", brain, SPACING)
     mask = save(tmp_path / "m.nii.gz", (brain > 0).astype(np.uint8), SPACING)
-    centre = head_centre(path, read_scan(path), VOLUMES)
-    np.testing.assert_array_equal(read_volume(mask, VOLUMES, mask=True, like=centre), read_volume(path, VOLUMES) > BACKGROUND)
+    np.testing.assert_array_equal(
+        read_volume(mask, VOLUMES, mask=True, like=grid_of(path, VOLUMES)), read_volume(path, VOLUMES) > BACKGROUND
+    )
 
 
 def _unreadable(tmp_path: Path, brain: np.ndarray) -> dict[str, tuple[Path, str]]:
