@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scaling.data.ingest import Job, Shards, ingest
+from scaling.data.ingest import TYPES, Job, Shards, ingest
 from scaling.data.parallel import cores, unordered_map
 from scaling.study.config import Volumes
 
@@ -53,22 +53,28 @@ class Cache:
 
 
 def open_cache(cache: Path) -> Cache:
-    """Open what `prepare` finished. Raises FileNotFoundError if it did not."""
+    """Open what `prepare` finished. Raises FileNotFoundError if it did not, ValueError if a shard is not as it was written."""
     if not (cache / "index.parquet").exists():
         raise FileNotFoundError(f"{cache} holds no finished cache; run `scaling data prepare` (it continues where it stopped)")
     volumes = json.loads((cache / "cache.json").read_text())["volumes"]
     index = pd.read_parquet(cache / "index.parquet")
-    return Cache(
-        cache,
-        Volumes(**{**volumes, "shape": tuple(volumes["shape"])}),
-        index,
-        _maps(cache, "shard", index["shard"]),
-        _maps(cache, "masks", index["mask_shard"]),
-    )
+    shape = tuple(volumes["shape"])
+    shards, masks = _maps(cache, "shard", index["shard"], shape), _maps(cache, "masks", index["mask_shard"], shape)
+    return Cache(cache, Volumes(**{**volumes, "shape": shape}), index, shards, masks)
 
 
-def _maps(cache: Path, kind: str, numbers: "pd.Series[int]") -> tuple[np.ndarray, ...]:
-    return tuple(np.load(cache / f"{kind}_{i:05d}.npy", mmap_mode="r") for i in range(int(numbers.max()) + 1))
+def _maps(cache: Path, kind: str, numbers: "pd.Series[int]", shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    maps = []
+    for number in range(int(numbers.max()) + 1):
+        file = cache / f"{kind}_{number:05d}.npy"
+        try:
+            maps.append(np.load(file, mmap_mode="r"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{file} cannot be read ({error}); delete {cache} and prepare it again") from error
+        if maps[-1].shape[1:] != shape or maps[-1].dtype != TYPES[kind]:
+            found = f"{maps[-1].dtype} {maps[-1].shape}"
+            raise ValueError(f"{file} holds {found}, not volumes of {shape}; delete {cache} and prepare it again")
+    return tuple(maps)
 
 
 def prepare(

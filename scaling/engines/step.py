@@ -13,6 +13,7 @@ from scaling.data.cache import Cache, open_cache, prepare
 from scaling.data.layout import scan_sources
 from scaling.data.leakage import describe_skipped, find_leakage
 from scaling.data.phantom import write_phantom
+from scaling.data.track import prove_track
 from scaling.engines.reporting import write_study_report
 from scaling.study.lock import locked
 from scaling.study.plan import (
@@ -131,6 +132,7 @@ def prepare_study(folder: Path, config: PrepareStep, workers: int, progress: Pro
     tested = tuple(dict.fromkeys(source for task in config.tasks for source in task.test))
     trained = tuple(dict.fromkeys(task.train for task in config.tasks))
     table = scan_sources(root, tuple(dict.fromkeys((*data.pretraining, *trained, *tested))), data.split)
+    prove_track(table, data)
     index = prepare(root, table, data.volumes, folder / "cache", progress, workers)
     write_json(folder / "skipped.json", describe_skipped(index))
     write_json(folder / "leakage.json", find_leakage(index, data.pretraining, tested))

@@ -48,13 +48,26 @@ class Volumes:
 
 @dataclass(frozen=True, config=STRICT)
 class Data:
-    """Where the scans are. With `phantom` set, `root` is written by the generator first."""
+    """Where the scans are. With `phantom` set, `root` is written by the generator first.
+
+    `track` is the challenge's: a "method" study pretrains on FOMO60K alone, and is refused when a scan of it is not in
+    `fomo60k`, a manifest of that collection (what `scaling data check` wrote of it, or its own mapping.tsv), in `root`.
+    """
 
     root: str
     pretraining: tuple[Source, ...]
     volumes: Volumes = Volumes()
     split: Split = Split()
     phantom: Phantom | None = None
+    track: Literal["method", "open"] = "open"
+    fomo60k: str = ""
+
+    def __post_init__(self) -> None:
+        if self.track == "method" and not self.fomo60k:
+            raise ValueError(
+                "data.track is 'method', which pretrains on FOMO60K alone, and data.fomo60k is empty; expected a manifest of FOMO60K to "
+                "prove it by: what `scaling data check` wrote of it, or its mapping.tsv"
+            )
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -1,0 +1,192 @@
+"""The cache of prepared volumes: the same bytes however it was made, and a sentence when it cannot be made."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from test_layout import scan, text
+
+from scaling.data import cache as cache_module
+from scaling.data.cache import Cache, open_cache, prepare
+from scaling.data.layout import scan_sources
+from scaling.study.config import Source, Split, Volumes
+
+GRID = Volumes(2.0, (12, 14, 12))
+
+
+def collection(root: Path, subjects: int = 6) -> pd.DataFrame:
+    """`subjects` sessions of t1 and t2 with structure, in a folder "data"."""
+    index = np.indices((16, 18, 14)).astype(float)
+    ball = ((index - np.array([8, 9, 7.0])[:, None, None, None]) ** 2).sum(0) < 36
+    for n in range(subjects):
+        session = root / "data" / f"sub_{n}" / "ses_1"
+        session.mkdir(parents=True)
+        for m, sequence in enumerate(("t1", "t2")):
+            voxels = np.where(ball, 50 + np.random.default_rng(10 * n + m).integers(0, 90, ball.shape), 0).astype(np.int16)
+            nib.save(nib.Nifti1Image(voxels, np.diag([2.0, 2.0, 2.5, 1.0])), session / f"{sequence}.nii.gz")
+    return scan_sources(root, [Source("data")], Split())
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.glob("*.npy"))}
+
+
+def test_prepare_twice_returns_the_same_index_and_touches_nothing(tmp_path: Path) -> None:
+    table = collection(tmp_path)
+    first = prepare(tmp_path, table, GRID, tmp_path / "cache", workers=1)
+    before = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()}
+    pd.testing.assert_frame_equal(prepare(tmp_path, table, GRID, tmp_path / "cache", workers=1), first)
+    assert {file.name: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()} == before
+
+
+def test_prepare_gives_the_same_bytes_for_any_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "GROUP", 4)
+    table = collection(tmp_path)
+    one = prepare(tmp_path, table, GRID, tmp_path / "one", workers=1)
+    two = prepare(tmp_path, table, GRID, tmp_path / "two", workers=2)
+    pd.testing.assert_frame_equal(one, two)
+    assert fingerprint(tmp_path / "one") == fingerprint(tmp_path / "two")
+
+
+def test_prepare_killed_and_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    table = collection(tmp_path, subjects=40)
+    expected = prepare(tmp_path, table, GRID, tmp_path / "whole", workers=1)
+    script = (
+        "import sys, time; from pathlib import Path; from scaling.data.cache import prepare; from scaling.data.layout import scan_sources\n"
+        "from scaling.study.config import Source, Split, Volumes\n"
+        "root = Path(sys.argv[1])\n"
+        "prepare(root, scan_sources(root, [Source('data')], Split()), Volumes(2.0, (12, 14, 12)), root / 'killed',\n"
+        "        progress=lambda done, total: time.sleep(0.3), workers=1)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
+    parts = tmp_path / "killed" / "parts"
+    while process.poll() is None and not list(parts.glob("*.json")):
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "index.parquet").exists()
+    with pytest.raises(FileNotFoundError, match="no finished cache"):
+        open_cache(tmp_path / "killed")
+    reported: list[int] = []
+    resumed = prepare(tmp_path, table, GRID, tmp_path / "killed", lambda done, total: reported.append(done), workers=1)
+    assert reported[0] > 0
+    pd.testing.assert_frame_equal(resumed, expected)
+    assert fingerprint(tmp_path / "killed") == fingerprint(tmp_path / "whole")
+
+
+def test_prepare_with_one_bad_file_lists_it_and_goes_on(tmp_path: Path) -> None:
+    collection(tmp_path, subjects=2)
+    (tmp_path / "data" / "sub_0" / "ses_1" / "t1.nii.gz").write_bytes(b"\x1f\x8b broken")
+    table = scan_sources(tmp_path, [Source("data")], Split())
+    index = prepare(tmp_path, table, GRID, tmp_path / "cache", workers=1)
+    assert index["status"].tolist() == ["failed", "ok", "ok", "ok"]
+    assert "corrupt" in index["reason"].iloc[0]
+
+
+def test_prepare_with_an_unusable_mask_keeps_the_scan(tmp_path: Path) -> None:
+    collection(tmp_path, subjects=2)
+    (tmp_path / "data").rename(tmp_path / "preprocessed")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "preprocessed").rename(tmp_path / "data" / "preprocessed")
+    text(tmp_path / "data" / "labels" / "sub_0" / "label.txt", "1")
+    text(tmp_path / "data" / "labels" / "sub_0" / "seg.nii.gz", "no image")
+    scan(tmp_path / "data" / "labels" / "sub_1" / "seg.nii.gz")
+    table = scan_sources(tmp_path, [Source("data")], Split())
+    index = prepare(tmp_path, table, GRID, tmp_path / "cache", workers=1)
+    assert (index["status"] == "ok").all()
+    assert index["reason"].str.contains("mask").tolist() == [True, True, False, False]
+    cache = open_cache(tmp_path / "cache")
+    with pytest.raises(ValueError, match="no segmentation"):
+        cache.mask(0)
+    assert cache.mask(2).dtype == np.uint8
+
+
+@pytest.mark.parametrize("change", ["grid", "file", "label"])
+def test_prepare_of_something_else_into_the_same_folder_is_refused(tmp_path: Path, change: str) -> None:
+    table = collection(tmp_path, subjects=2)
+    prepare(tmp_path, table, GRID, tmp_path / "cache", workers=1)
+    volumes = Volumes(3.0, GRID.shape) if change == "grid" else GRID
+    if change == "file":
+        scan(tmp_path / "data" / "sub_0" / "ses_1" / "t1.nii.gz")
+    if change == "label":
+        table.loc[0, "label"] = "1"
+    with pytest.raises(ValueError, match="prepared from something else"):
+        prepare(tmp_path, table, volumes, tmp_path / "cache", workers=1)
+
+
+def test_prepare_on_a_small_disk_says_what_it_needs_before_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = collection(tmp_path, subjects=1)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(OSError, match=r"needs .* GB for 2 scans") as error:
+        prepare(tmp_path, table, GRID, tmp_path / "cache", workers=1)
+    assert "\n" not in str(error.value)
+    assert not list((tmp_path / "cache").glob("*.npy"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_prepare_on_a_disk_that_fills_up_says_so_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "GROUP", 2)
+    table = collection(tmp_path, subjects=3)
+    expected = prepare(tmp_path, table, GRID, tmp_path / "whole", workers=1)
+    from scaling.data.ingest import Shards
+
+    write, written = Shards.write, []
+
+    def fills_up(self: Shards, kind: str, number: int, row: int, volume: np.ndarray) -> None:
+        written.append(row)
+        if row == 3:
+            Path("/dev/full").write_bytes(b"x")  # the system's own error of a full disk
+        write(self, kind, number, row, volume)
+
+    monkeypatch.setattr(Shards, "write", fills_up)
+    with pytest.raises(OSError, match=r"full after 2 of 6 scans.*continues"):
+        prepare(tmp_path, table, GRID, tmp_path / "cache", workers=1)
+    monkeypatch.setattr(Shards, "write", write)
+    pd.testing.assert_frame_equal(prepare(tmp_path, table, GRID, tmp_path / "cache", workers=1), expected)
+    assert fingerprint(tmp_path / "cache") == fingerprint(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("harm", ["short", "gone", "other"])
+def test_corrupt_shard_ends_in_one_sentence(tmp_path: Path, harm: str) -> None:
+    prepare(tmp_path, collection(tmp_path, subjects=1), GRID, tmp_path / "cache", workers=1)
+    shard = tmp_path / "cache" / "shard_00000.npy"
+    if harm == "short":
+        shard.write_bytes(shard.read_bytes()[:-100])
+    elif harm == "gone":
+        shard.unlink()
+    else:
+        np.save(shard, np.zeros((2, 3, 3, 3), np.float16))
+    with pytest.raises(ValueError, match=r"shard_00000.npy .* prepare it again"):
+        open_cache(tmp_path / "cache")
+
+
+def test_sessions_without_a_spacing_keep_their_own_voxels(tmp_path: Path) -> None:
+    table = collection(tmp_path, subjects=1)
+    index = prepare(tmp_path, table, Volumes(None, (20, 20, 20)), tmp_path / "cache", workers=1)
+    assert set(index["spacing"]) == {"2 x 2 x 2.5"}
+    assert index["covered"].tolist() == [1.0, 1.0]
+    volume = open_cache(tmp_path / "cache").volume(0).astype(float)
+    stored = np.asarray(nib.load(table["path"].iloc[0]).dataobj).astype(float)
+    inside = volume != volume[0, 0, 0]
+    values = stored[stored > 0].clip(*np.percentile(stored[stored > 0], (0.5, 99.5)))
+    np.testing.assert_allclose(volume[inside], (values - values.mean()) / values.std(), atol=2e-3)
+
+
+def test_head_larger_than_the_grid_is_reported(tmp_path: Path) -> None:
+    index = prepare(tmp_path, collection(tmp_path, subjects=1), Volumes(2.0, (6, 6, 6)), tmp_path / "cache", workers=1)
+    assert (index["covered"] < 0.5).all()
+
+
+def test_cache_of_a_cohort_has_no_failures(cache: Cache) -> None:
+    assert (cache.index["status"] == "ok").all()
+    assert (cache.index["reason"] == "").all()
