@@ -26,6 +26,7 @@ BROKEN = (
     nib.wrapstruct.WrapStructError,
     nib.brikhead.AFNIHeaderError,
     nib.minc1.MincError,
+    nib.freesurfer.mghformat.MGHError,
     nib.parrec.PARRECError,
     EOFError,
     IndexError,

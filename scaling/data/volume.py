@@ -31,10 +31,10 @@ def read_volume(path: Path, volumes: Volumes, mask: bool = False, like: np.ndarr
 def foreground(path: Path, voxels: np.ndarray) -> np.ndarray:
     """bool [D, H, W]: head or brain. Differs from a constant background, else lies above Otsu's threshold."""
     finite = np.isfinite(voxels)
-    complete = bool(finite.all())
-    if finite.mean() < 0.01:
-        raise UnreadableVolume(f"{path} has no finite voxels to speak of ({finite.mean():.1%}); expected a scan")
-    values = voxels.ravel() if complete else voxels[finite]
+    count = np.count_nonzero(finite)
+    if count < 0.01 * voxels.size:
+        raise UnreadableVolume(f"{path} has no finite voxels to speak of ({count / voxels.size:.1%}); expected a scan")
+    values = voxels.ravel() if count == voxels.size else voxels[finite]
     low, high = float(values.min()), float(values.max())
     if high == low:
         raise UnreadableVolume(f"{path} is constant (every voxel is {low:g}); expected a scan")
@@ -49,7 +49,7 @@ def foreground(path: Path, voxels: np.ndarray) -> np.ndarray:
         inside = np.abs(voxels - numbers[counts.argmax()]) > 1e-4 * (high - low)
     else:
         inside = voxels > otsu(values, low, high)
-    if inside.mean() < 1e-3:
+    if np.count_nonzero(inside) < 1e-3 * voxels.size:
         raise UnreadableVolume(f"{path} is empty ({inside.sum()} voxels differ from the background); expected a scan")
     return inside
 
@@ -91,6 +91,13 @@ def on_grid(scan: Scan, grid: np.ndarray) -> bool:
     return bool(np.abs(scan.affine[:3, :3] - grid[:3, :3]).max() < 1e-3 * np.linalg.norm(grid[:3, :3], axis=0).min())
 
 
+def aligned(scan: Scan, grid: np.ndarray) -> np.ndarray | None:
+    """The scan's voxel [3] where the grid's first one lies, if the grid's voxels are the scan's own."""
+    start = (np.linalg.inv(scan.affine) @ grid)[:3, 3]
+    whole = np.round(start)
+    return whole.astype(int) if on_grid(scan, grid) and np.abs(start - whole).max() < 0.01 else None
+
+
 def resample(scan: Scan, images: list[np.ndarray], shape: tuple[int, int, int], grid: np.ndarray) -> list[np.ndarray]:
     """Bring float32 images [D, H, W] on the scan's voxels to `shape` voxels of the grid, zero outside: Gaussian, then linear
     interpolation.
@@ -98,6 +105,9 @@ def resample(scan: Scan, images: list[np.ndarray], shape: tuple[int, int, int], 
     Where the grid is coarser than the scan, a Gaussian widens the scan's voxel to the grid's (full width at half
     maximum).
     """
+    start = aligned(scan, grid)
+    if start is not None:
+        return [shifted(image, start, shape) for image in images]
     to_scan = np.linalg.inv(scan.affine) @ grid
     ratio = np.linalg.norm(grid[:3, :3], axis=0) / scan.spacing
     sigma = np.where(ratio > 1.01, np.sqrt(np.maximum(ratio**2 - 1, 0)) / FWHM, 0.0)
@@ -108,8 +118,6 @@ def resample(scan: Scan, images: list[np.ndarray], shape: tuple[int, int, int], 
     last = np.clip(np.ceil(reached.max(1) + margin) + 1, 0, scan.voxels.shape).astype(int)
     part = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
     offset = to_scan[:3, 3] - first
-    if on_grid(scan, grid) and np.abs(offset - np.round(offset)).max() < 0.01:
-        return [_shifted(image[part], np.round(offset).astype(int), shape) for image in images]
     matrix = to_scan[:3, :3]
     if np.abs(matrix - np.diag(np.diag(matrix))).max() < 1e-4:
         first_axis, second_axis, third_axis = (
@@ -120,14 +128,14 @@ def resample(scan: Scan, images: list[np.ndarray], shape: tuple[int, int, int], 
     return [ndimage.affine_transform(image, matrix, offset, shape, order=1, mode="grid-constant") for image in smooth]
 
 
-def _shifted(image: np.ndarray, offset: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """Copy `image` into zeros of `shape`, whose voxel 0 is the image's voxel `offset`."""
-    out = np.zeros(shape, np.float32)
-    begin = np.maximum(offset, 0)
-    end = np.minimum(offset + shape, image.shape)
+def shifted(image: np.ndarray, start: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """`shape` voxels of `image` from its voxel `start` on, zero outside of it."""
+    out = np.zeros(shape, image.dtype)
+    begin = np.maximum(start, 0)
+    end = np.minimum(start + shape, image.shape)
     if (end > begin).all():
         source = tuple(slice(a, b) for a, b in zip(begin, end, strict=True))
-        target = tuple(slice(a, b) for a, b in zip(begin - offset, end - offset, strict=True))
+        target = tuple(slice(a, b) for a, b in zip(begin - start, end - start, strict=True))
         out[target] = image[source]
     return out
 
@@ -138,11 +146,16 @@ def scan_to_grid(path: Path, scan: Scan, volumes: Volumes, grid: np.ndarray, ins
 
     Voxels are averaged over the foreground alone (normalised convolution), so that edges keep their contrast.
     """
-    share, total = resample(scan, [inside.astype(np.float32), np.where(inside, scan.voxels, np.float32(0))], volumes.shape, grid)
-    kept = share > 0.5
-    if kept.sum() < 64:
-        raise UnreadableVolume(f"{path} lies outside its session's grid ({kept.sum()} voxels in it); check its affine")
-    values = total[kept] / share[kept]
+    start = aligned(scan, grid)
+    if start is not None:
+        kept = shifted(inside, start, volumes.shape)
+        values = shifted(scan.voxels, start, volumes.shape)[kept]
+    else:
+        share, total = resample(scan, [inside.astype(np.float32), np.where(inside, scan.voxels, np.float32(0))], volumes.shape, grid)
+        kept = share > 0.5
+        values = total[kept] / share[kept]
+    if values.size < 64:
+        raise UnreadableVolume(f"{path} lies outside its session's grid ({values.size} voxels in it); check its affine")
     sample = values if values.size <= SAMPLE // STRIDE else values[::STRIDE]
     values = values.clip(*np.percentile(sample.astype(np.float64), CLIP)).astype(np.float32)
     mean, deviation = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
@@ -150,7 +163,7 @@ def scan_to_grid(path: Path, scan: Scan, volumes: Volumes, grid: np.ndarray, ins
         raise UnreadableVolume(f"{path} is constant inside the head (every voxel is {values[0]:g}); expected a scan")
     out = np.full(volumes.shape, BACKGROUND, np.float16)
     out[kept] = (values - np.float32(mean)) / np.float32(deviation)
-    held = kept.sum() * abs(np.linalg.det(grid[:3, :3])) / (inside.sum() * abs(np.linalg.det(scan.affine[:3, :3])))
+    held = values.size * abs(np.linalg.det(grid[:3, :3])) / (np.count_nonzero(inside) * abs(np.linalg.det(scan.affine[:3, :3])))
     return out, min(1.0, float(held))
 
 
