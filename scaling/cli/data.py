@@ -74,7 +74,7 @@ def data_prepare(
     listed = root.name.endswith(LISTINGS)
     folder, sources = (root.parent, [root.name]) if listed else (root, find_sources(root))
     if not sources:
-        raise ValueError(f"{root} holds no scans; expected folders such as sub_1/ses_1/ in it (`scaling data check` says what is there)")
+        raise ValueError(f"{root} holds no scans; expected folders such as sub_1/ses_1/ in it, or name a table of scans instead")
     table = scan_sources(folder, [Source(source) for source in sources], Split())
     with progress_bar("scans") as advance:
         index = prepare(folder, table, Volumes(spacing or None, shape), cache, advance, workers)
