@@ -63,6 +63,7 @@ def data_prepare(
     spacing: Annotated[float, typer.Option(help="Isotropic spacing in mm; 0 keeps the voxels of each session.")] = 4.0,
     shape: Annotated[tuple[int, int, int], typer.Option(help="Voxels of the common grid, around the head.")] = (40, 48, 40),
     workers: Annotated[int, typer.Option(help="Processes.", show_default="all cores")] = 0,
+    compressed: Annotated[bool, typer.Option("--compressed", help="Take less of the disk, and be slower to read.")] = False,
 ) -> None:
     """Bring every scan below a folder to one grid, in a cache that training reads. Interrupt at any moment; the same command
     goes on. A scan that cannot be used is listed, and the exit code is then 1.
@@ -77,7 +78,7 @@ def data_prepare(
         raise ValueError(f"{root} holds no scans; expected folders such as sub_1/ses_1/ in it, or name a table of scans instead")
     table = scan_sources(folder, [Source(source) for source in sources], Split())
     with progress_bar("scans") as advance:
-        index = prepare(folder, table, Volumes(spacing or None, shape), cache, advance, workers)
+        index = prepare(folder, table, Volumes(spacing or None, shape), cache, advance, workers, compressed)
     usable = index[index["status"] == "ok"]
     console.print(f"{len(usable):,} of {len(index):,} scans are in {cache}", markup=False)
     cut = usable[usable["covered"] < 0.95].sort_values("covered")

@@ -3,6 +3,7 @@
 cache.json          what they were made from: the grid, and a fingerprint of the files
 shard_00000.npy     float16 [n, D, H, W]; row r of the table is row r % n of shard r // n (zeros where it failed)
 masks_00000.npy     uint8 [n, D, H, W]
+*.b2nd              one file per volume instead of both, where the cache is compressed
 parts/              one file per finished group of sessions, until index.parquet exists
 index.parquet       the table, with shard, row, mask_shard, mask_row (-1: no mask), status, reason, content_hash, the share of the head
                     that the grid holds (covered) and the grid's spacing in mm
@@ -23,11 +24,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scaling.data.compressed import CompressedShard, require_blosc2
 from scaling.data.ingest import TYPES, Job, Shards, ingest
 from scaling.data.parallel import cores, unordered_map
 from scaling.study.config import Volumes
 
 GROUP = 16  # scans that one worker reads between two marks of progress
+KINDS = (("shard", "shard"), ("masks", "mask_shard"))  # of shards, and the column of the index that says which
+COMPRESSED = 0.5  # of a volume's bytes at most, as far as brains on a constant background go
 SPARE = 64 * 2**20  # bytes that must stay free beside the shards
 
 
@@ -38,8 +42,8 @@ class Cache:
     path: Path
     volumes: Volumes
     index: pd.DataFrame
-    shards: tuple[np.ndarray, ...]
-    mask_shards: tuple[np.ndarray, ...]
+    shards: tuple[np.ndarray | CompressedShard, ...]
+    mask_shards: tuple[np.ndarray | CompressedShard, ...]
 
     def volume(self, i: int) -> np.ndarray:
         """float16 [D, H, W] of row i of the index, a view of the memory map."""
@@ -56,25 +60,33 @@ def open_cache(cache: Path) -> Cache:
     """Open what `prepare` finished. Raises FileNotFoundError if it did not, ValueError if a shard is not as it was written."""
     if not (cache / "index.parquet").exists():
         raise FileNotFoundError(f"{cache} holds no finished cache; run `scaling data prepare` (it continues where it stopped)")
-    volumes = json.loads((cache / "cache.json").read_text())["volumes"]
+    identity = json.loads((cache / "cache.json").read_text())
+    volumes, compressed = identity["volumes"], identity["compressed"]
     index = pd.read_parquet(cache / "index.parquet")
     shape = tuple(volumes["shape"])
-    shards, masks = _maps(cache, "shard", index["shard"], shape), _maps(cache, "masks", index["mask_shard"], shape)
+    if compressed:
+        require_blosc2()
+    shards, masks = (_open_shards(Shards(cache, shape, compressed), kind, index[kind_column]) for kind, kind_column in KINDS)
     return Cache(cache, Volumes(**{**volumes, "shape": shape}), index, shards, masks)
 
 
-def _maps(cache: Path, kind: str, numbers: "pd.Series[int]", shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-    maps = []
+def _open_shards(shards: Shards, kind: str, numbers: "pd.Series[int]") -> tuple[np.ndarray | CompressedShard, ...]:
+    size = shards.per_shard if kind == "shard" else shards.masks_per_shard
+    opened: list[np.ndarray | CompressedShard] = []
     for number in range(int(numbers.max()) + 1):
-        file = cache / f"{kind}_{number:05d}.npy"
+        file = shards.file(kind, number)
+        if shards.compressed:
+            opened.append(CompressedShard(file.with_suffix(""), (size, *shards.shape), TYPES[kind]))
+            continue
+        again = f"delete {shards.folder} and prepare it again"
         try:
-            maps.append(np.load(file, mmap_mode="r"))
+            volumes = np.load(file, mmap_mode="r")
         except (OSError, ValueError) as error:
-            raise ValueError(f"{file} cannot be read ({error}); delete {cache} and prepare it again") from error
-        if maps[-1].shape[1:] != shape or maps[-1].dtype != TYPES[kind]:
-            found = f"{maps[-1].dtype} {maps[-1].shape}"
-            raise ValueError(f"{file} holds {found}, not volumes of {shape}; delete {cache} and prepare it again")
-    return tuple(maps)
+            raise ValueError(f"{file} cannot be read ({error}); {again}") from error
+        if volumes.shape[1:] != shards.shape or volumes.dtype != TYPES[kind]:
+            raise ValueError(f"{file} holds {volumes.dtype} {volumes.shape}, not volumes of {shards.shape}; {again}")
+        opened.append(volumes)
+    return tuple(opened)
 
 
 def prepare(
@@ -84,6 +96,7 @@ def prepare(
     cache: Path,
     progress: Callable[[int, int], None] | None = None,
     workers: int = 0,
+    compressed: bool = False,
 ) -> pd.DataFrame:
     """Bring every scan of `table` (see `scan_sources`) to the grid and return the index. Done: returns at once;
     partial: goes on.
@@ -91,11 +104,13 @@ def prepare(
     A scan that cannot be used is listed with status "failed" and its reason. Raises OSError when the disk is too small
     or full (nothing done is lost) and ValueError when `cache` holds something else.
     """
-    identity = cache_identity(root, table, volumes)
+    if compressed:
+        require_blosc2()
+    identity = cache_identity(root, table, volumes) | {"compressed": compressed}
     _claim(cache, identity)
     if (cache / "index.parquet").exists():
         return pd.read_parquet(cache / "index.parquet")
-    shards = Shards(cache, tuple(volumes.shape))
+    shards = Shards(cache, tuple(volumes.shape), compressed)
     index = place(table, shards)
     groups = _groups(index)
     (cache / "parts").mkdir(exist_ok=True)
@@ -202,8 +217,9 @@ def _allocate(shards: Shards, index: pd.DataFrame) -> None:
     masks = index.loc[index["mask_row"] >= 0, ["mask_shard", "mask_row"]].drop_duplicates()
     wanted = [("shard", number, size) for number, size in index.groupby("shard").size().items()]
     wanted += [("masks", number, size) for number, size in masks.groupby("mask_shard").size().items()]
-    present = sum(file.stat().st_blocks * 512 for file in shards.folder.glob("*.npy"))
-    needed = len(index) * shards.volume_bytes + len(masks) * shards.volume_bytes // 2 + SPARE - present
+    present = sum(file.stat().st_blocks * 512 for pattern in ("*.npy", "*.b2nd") for file in shards.folder.glob(pattern))
+    full = len(index) * shards.volume_bytes + len(masks) * shards.volume_bytes // 2
+    needed = int(full * (COMPRESSED if shards.compressed else 1)) + SPARE - present
     free = shutil.disk_usage(shards.folder).free
     if needed > free:
         raise OSError(

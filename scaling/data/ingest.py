@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from scaling.data.compressed import write_compressed
 from scaling.data.reading import Scan, UnreadableVolume, read_mask, read_scan
 from scaling.data.volume import foreground, mask_to_grid, scan_to_grid, session_grid
 from scaling.study.config import Volumes
@@ -24,6 +25,7 @@ class Shards:
 
     folder: Path
     shape: tuple[int, ...]
+    compressed: bool = False
 
     @property
     def volume_bytes(self) -> int:
@@ -47,12 +49,15 @@ class Shards:
     def create(self, kind: str, number: int, size: int) -> None:
         """Create a sparse npy file of `size` zero volumes, if it is not there."""
         file, temporary = self.file(kind, number), self.folder / f".{kind}_{number:05d}.{os.getpid()}"
-        if not file.exists():
+        if not file.exists() and not self.compressed:
             np.lib.format.open_memmap(temporary, "w+", TYPES[kind], (size, *self.shape)).flush()
             os.replace(temporary, file)
 
     def write(self, kind: str, number: int, row: int, volume: np.ndarray) -> None:
         """Put a volume into its row. Raises OSError (ENOSPC) when the disk is full."""
+        if self.compressed:
+            write_compressed(self.file(kind, number).with_suffix(""), row, volume.astype(TYPES[kind]))
+            return
         content = np.ascontiguousarray(volume, TYPES[kind]).tobytes()
         with self.file(kind, number).open("r+b") as file:
             version = np.lib.format.read_magic(file)

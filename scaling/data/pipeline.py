@@ -139,7 +139,8 @@ def _read(
     local = batch // process_count
     mine = slice(process_index * local, (process_index + 1) * local)
     shard, row = cache.index["shard"].to_numpy(), cache.index["row"].to_numpy()
-    shards = [np.asarray(volumes) for volumes in cache.shards]  # indexing a np.memmap costs as much again as the copy
+    # Indexing a np.memmap costs as much again as the copy; a compressed shard is no array.
+    shards = [np.asarray(volumes) if isinstance(volumes, np.memmap) else volumes for volumes in cache.shards]
 
     def gather(step: int) -> np.ndarray:
         rows, corners = (part[mine] for part in draw(step))

@@ -133,6 +133,6 @@ def prepare_study(folder: Path, config: PrepareStep, workers: int, progress: Pro
     trained = tuple(dict.fromkeys(task.train for task in config.tasks))
     table = scan_sources(root, tuple(dict.fromkeys((*data.pretraining, *trained, *tested))), data.split)
     prove_track(table, data)
-    index = prepare(root, table, data.volumes, folder / "cache", progress, workers)
+    index = prepare(root, table, data.volumes, folder / "cache", progress, workers, data.compressed)
     write_json(folder / "skipped.json", describe_skipped(index))
     write_json(folder / "leakage.json", find_leakage(index, data.pretraining, tested))

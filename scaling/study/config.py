@@ -52,6 +52,7 @@ class Data:
 
     `track` is the challenge's: a "method" study pretrains on FOMO60K alone, and is refused when a scan of it is not in
     `fomo60k`, a manifest of that collection (what `scaling data check` wrote of it, or its own mapping.tsv), in `root`.
+    `compressed` keeps the prepared volumes in less space, and reads them more slowly; no result changes.
     """
 
     root: str
@@ -61,6 +62,7 @@ class Data:
     phantom: Phantom | None = None
     track: Literal["method", "open"] = "open"
     fomo60k: str = ""
+    compressed: bool = False
 
     def __post_init__(self) -> None:
         if self.track == "method" and not self.fomo60k:

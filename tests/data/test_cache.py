@@ -18,6 +18,7 @@ from test_layout import scan, text
 from scaling.data import cache as cache_module
 from scaling.data.cache import Cache, open_cache, prepare
 from scaling.data.layout import scan_sources
+from scaling.data.pipeline import batches
 from scaling.study.config import Source, Split, Volumes
 
 GRID = Volumes(2.0, (12, 14, 12))
@@ -180,6 +181,23 @@ def test_sessions_without_a_spacing_keep_their_own_voxels(tmp_path: Path) -> Non
     inside = volume != volume[0, 0, 0]
     values = stored[stored > 0].clip(*np.percentile(stored[stored > 0], (0.5, 99.5)))
     np.testing.assert_allclose(volume[inside], (values - values.mean()) / values.std(), atol=2e-3)
+
+
+def test_compressed_cache_holds_the_same_volumes_and_resumes(tmp_path: Path) -> None:
+    pytest.importorskip("blosc2")
+    table = collection(tmp_path, subjects=2)
+    plain = prepare(tmp_path, table, GRID, tmp_path / "plain", workers=1)
+    small = prepare(tmp_path, table, GRID, tmp_path / "small", workers=1, compressed=True)
+    pd.testing.assert_frame_equal(plain, small)
+    assert not list((tmp_path / "small").glob("*.npy"))
+    one, other = open_cache(tmp_path / "plain"), open_cache(tmp_path / "small")
+    for i in range(len(table)):
+        np.testing.assert_array_equal(one.volume(i), other.volume(i))
+    np.testing.assert_array_equal(one.shards[0][1, 2:9, 3:5, 0:12], other.shards[0][1, 2:9, 3:5, 0:12])
+    batch = [next(batches(each, np.arange(4), (6, 6, 6), 4, 0, 3)) for each in (one, other)]
+    np.testing.assert_array_equal(*batch)
+    with pytest.raises(ValueError, match="compressed was"):
+        prepare(tmp_path, table, GRID, tmp_path / "small", workers=1)
 
 
 def test_head_larger_than_the_grid_is_reported(tmp_path: Path) -> None:
