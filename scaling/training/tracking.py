@@ -62,21 +62,24 @@ class Tracker:
             self.run.tell(lambda run: run.summary.update(dict(values)))
 
 
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """The rows of a `metrics.jsonl`, without a last line that a kill cut short; none when there is no file."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
 def keep_rows_before(path: Path, step: int) -> int:
     """Drop what an interrupted run logged at or after `step`, and a half-written last line: a resumed run logs it again. Returns the
     number of rows that are left.
     """
-    if not path.exists():
-        return 0
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            break
-        if row["step"] < step:
-            kept.append(line + "\n")
-    write_text(path, "".join(kept))
+    kept = [row for row in read_rows(path) if row["step"] < step]
+    if path.exists():
+        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
     return len(kept)
 
 

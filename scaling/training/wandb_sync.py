@@ -1,6 +1,5 @@
 """Upload what Weights & Biases missed: offline runs, runs whose server was away, rows that a kill kept from it."""
 
-import json
 import subprocess
 import sys
 from collections import defaultdict
@@ -17,6 +16,7 @@ from wandb.apis.public.runs import RunNotFoundError
 from scaling.study.config import Execution
 from scaling.study.lock import LockedError, locked
 from scaling.study.rundir import LOCK, read_json
+from scaling.training.tracking import read_rows
 from scaling.training.wandb_run import has_key, open_wandb, run_id
 
 
@@ -62,8 +62,9 @@ def sync_run(name: str, pieces: list[Path], study_dir: Path, folder: Path | None
     pieces = [piece for piece in pieces if not marker(piece).exists() and (piece.parent.name.startswith("offline-") or not whole)]
     if pieces:
         # In one command wandb replays them in the order in which they began.
-        command = [sys.executable, "-m", "wandb", "sync", "--include-online", "--yes", *(str(piece.parent) for piece in pieces)]
-        done = subprocess.run([*command, *(["--entity", entity] if entity else [])], capture_output=True, text=True, check=False)
+        command = [sys.executable, "-m", "wandb", "sync", "--include-online", "--yes", *(str(piece.parent.resolve()) for piece in pieces)]
+        command += ["--entity", entity] if entity else []
+        done = subprocess.run(command, cwd=study_dir, capture_output=True, text=True, check=False)  # its own log goes there too
         left = [piece for piece in pieces if not marker(piece).exists()]
         if done.returncode or left:
             said = (done.stdout + done.stderr).strip().splitlines()
@@ -91,7 +92,7 @@ def server_run(project: str, name: str, entity: str) -> Any:
 
 def missing_rows(folder: Path, run: Any) -> list[dict[str, float]]:
     """The rows of `metrics.jsonl` that a run on the server lacks."""
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows = read_rows(folder / "metrics.jsonl")
     if not rows or run is None:
         return rows
     there = {row["train/samples"] for row in run.scan_history(keys=["train/samples"], use_cache=False)}

@@ -219,6 +219,8 @@ def test_killed_and_resumed_runs_are_uploaded_in_order_and_whole(
     time.sleep(1.1)  # W&B names its folders by the second
     run_step(study, 30, 60)
     wandb.teardown()
+    with (study / STEP.name / "metrics.jsonl").open("a") as lines:
+        lines.write('{"step": 60, "sam')
     assert not server.runs
     assert sync(study, "", print) == []
     seen = samples(server.history(ID))
