@@ -71,7 +71,8 @@ def test_preempted_killed_and_drained_study_ends_in_the_table_of_the_local_engin
     # Once all pretraining is done, one node is enough.
     wait_for(lambda: done("pretrain/mae-xxs-seed0-320") and done(cooldown), 900)
     say(slurm, "scontrol", "update", "NodeName=127.0.0.2", "State=DRAIN", "Reason=test")
-    wait_for(lambda: done("report"), 900)
+    wait_for(lambda: not say(slurm, "squeue", "--noheader"), 900)
+    assert done("report")
 
     ours, theirs = (pd.read_parquet(folder / STUDY / "results.parquet").set_index(KEYS).sort_index() for folder in (tmp_path, finished))
     assert ours.index.equals(theirs.index)
