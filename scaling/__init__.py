@@ -7,7 +7,7 @@ Data flows one way; a folder imports only from those above it:
     models/      volumes -> tokens: the ViT encoder, the MAE decoder, heads
     objectives/  what is learned: masked autoencoding, contrast, both, across sequences; the losses of the tasks
     training/    how it runs: mesh and shardings, optimiser, loop, checkpoints, tracking
-    transfer/    few-shot finetuning, probes, classical controls -> one tidy results table
+    transfer/    few-shot finetuning, probes, classical controls -> one tidy results table; what is handed in (export, embed)
     laws/        results table -> fitted curves, verdicts; knows nothing of MRI
     report/      tables, curves, verdicts -> figures and one HTML page
     engines/     carry a Plan out

@@ -1,5 +1,5 @@
-"""The command line: `scaling run EXPERIMENT` does everything. Studies in `studies`, scans in `data`, anybody's tables in `tables` and
-`verdicts`."""
+"""The command line: `scaling run EXPERIMENT` does everything. Studies in `studies`, scans in `data`, what leaves a study in `handin`,
+anybody's tables in `tables` and `verdicts`."""
 
 import logging
 import os
@@ -8,6 +8,7 @@ import sys
 import typer
 
 from scaling.cli.data import data_app
+from scaling.cli.handin import handin_app
 from scaling.cli.imports import imports_app
 from scaling.cli.score import score_app
 from scaling.cli.show import data_show
@@ -28,6 +29,7 @@ app = typer.Typer(
     "(run again), 130 interrupted.",
 )
 app.add_typer(studies_app)
+app.add_typer(handin_app)
 app.add_typer(tables_app)
 app.add_typer(verdicts_app)
 data_app.command("show")(data_show)

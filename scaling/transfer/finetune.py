@@ -151,10 +151,7 @@ def finetune(encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task:
     program = finetune_program(encoder, task.kind, len(task.sequences), shape, recipe)
     for shots in task.shots:
         draws = few_shot_draws(task, arrays.train, shots)
-        # Heads and batches are the same for every arm of a task: arms are compared draw by draw.
-        seeds = [zlib.crc32(f"{task.name}/{shots}/{draw}".encode()) for draw in range(task.draws)]
-        keys = jax.vmap(jax.random.key)(np.array(seeds, np.uint32))
-        fitted, scaling, rate = fit_draws(program, parameters, arrays.train, draws, keys, task.kind, recipe)
+        fitted, scaling, rate = fit_draws(program, parameters, arrays.train, draws, draw_keys(task, shots), task.kind, recipe)
         outputs = predict_cases(program, fitted, arrays.test)
         if not np.isfinite(outputs).all():
             raise FloatingPointError(
@@ -169,6 +166,12 @@ def finetune(encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task:
                     yield Predicted("finetune", shots, draw, rate, expit(output.astype(np.float64)))
                 case "regression":
                     yield Predicted("finetune", shots, draw, rate, output * scaling[draw, 1] + scaling[draw, 0])
+
+
+def draw_keys(task: Task, shots: int) -> Array:
+    """Keys [R] of heads and batches, one per draw. They are the same for every arm of a task: arms are compared draw by draw."""
+    seeds = [zlib.crc32(f"{task.name}/{shots}/{draw}".encode()) for draw in range(task.draws)]
+    return jax.vmap(jax.random.key)(np.array(seeds, np.uint32))
 
 
 def fit_draws(

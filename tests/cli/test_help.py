@@ -10,7 +10,7 @@ from tests.conftest import scaling
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["run", "plan", "status", "collect", "report", "data", "experiments/quickstart.py", "Exit codes"]),
+        ([], ["run", "plan", "status", "collect", "report", "export", "embed", "data", "experiments/quickstart.py", "Exit codes"]),
         (["run"], ["--set", "experiment", "resumes"]),
         (["data"], ["phantom", "check", "prepare"]),
     ],
