@@ -4,7 +4,7 @@ Data flows one way; a folder imports only from those above it:
 
     study/       what to run: Study (frozen config) -> Plan, a list of Steps with every number resolved; run directories
     data/        NIfTI trees -> checked, normalised volume cache -> batches; the synthetic cohort
-    models/      volumes -> tokens: the ViT encoder, the MAE decoder, heads
+    models/      volumes -> tokens: ViTs and 3D U-Nets behind one interface, their decoders, heads
     objectives/  what is learned: masked autoencoding, contrast, both, across sequences; the losses of the tasks
     training/    how it runs: mesh and shardings, optimiser, loop, checkpoints, tracking
     transfer/    few-shot finetuning, probes, classical controls -> one tidy results table; what is handed in (export, embed)

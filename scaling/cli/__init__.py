@@ -10,6 +10,7 @@ import typer
 from scaling.cli.data import data_app
 from scaling.cli.handin import handin_app
 from scaling.cli.imports import imports_app
+from scaling.cli.models import models_app
 from scaling.cli.score import score_app
 from scaling.cli.show import data_show
 from scaling.cli.studies import studies_app
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(studies_app)
 app.add_typer(handin_app)
+app.add_typer(models_app)
 app.add_typer(tables_app)
 app.add_typer(verdicts_app)
 data_app.command("show")(data_show)

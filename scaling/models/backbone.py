@@ -1,4 +1,4 @@
-"""The one interface through which any backbone serves any objective: pure functions over nested dicts of arrays."""
+"""The one interface through which any backbone serves any objective and any task: pure functions over nested dicts of arrays."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,11 +7,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from scaling.models.patches import sincos_positions
-from scaling.models.transformer import Constrain
-from scaling.models.vit import MaeDecoder, VitEncoder, unconstrained
+from scaling.models.parametrisation import scaled_init
+from scaling.models.patches import patchify, sincos_positions, unpatchify
+from scaling.models.transformer import Constrain, unconstrained
+from scaling.models.unet import CnnDecoder, CnnEncoder
+from scaling.models.vit import MaeDecoder, VitEncoder
 from scaling.study.config import Shape3
-from scaling.study.ladder import Decoder, Encoder
+from scaling.study.ladder import CnnDecoderShape, CnnShape, Decoder, Encoder, VitDecoderShape, VitShape
 
 Parameters = dict[str, Any]
 Features = tuple[Array, ...]
@@ -20,15 +22,18 @@ Features = tuple[Array, ...]
 class EncoderFunctions(NamedTuple):
     """An encoder alone.
 
-    `init(key)` makes its parameters; `encode(parameters, volumes [B, D, H, W])` gives tokens [B, N, E].
+    `init(key)` makes its parameters; `encode(parameters, volumes [B, D, H, W])` gives tokens [B, N, E], one for each cube of
+    `stride` voxels in row-major order; `features(parameters, volumes)` all that a segmentation head reads: the tokens of a ViT
+    ([B, N, E],), the pyramid of a CNN, finest first ([B, d, h, w, C], ...), whose last level the tokens are.
     """
 
     init: Callable[[PRNGKeyArray], Parameters]
     encode: Callable[[Parameters, Float[Array, "B D H W"]], Float[Array, "B N E"]]
+    features: Callable[[Parameters, Float[Array, "B D H W"]], Features]
 
 
 class Backbone(NamedTuple):
-    """An encoder and the decoder of masked reconstruction, for volumes of one crop, cut into N cubes of `patch` voxels.
+    """An encoder and the decoder of masked reconstruction, for volumes of one crop, cut into N cubes of the encoder's `patch` voxels.
 
     `init(key)` makes {"encoder": ..., "decoder": ...}; `encode_visible(parameters["encoder"], patches [B, N, P], kept [B, M])`
     gives the features of those M patches that `kept` names, nothing of the others: a tuple, the last of which has the encoder's
@@ -43,47 +48,73 @@ class Backbone(NamedTuple):
 
 def build_encoder(shape: Encoder, dtype: str = "float32", remat: bool = False, constrain: Constrain = unconstrained) -> EncoderFunctions:
     """The functions of one encoder."""
+    make_encoder = encoder_maker(dtype, remat, constrain)
+    graph = structure(lambda rngs: make_encoder(shape, rngs))
 
-    def make(rngs: nnx.Rngs) -> VitEncoder:
-        return VitEncoder(shape, rngs, jnp.dtype(dtype), remat, constrain)
+    def init_of(shape: Encoder) -> Callable[[PRNGKeyArray], Parameters]:
+        return lambda key: parameters_of(make_encoder(shape, nnx.Rngs(key)))
 
-    graph = structure(make)
-
-    def init(key: PRNGKeyArray) -> Parameters:
-        return parameters_of(make(nnx.Rngs(key)))
+    def features(parameters: Parameters, volumes: Float[Array, "B D H W"]) -> Features:
+        found = nnx.merge(graph, parameters)(volumes)
+        return found if isinstance(found, tuple) else (found,)
 
     def encode(parameters: Parameters, volumes: Float[Array, "B D H W"]) -> Float[Array, "B N E"]:
-        return nnx.merge(graph, parameters)(volumes)
+        last = features(parameters, volumes)[-1]
+        return last.reshape(last.shape[0], -1, last.shape[-1])
 
-    return EncoderFunctions(init, encode)
+    return EncoderFunctions(scaled_init(init_of, shape), encode, features)
 
 
 def build_backbone(
     encoder: Encoder, decoder: Decoder, crop: Shape3, dtype: str = "float32", remat: bool = False, constrain: Constrain = unconstrained
 ) -> Backbone:
     """The functions of an encoder and its reconstruction decoder, for volumes of `crop` voxels."""
+    make_encoder = encoder_maker(dtype, remat, constrain)
 
-    def make_encoder(rngs: nnx.Rngs) -> VitEncoder:
-        return VitEncoder(encoder, rngs, jnp.dtype(dtype), remat, constrain)
+    def make_decoder(encoder: Encoder, rngs: nnx.Rngs) -> nnx.Module:
+        if isinstance(encoder, VitShape) and isinstance(decoder, VitDecoderShape):
+            return MaeDecoder(decoder, encoder, crop, rngs, jnp.dtype(dtype), remat, constrain)
+        assert isinstance(encoder, CnnShape)
+        assert isinstance(decoder, CnnDecoderShape)
+        return CnnDecoder(encoder.features, decoder.skips, rngs, dtype=jnp.dtype(dtype), remat=remat, constrain=constrain)
 
-    def make_decoder(rngs: nnx.Rngs) -> MaeDecoder:
-        return MaeDecoder(decoder, encoder, crop, rngs, jnp.dtype(dtype), remat, constrain)
+    encoder_graph = structure(lambda rngs: make_encoder(encoder, rngs))
+    decoder_graph = structure(lambda rngs: make_decoder(encoder, rngs))
 
-    encoder_graph, decoder_graph = structure(make_encoder), structure(make_decoder)
+    def init_of(shape: Encoder) -> Callable[[PRNGKeyArray], Parameters]:
+        def init(key: PRNGKeyArray) -> Parameters:
+            rngs = nnx.Rngs(key)
+            modules = {"encoder": make_encoder(shape, rngs), "decoder": make_decoder(shape, rngs)}
+            return {name: parameters_of(module) for name, module in modules.items()}
 
-    def init(key: PRNGKeyArray) -> Parameters:
-        rngs = nnx.Rngs(key)
-        return {"encoder": parameters_of(make_encoder(rngs)), "decoder": parameters_of(make_decoder(rngs))}
+        return init
 
     def encode_visible(parameters: Parameters, patches: Float[Array, "B N P"], kept: Int[Array, "B M"]) -> Features:
-        positions = jnp.asarray(sincos_positions(crop, encoder.patch, encoder.width))
-        visible = jnp.take_along_axis(patches, kept[..., None], axis=1)
-        return (nnx.merge(encoder_graph, parameters).encode_patches(visible, positions[kept]),)
+        encode = nnx.merge(encoder_graph, parameters)
+        if isinstance(encoder, VitShape):
+            positions = jnp.asarray(sincos_positions(crop, encoder.patch, encoder.width))
+            return (encode.encode_patches(jnp.take_along_axis(patches, kept[..., None], axis=1), positions[kept]),)
+        seen = jnp.zeros(patches.shape[:2], patches.dtype).at[jnp.arange(patches.shape[0])[:, None], kept].set(1)
+        return encode(unpatchify(patches * seen[..., None], crop, encoder.patch))
 
     def decode(parameters: Parameters, features: Features, kept: Int[Array, "B M"]) -> Float[Array, "B N P"]:
-        return nnx.merge(decoder_graph, parameters)(features[-1], kept).astype(jnp.float32)
+        decode = nnx.merge(decoder_graph, parameters)
+        if isinstance(encoder, VitShape):
+            return decode(features[-1], kept).astype(jnp.float32)
+        return patchify(decode(features), encoder.patch).astype(jnp.float32)
 
-    return Backbone(init, encode_visible, decode)
+    return Backbone(scaled_init(init_of, encoder), encode_visible, decode)
+
+
+def encoder_maker(dtype: str, remat: bool, constrain: Constrain) -> Callable[[Encoder, nnx.Rngs], nnx.Module]:
+    """What makes the encoder module of a shape."""
+
+    def make(shape: Encoder, rngs: nnx.Rngs) -> nnx.Module:
+        if isinstance(shape, VitShape):
+            return VitEncoder(shape, rngs, jnp.dtype(dtype), remat, constrain)
+        return CnnEncoder(shape, rngs, jnp.dtype(dtype), remat, constrain)
+
+    return make
 
 
 def structure(make: Callable[[nnx.Rngs], nnx.Module]) -> Any:

@@ -9,9 +9,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from scaling.models.backbone import Features
 from scaling.models.patches import grid_pool, unpatchify
+from scaling.models.unet import CnnDecoder
 from scaling.study.config import Shape3
-from scaling.study.ladder import Encoder
+from scaling.study.ladder import CnnShape, Encoder, VitShape
+
+SMALL, RARE = nnx.initializers.normal(1e-3), nnx.initializers.constant(-3.0)
 
 
 def side_by_side(features: Float[Array, "B S *N E"], present: Bool[Array, "B S"]) -> Float[Array, "B *N SE"]:
@@ -22,38 +26,53 @@ def side_by_side(features: Float[Array, "B S *N E"], present: Bool[Array, "B S"]
     return moved.reshape(*moved.shape[:-2], -1)
 
 
+def make_head(kind: str, encoder: Encoder, sequences: int, shape: Shape3, grid: int, rngs: nnx.Rngs) -> nnx.Module:
+    """The head of a kind of task. All take what `EncoderFunctions.features` gives for each sequence [B, S, ...], and which are present."""
+    if kind != "segmentation":
+        return PooledHead(encoder, sequences, shape, grid, rngs)
+    return SegmentationHead(encoder, sequences, shape, rngs) if isinstance(encoder, VitShape) else UNetHead(encoder, sequences, rngs)
+
+
 class PooledHead(nnx.Module):
-    """One number per case from tokens pooled to a coarse grid: [B, S, N, E] -> [B]. Starts at zero."""
+    """One number per case from tokens pooled to a coarse grid: (..., [B, S, *N, E]) -> [B]. Starts at zero."""
 
     def __init__(self, encoder: Encoder, sequences: int, shape: Shape3, grid: int, rngs: nnx.Rngs):
-        self.shape, self.patch, self.grid = shape, encoder.patch, grid
+        self.shape, self.stride, self.grid = shape, encoder.stride, grid
         features = sequences * grid**3 * encoder.width
         self.output = nnx.Linear(features, 1, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
-    def __call__(self, tokens: Float[Array, "B S N E"], present: Bool[Array, "B S"]) -> Float[Array, "B"]:
-        B, S, N, E = tokens.shape
-        pooled = grid_pool(tokens.reshape(B * S, N, E), self.shape, self.patch, self.grid)
+    def __call__(self, features: Features, present: Bool[Array, "B S"]) -> Float[Array, "B"]:
+        B, S, *_, E = features[-1].shape
+        pooled = grid_pool(features[-1].reshape(B * S, -1, E), self.shape, self.stride, self.grid)
         return self.output(side_by_side(pooled.reshape(B, S, -1), present))[:, 0]
 
 
 class SegmentationHead(nnx.Module):
-    """A logit per voxel, each patch from its own tokens through one hidden layer: [B, S, N, E] -> [B, D, H, W].
+    """A logit per voxel, each patch from its own tokens through one hidden layer: ([B, S, N, E],) -> [B, D, H, W].
 
     Starts at a probability of about 0.05 everywhere: lesions are rare.
     """
 
-    def __init__(self, encoder: Encoder, sequences: int, shape: Shape3, rngs: nnx.Rngs):
+    def __init__(self, encoder: VitShape, sequences: int, shape: Shape3, rngs: nnx.Rngs):
         self.shape, self.patch = shape, encoder.patch
-        voxels = encoder.patch**3
         self.hidden = nnx.Linear(sequences * encoder.width, 2 * encoder.width, rngs=rngs)
-        self.output = nnx.Linear(
-            2 * encoder.width,
-            voxels,
-            kernel_init=nnx.initializers.normal(1e-3),
-            bias_init=nnx.initializers.constant(-3.0),
-            rngs=rngs,
-        )
+        self.output = nnx.Linear(2 * encoder.width, encoder.patch**3, kernel_init=SMALL, bias_init=RARE, rngs=rngs)
 
-    def __call__(self, tokens: Float[Array, "B S N E"], present: Bool[Array, "B S"]) -> Float[Array, "B D H W"]:
-        hidden = jax.nn.gelu(self.hidden(side_by_side(tokens, present)))
+    def __call__(self, features: Features, present: Bool[Array, "B S"]) -> Float[Array, "B D H W"]:
+        hidden = jax.nn.gelu(self.hidden(side_by_side(features[-1], present)))
         return unpatchify(self.output(hidden), self.shape, self.patch)
+
+
+class UNetHead(nnx.Module):
+    """A logit per voxel through a U-Net's decoder with skips, pyramids of sequences side by side:
+    ([B, S, d, h, w, C], ...) -> [B, D, H, W].
+
+    The decoder starts afresh in every arm: that of pretraining reads one sequence, perhaps without skips. Starts as `SegmentationHead`.
+    """
+
+    def __init__(self, encoder: CnnShape, sequences: int, rngs: nnx.Rngs):
+        self.decoder = CnnDecoder(encoder.features, True, rngs, beside=sequences)
+        self.decoder.voxels = nnx.Linear(encoder.features[0], 1, kernel_init=SMALL, bias_init=RARE, rngs=rngs)
+
+    def __call__(self, features: Features, present: Bool[Array, "B S"]) -> Float[Array, "B D H W"]:
+        return self.decoder(tuple(side_by_side(level, present) for level in features))

@@ -1,4 +1,4 @@
-"""A stack of pre-norm transformer blocks, stored stacked and run by one scan."""
+"""Pre-norm transformer blocks, and stacks of equal blocks, stored stacked and run by one scan."""
 
 from collections.abc import Callable
 
@@ -10,6 +10,11 @@ from jaxtyping import Array, Float
 Constrain = Callable[[Array], Array]
 
 
+def unconstrained(x: Array) -> Array:
+    """Leave activations where the compiler puts them: right for one device."""
+    return x
+
+
 class Linear(nnx.Linear):
     """A linear layer over the last axis: float32 parameters (Xavier-uniform weights), computed in `dtype`.
 
@@ -17,8 +22,9 @@ class Linear(nnx.Linear):
     faster than the contraction over two axes.
     """
 
-    def __init__(self, features_in: int, features_out: int, dtype: jnp.dtype, rngs: nnx.Rngs):
-        super().__init__(features_in, features_out, dtype=dtype, kernel_init=nnx.initializers.xavier_uniform(), rngs=rngs)
+    def __init__(self, features_in: int, features_out: int, dtype: jnp.dtype, rngs: nnx.Rngs, use_bias: bool = True):
+        xavier = nnx.initializers.xavier_uniform()
+        super().__init__(features_in, features_out, use_bias=use_bias, dtype=dtype, kernel_init=xavier, rngs=rngs)
 
     def __call__(self, inputs: Array, out_sharding: object = None) -> Array:
         flat = super().__call__(inputs.reshape(-1, inputs.shape[-1]))
@@ -47,30 +53,20 @@ class Block(nnx.Module):
 
 
 class Stack(nnx.Module):
-    """`depth` blocks whose parameters share a leading axis, scanned: compile time does not grow with depth.
+    """`depth` equal blocks whose parameters share a leading axis, scanned: compile time does not grow with depth.
 
     `remat` recomputes a block's activations in the backward pass; `constrain` pins activations at block boundaries (sharding
     is decided by `scaling.training.mesh`, not here).
     """
 
-    def __init__(
-        self,
-        depth: int,
-        width: int,
-        heads: int,
-        mlp_width: int,
-        dtype: jnp.dtype,
-        remat: bool,
-        constrain: Constrain,
-        rngs: nnx.Rngs,
-    ):
+    def __init__(self, depth: int, make_block: Callable[[nnx.Rngs], nnx.Module], remat: bool, constrain: Constrain, rngs: nnx.Rngs):
         self.remat, self.constrain = remat, constrain
         keys = jax.random.split(rngs.params(), depth)
-        graph, _ = nnx.split(Block(width, heads, mlp_width, dtype, nnx.Rngs(0)))
-        stacked = jax.vmap(lambda key: nnx.split(Block(width, heads, mlp_width, dtype, nnx.Rngs(key)))[1])(keys)
+        graph, _ = nnx.split(make_block(nnx.Rngs(0)))
+        stacked = jax.vmap(lambda key: nnx.split(make_block(nnx.Rngs(key)))[1])(keys)
         self.blocks = nnx.merge(graph, stacked)
 
-    def __call__(self, x: Float[Array, "B N E"]) -> Float[Array, "B N E"]:
+    def __call__(self, x: Float[Array, "B *N E"]) -> Float[Array, "B *N E"]:
         graph, stacked = nnx.split(self.blocks)
 
         def block(x: Array, parameters: nnx.State) -> tuple[Array, None]:

@@ -1,20 +1,13 @@
 """The ViT encoder and the light decoder of masked reconstruction."""
 
-from typing import Any
-
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
 from scaling.models.patches import patchify, sincos_positions
-from scaling.models.transformer import Constrain, Linear, Stack
+from scaling.models.transformer import Block, Constrain, Linear, Stack, unconstrained
 from scaling.study.config import Shape3
-from scaling.study.ladder import Decoder, Encoder
-
-
-def unconstrained(x: Array) -> Array:
-    """Leave activations where the compiler puts them: right for one device."""
-    return x
+from scaling.study.ladder import VitDecoderShape, VitShape
 
 
 class VitEncoder(nnx.Module):
@@ -22,7 +15,7 @@ class VitEncoder(nnx.Module):
 
     def __init__(
         self,
-        shape: Encoder,
+        shape: VitShape,
         rngs: nnx.Rngs,
         dtype: jnp.dtype = jnp.float32,
         remat: bool = False,
@@ -30,7 +23,7 @@ class VitEncoder(nnx.Module):
     ):
         self.shape = shape
         self.embedding = Linear(shape.patch**3, shape.width, dtype, rngs)
-        self.stack = Stack(shape.depth, shape.width, shape.heads, shape.mlp_width, dtype, remat, constrain, rngs)
+        self.stack = Stack(shape.depth, lambda rngs: Block(shape.width, shape.heads, shape.mlp_width, dtype, rngs), remat, constrain, rngs)
         self.norm = nnx.LayerNorm(shape.width, dtype=dtype, rngs=rngs)
 
     def __call__(self, volume: Float[Array, "B D H W"]) -> Float[Array, "B N E"]:
@@ -48,8 +41,8 @@ class MaeDecoder(nnx.Module):
 
     def __init__(
         self,
-        shape: Decoder,
-        encoder: Encoder,
+        shape: VitDecoderShape,
+        encoder: VitShape,
         crop: Shape3,
         rngs: nnx.Rngs,
         dtype: jnp.dtype = jnp.float32,
@@ -59,7 +52,7 @@ class MaeDecoder(nnx.Module):
         self.shape, self.crop, self.patch = shape, crop, encoder.patch
         self.projection = Linear(encoder.width, shape.width, dtype, rngs)
         self.mask_token = nnx.Param(0.02 * rngs.params.normal((shape.width,)))
-        self.stack = Stack(shape.depth, shape.width, shape.heads, shape.mlp_width, dtype, remat, constrain, rngs)
+        self.stack = Stack(shape.depth, lambda rngs: Block(shape.width, shape.heads, shape.mlp_width, dtype, rngs), remat, constrain, rngs)
         self.norm = nnx.LayerNorm(shape.width, dtype=dtype, rngs=rngs)
         self.voxels = Linear(shape.width, encoder.patch**3, dtype, rngs)
 
@@ -69,8 +62,3 @@ class MaeDecoder(nnx.Module):
         tokens = jnp.broadcast_to(self.mask_token[...].astype(projected.dtype), (projected.shape[0], *positions.shape))
         tokens = tokens.at[jnp.arange(tokens.shape[0])[:, None], kept].set(projected)
         return self.voxels(self.norm(self.stack(tokens + positions.astype(tokens.dtype))))
-
-
-def init_encoder(shape: Encoder, key: PRNGKeyArray) -> dict[str, Any]:
-    """Parameters of a random encoder, a nested dict of arrays."""
-    return nnx.to_pure_dict(nnx.split(VitEncoder(shape, nnx.Rngs(key)))[1])

@@ -1,7 +1,6 @@
 """From an objective's config to its functions."""
 
-from scaling.models.transformer import Constrain
-from scaling.models.vit import unconstrained
+from scaling.models.transformer import Constrain, unconstrained
 from scaling.objectives.contrastive import build_contrastive
 from scaling.objectives.cross_sequence import build_cross_sequence
 from scaling.objectives.hybrid import build_hybrid

@@ -4,10 +4,11 @@ Construction validates: an unknown field, a wrong type or an impossible value ra
 (a `ValueError`) that names the field. Units: mm, years, samples. A *sample* is one crop of one scan.
 """
 
+import math
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from scaling.study.objectives import Mae as Mae
@@ -99,19 +100,68 @@ class Task:
 
 @dataclass(frozen=True, config=STRICT)
 class ViT:
-    """Vision-transformer family: cubic patches of `patch` voxels, and the light decoder that reconstruction uses."""
+    """Vision transformers: cubic patches of `patch` voxels, and the light decoder that reconstruction uses.
+
+    `base_width` is the width whose best learning rate, initialisation and weight decay the others take over (`Pretrain.parametrisation`).
+    """
 
     kind: Literal["vit"] = "vit"
     patch: int = 8
     decoder_width: int = 64
     decoder_depth: int = 2
+    base_width: int = 96
+
+    @property
+    def stride(self) -> int:
+        """Voxels of a token, per axis."""
+        return self.patch
+
+
+@dataclass(frozen=True, config=STRICT)
+class UNet:
+    """Plain 3D U-Nets (Ronneberger et al. 2015; the baselines of FOMO25), each of `levels` levels at half the resolution of the one above.
+
+    Masking hides cubes of `patch` voxels. Without `skips` the reconstruction decoder sees the bottleneck alone. `base_width` as in
+    `ViT`, in channels of the first level.
+    """
+
+    kind: Literal["unet"] = "unet"
+    levels: Annotated[int, Field(ge=2)] = 5
+    skips: bool = True
+    patch: int = 8
+    base_width: int = 8
+
+    @property
+    def stride(self) -> int:
+        """Voxels of a token, per axis."""
+        return 2 ** (self.levels - 1)
+
+
+@dataclass(frozen=True, config=STRICT)
+class ResEnc:
+    """U-Nets with residual encoders (nnU-Net ResEnc, Isensee et al. 2024). Fields as in `UNet`."""
+
+    kind: Literal["resenc"] = "resenc"
+    levels: Annotated[int, Field(ge=2, le=6)] = 6
+    skips: bool = True
+    patch: int = 8
+    base_width: int = 8
+
+    @property
+    def stride(self) -> int:
+        """Voxels of a token, per axis."""
+        return 2 ** (self.levels - 1)
+
+
+Family = Annotated[ViT | UNet | ResEnc, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, config=STRICT)
 class Pretrain:
     """Optimisation of pretraining: AdamW with a warm-up, stable, decay schedule. Lengths in samples, never in steps.
 
-    The decay takes the last `decay_share` of a duration; `remat` recomputes each block's activations in the backward pass.
+    The decay takes the last `decay_share` of a duration; `remat` recomputes each block's activations in the backward pass. Under
+    "mup" (`scaling.models.parametrisation`) the learning rate is that of `family.base_width` and every other width takes its share.
     """
 
     crop: Shape3 = (40, 48, 40)
@@ -125,6 +175,7 @@ class Pretrain:
     augment: Augmentation = "flips"
     dtype: Literal["float32", "bfloat16"] = "float32"
     remat: bool = False
+    parametrisation: Literal["mup", "standard"] = "mup"
 
     def __post_init__(self) -> None:
         if not 0 < self.decay_share < 1:
@@ -233,7 +284,7 @@ class Study:
     sizes: tuple[str, ...]
     durations: tuple[int, ...]
     tasks: tuple[Task, ...]
-    family: ViT = ViT()
+    family: Family = ViT()
     objectives: tuple[ObjectiveConfig, ...] = (Mae(),)
     seeds: tuple[int, ...] = (0,)
     fractions: tuple[float, ...] = (1.0,)
@@ -275,11 +326,15 @@ class Study:
                     f"pretrain.warmup={self.pretrain.warmup} samples does not fit before the decay of duration {duration}; "
                     f"expected at most {duration - decay:g}"
                 )
+        if all(crop <= self.family.stride for crop in self.pretrain.crop):
+            raise ValueError(f"pretrain.crop={self.pretrain.crop} is one token of {self.family.stride} voxels; use fewer family.levels")
+        cube = math.lcm(self.family.patch, self.family.stride)
         for axis, (crop, shape) in enumerate(zip(self.pretrain.crop, self.data.volumes.shape, strict=True)):
-            if crop > shape or crop % self.family.patch or shape % self.family.patch:
+            if crop > shape or crop % cube or shape % cube:
+                hint = "" if self.family.kind == "vit" else f"; each of family.levels={self.family.levels} but the first halves the volume"
                 raise ValueError(
-                    f"axis {axis}: pretrain.crop={crop} and data.volumes.shape={shape} must be multiples of family.patch="
-                    f"{self.family.patch}, and the crop must fit into the volume"
+                    f"axis {axis}: pretrain.crop={crop} and data.volumes.shape={shape} must be multiples of {cube} for family.patch="
+                    f"{self.family.patch}, and the crop must fit into the volume{hint}"
                 )
         if getattr(self.transfer, self.estimand.protocol) is None:
             raise ValueError(f"estimand.protocol is {self.estimand.protocol!r}, but transfer.{self.estimand.protocol} is left out")

@@ -6,8 +6,9 @@ passes (four of rematerialised blocks). Tests count the same over the traced pro
 
 from dataclasses import dataclass
 
-from scaling.study.config import Pretrain, Task, Transfer
-from scaling.study.ladder import Decoder, Encoder, tokens
+from scaling.study import cnn_cost
+from scaling.study.config import Pretrain, Shape3, Task, Transfer
+from scaling.study.ladder import CnnDecoderShape, CnnShape, Decoder, Encoder, VitDecoderShape, VitShape, tokens
 from scaling.study.objectives import Contrastive, CrossSequence, Hybrid, Mae, Momentum, ObjectiveConfig
 
 
@@ -36,13 +37,19 @@ def block_parameters(width: int, mlp_width: int) -> int:
 
 
 def encoder_parameters(encoder: Encoder) -> int:
-    """Parameters of the encoder: patch embedding, blocks, final norm. Positions are fixed."""
+    """Parameters of the encoder. Of a ViT: patch embedding, blocks, final norm; positions are fixed."""
+    if isinstance(encoder, CnnShape):
+        return cnn_cost.encoder_parameters(encoder)
     embedding = encoder.patch**3 * encoder.width + encoder.width
     return embedding + encoder.depth * block_parameters(encoder.width, encoder.mlp_width) + 2 * encoder.width
 
 
 def decoder_parameters(encoder: Encoder, decoder: Decoder) -> int:
-    """Parameters of the reconstruction decoder: input projection, mask token, blocks, norm, output projection."""
+    """Parameters of the reconstruction decoder. Of a ViT: input projection, mask token, blocks, norm, output projection."""
+    if isinstance(encoder, CnnShape):
+        assert isinstance(decoder, CnnDecoderShape)
+        return cnn_cost.decoder_parameters(encoder, decoder)
+    assert isinstance(decoder, VitDecoderShape)
     projection = encoder.width * decoder.width + decoder.width
     output = decoder.width * encoder.patch**3 + encoder.patch**3
     blocks = decoder.depth * block_parameters(decoder.width, decoder.mlp_width)
@@ -54,31 +61,42 @@ def stack_flops(n: int, width: int, depth: int, mlp_width: int) -> int:
     return depth * (2 * n * (4 * width * width + 2 * width * mlp_width) + 4 * n * n * width)
 
 
-def encoder_flops(encoder: Encoder, n: int) -> int:
-    """Forward FLOPs of the encoder over n tokens, patch embedding included."""
-    return 2 * n * encoder.patch**3 * encoder.width + stack_flops(n, encoder.width, encoder.depth, encoder.mlp_width)
-
-
 def visible_tokens(n: int, mask_ratio: float) -> int:
     """Number of visible tokens M out of n."""
     return max(1, round(n * (1 - mask_ratio)))
 
 
-def encoder_training_flops(encoder: Encoder, n: int, remat: bool) -> int:
-    """FLOPs of one forward and backward pass of the encoder over n tokens.
+def encoder_flops(encoder: Encoder, volume: Shape3) -> int:
+    """Forward FLOPs of the encoder on a whole volume, a ViT's patch embedding included."""
+    if isinstance(encoder, CnnShape):
+        return sum(layer.flops for layer in cnn_cost.encoder_layers(encoder, volume))
+    n = tokens(volume, encoder.patch)
+    return 2 * n * encoder.patch**3 * encoder.width + stack_flops(n, encoder.width, encoder.depth, encoder.mlp_width)
 
-    The embedding needs no gradient of its input: two passes. A rematerialised block is computed once more, but for its last
+
+def encoder_training_flops(encoder: Encoder, volume: Shape3, mask_ratio: float, remat: bool) -> int:
+    """FLOPs of one forward and backward pass of the encoder: a ViT's over the visible tokens, a CNN's over all voxels.
+
+    A ViT's embedding needs no gradient of its input: two passes. A rematerialised block is computed once more, but for its last
     product, on which no gradient depends.
     """
-    embedding = 2 * n * encoder.patch**3 * encoder.width
-    stack = stack_flops(n, encoder.width, encoder.depth, encoder.mlp_width)
-    last = 2 * n * encoder.depth * encoder.mlp_width * encoder.width
+    if isinstance(encoder, CnnShape):
+        return cnn_cost.encoder_training_flops(encoder, volume, remat)
+    m = visible_tokens(tokens(volume, encoder.patch), mask_ratio)
+    embedding = 2 * m * encoder.patch**3 * encoder.width
+    stack = stack_flops(m, encoder.width, encoder.depth, encoder.mlp_width)
+    last = 2 * m * encoder.depth * encoder.mlp_width * encoder.width
     return 2 * embedding + 3 * stack + (stack - last if remat else 0)
 
 
-def decoder_training_flops(encoder: Encoder, decoder: Decoder, n: int, m: int, remat: bool) -> int:
-    """FLOPs of one forward and backward pass of the reconstruction decoder from m visible tokens to n patches."""
-    projections = 2 * m * encoder.width * decoder.width + 2 * n * decoder.width * encoder.patch**3
+def decoder_training_flops(encoder: Encoder, decoder: Decoder, volume: Shape3, mask_ratio: float, remat: bool) -> int:
+    """FLOPs of one forward and backward pass of the reconstruction decoder, from what is visible to all patches."""
+    if isinstance(encoder, CnnShape):
+        assert isinstance(decoder, CnnDecoderShape)
+        return cnn_cost.decoder_training_flops(encoder, decoder, volume, remat)
+    assert isinstance(decoder, VitDecoderShape)
+    n = tokens(volume, encoder.patch)
+    projections = 2 * visible_tokens(n, mask_ratio) * encoder.width * decoder.width + 2 * n * decoder.width * encoder.patch**3
     stack = stack_flops(n, decoder.width, decoder.depth, decoder.mlp_width)
     last = 2 * n * decoder.depth * decoder.mlp_width * decoder.width
     return 3 * (projections + stack) + (stack - last if remat else 0)
@@ -96,19 +114,19 @@ def head_flops(width: int, hidden: int, out: int) -> int:
 
 def pretraining_flops(objective: ObjectiveConfig, encoder: Encoder, decoder: Decoder, pretrain: Pretrain) -> int:
     """Training FLOPs of one sample, half a pair."""
-    n = tokens(pretrain.crop, encoder.patch)
+    whole = encoder_training_flops(encoder, pretrain.crop, 0.0, pretrain.remat)
     match objective:
         case Mae(mask_ratio=ratio):
             return reconstruction_flops(ratio, encoder, decoder, pretrain, decoded=1)
         case Contrastive():
-            return encoder_training_flops(encoder, n, pretrain.remat) + contrast_flops(objective, encoder.width, pretrain.batch)
+            return whole + contrast_flops(objective, encoder.width, pretrain.batch)
         case Momentum(hidden=hidden, projection=out):
             # The target is a forward pass without gradients; each view is compared with one view of every pair, forward and backward
             # to the queries alone.
             head, predictor = head_flops(encoder.width, hidden, out), head_flops(out, hidden, out)
-            target = encoder_flops(encoder, n) + head
+            target = encoder_flops(encoder, pretrain.crop) + head
             comparison = 2 * 2 * out * (pretrain.batch // 2)
-            return encoder_training_flops(encoder, n, pretrain.remat) + 3 * (head + predictor) + target + comparison
+            return whole + 3 * (head + predictor) + target + comparison
         case Hybrid(reconstruction=Mae(mask_ratio=ratio), contrast=contrast):
             masked = reconstruction_flops(ratio, encoder, decoder, pretrain, decoded=1)
             return masked + contrast_flops(contrast, encoder.width, pretrain.batch)
@@ -118,10 +136,8 @@ def pretraining_flops(objective: ObjectiveConfig, encoder: Encoder, decoder: Dec
 
 def reconstruction_flops(mask_ratio: float, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, decoded: int) -> int:
     """Training FLOPs of encoding what is visible of one sample and decoding it `decoded` times."""
-    n = tokens(pretrain.crop, encoder.patch)
-    m = visible_tokens(n, mask_ratio)
-    decoding = decoder_training_flops(encoder, decoder, n, m, pretrain.remat)
-    return encoder_training_flops(encoder, m, pretrain.remat) + decoded * decoding
+    setting = (pretrain.crop, mask_ratio, pretrain.remat)
+    return encoder_training_flops(encoder, *setting) + decoded * decoder_training_flops(encoder, decoder, *setting)
 
 
 def contrast_flops(contrast: Contrastive, width: int, batch: int) -> int:
@@ -129,50 +145,76 @@ def contrast_flops(contrast: Contrastive, width: int, batch: int) -> int:
     return 3 * (head_flops(width, contrast.hidden, contrast.projection) + 2 * contrast.projection * batch)
 
 
-def pretraining_memory(objective: ObjectiveConfig, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, devices: int) -> int:
-    """Bytes one device needs: parameters, two moments and gradients in float32, and the activations kept for backward."""
-    n = tokens(pretrain.crop, encoder.patch)
-    size = 2 if pretrain.dtype == "bfloat16" else 4
+def stack_activations(length: int, stack: VitShape | VitDecoderShape, remat: bool) -> int:
+    """Numbers that a transformer keeps for the backward pass of `length` tokens."""
+    block = length * (8 * stack.width + 2 * stack.mlp_width) + 2 * stack.heads * length * length
+    return block + stack.depth * length * stack.width if remat else stack.depth * block
 
-    def stack_activations(length: int, width: int, depth: int, heads: int, mlp_width: int) -> int:
-        block = length * (8 * width + 2 * mlp_width) + 2 * heads * length * length
-        return block + depth * length * width if pretrain.remat else depth * block
 
-    def encoded(length: int) -> int:
-        return stack_activations(length, encoder.width, encoder.depth, encoder.heads, encoder.mlp_width)
+def encoder_activations(encoder: Encoder, volume: Shape3, mask_ratio: float, remat: bool) -> int:
+    """Numbers that the encoder keeps for the backward pass of one sample."""
+    if isinstance(encoder, CnnShape):
+        return cnn_cost.encoder_activations(encoder, volume, remat)
+    return stack_activations(visible_tokens(tokens(volume, encoder.patch), mask_ratio), encoder, remat)
 
-    decoded = stack_activations(n, decoder.width, decoder.depth, decoder.heads, decoder.mlp_width) + 3 * n * encoder.patch**3
-    trained, means = encoder_parameters(encoder), 0
+
+def decoder_activations(encoder: Encoder, decoder: Decoder, volume: Shape3, remat: bool) -> int:
+    """Numbers that the reconstruction decoder and the loss keep for the backward pass of one sample."""
+    voxels = volume[0] * volume[1] * volume[2]
+    if isinstance(encoder, CnnShape):
+        assert isinstance(decoder, CnnDecoderShape)
+        return cnn_cost.decoder_activations(encoder, decoder, volume, remat) + 3 * voxels
+    assert isinstance(decoder, VitDecoderShape)
+    return stack_activations(tokens(volume, encoder.patch), decoder, remat) + 3 * voxels
+
+
+def activations(objective: ObjectiveConfig, encoder: Encoder, decoder: Decoder, pretrain: Pretrain) -> int:
+    """Numbers that one sample keeps for the backward pass."""
     match objective:
         case Mae(mask_ratio=ratio) | Hybrid(reconstruction=Mae(mask_ratio=ratio)):
-            trained += decoder_parameters(encoder, decoder)
-            activations = encoded(visible_tokens(n, ratio)) + decoded
+            decoded = 1
         case CrossSequence(reconstruction=Mae(mask_ratio=ratio)):
-            trained += decoder_parameters(encoder, decoder) + encoder.width * (encoder.width + 1)
-            activations = encoded(visible_tokens(n, ratio)) + 2 * decoded
+            decoded = 2
         case Contrastive() | Momentum():
-            activations = encoded(n) + n * encoder.patch**3
+            volume = pretrain.crop
+            return encoder_activations(encoder, volume, 0.0, pretrain.remat) + volume[0] * volume[1] * volume[2]
+    decoding = decoder_activations(encoder, decoder, pretrain.crop, pretrain.remat)
+    return encoder_activations(encoder, pretrain.crop, ratio, pretrain.remat) + decoded * decoding
+
+
+def pretraining_memory(objective: ObjectiveConfig, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, devices: int) -> int:
+    """Bytes one device needs: parameters, two moments and gradients in float32, and the activations kept for backward."""
+    size = 2 if pretrain.dtype == "bfloat16" else 4
+    trained, means = encoder_parameters(encoder), 0
+    match objective:
+        case Mae() | Hybrid():
+            trained += decoder_parameters(encoder, decoder)
+        case CrossSequence():
+            trained += decoder_parameters(encoder, decoder) + encoder.width * (encoder.width + 1)
     match objective:
         case Hybrid(contrast=head) | (Contrastive() as head):
             trained += head_parameters(encoder.width, head.hidden, head.projection)
         case Momentum(hidden=hidden, projection=out):
             means = trained + head_parameters(encoder.width, hidden, out)
             trained = means + head_parameters(out, hidden, out)
-    return (16 * trained + 4 * means + size * activations * pretrain.batch) // devices
+    return (16 * trained + 4 * means + size * activations(objective, encoder, decoder, pretrain) * pretrain.batch) // devices
 
 
-def transfer_flops(task: Task, transfer: Transfer, encoder: Encoder, n: int) -> int:
+def transfer_flops(task: Task, transfer: Transfer, encoder: Encoder, volume: Shape3) -> int:
     """FLOPs of trying one checkpoint on one task: every finetune (those that choose the rate too), and the probe's features.
 
     The number of test cases is unknown before the data is read: 100 stands for it.
     """
-    forward = len(task.sequences) * encoder_flops(encoder, n)
+    forward = len(task.sequences) * encoder_flops(encoder, volume)
+    head = 0
+    if task.kind == "segmentation" and isinstance(encoder, CnnShape):
+        head = sum(layer.flops for layer in cnn_cost.decoder_layers(encoder.features, True, volume, beside=len(task.sequences)))
     total = 0
     if transfer.finetune:
         rates = len(transfer.finetune.learning_rates)
         fits = task.draws * (1 if rates == 1 else rates + 1)
-        training = 3 * forward * transfer.finetune.steps * transfer.finetune.batch
-        total += len(task.shots) * (fits * training + task.draws * 100 * forward)
+        training = 3 * (forward + head) * transfer.finetune.steps * transfer.finetune.batch
+        total += len(task.shots) * (fits * training + task.draws * 100 * (forward + head))
     if transfer.probe:
         total += forward * (100 + max(task.shots))
     return total

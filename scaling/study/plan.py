@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass as config
 
 from scaling.study import cost
 from scaling.study.config import STRICT, Data, Estimand, Pretrain, SmallestEffects, Study, Task, Transfer
-from scaling.study.ladder import Decoder, Encoder, resolve_decoder, resolve_encoder, tokens
+from scaling.study.ladder import Decoder, Encoder, resolve_decoder, resolve_encoder
 from scaling.study.objectives import ObjectiveConfig
 from scaling.study.phantom import Phantom
 
@@ -125,7 +125,7 @@ def make_plan(study: Study) -> Plan:
     transfers: list[Step] = []
     for seed in study.seeds:
         for size in study.sizes:
-            encoder = resolve_encoder(study.family, size)
+            encoder = resolve_encoder(study.family, size, study.pretrain.parametrisation)
             for objective, fraction in product(study.objectives, study.fractions):
                 pretraining, unshared = pretraining_steps(study, objective, size, encoder, fraction, seed)
                 steps += pretraining
@@ -198,7 +198,6 @@ def transfer_step(
     }[arm]
     needs = (run_name(trunk, duration),) if arm == "pretrained" else ("prepare",)
     resolved = TransferStep(arm, objective, size, encoder, fraction, duration, seed, task, study.data, study.transfer)
-    n = tokens(study.data.volumes.shape, study.family.patch)
-    flops = cost.transfer_flops(task, study.transfer, encoder, n) if encoder else 0
+    flops = cost.transfer_flops(task, study.transfer, encoder, study.data.volumes.shape) if encoder else 0
     parameters = cost.encoder_parameters(encoder) if encoder else 0
     return Step(f"transfer/{source}-{task.name}", "transfer", resolved, needs, parameters, flops=float(flops))

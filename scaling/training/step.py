@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Float16, PRNGKeyArray
 
 from scaling.models.backbone import build_encoder
+from scaling.models.parametrisation import rate_multipliers
 from scaling.models.projector import pooled
 from scaling.objectives.augment import augment
 from scaling.objectives.build import build_objective
@@ -60,7 +61,8 @@ def pretraining_program(config: ObjectiveConfig, encoder: Encoder, decoder: Deco
     constrain = BatchConstraint(mesh)
     objective = build_objective(config, encoder, decoder, pretrain, constrain)
     encode = build_encoder(encoder, pretrain.dtype, pretrain.remat, constrain).encode
-    optimizer = adamw_direction(pretrain.beta2, pretrain.weight_decay, pretrain.clip_norm)
+    rates = rate_multipliers(lambda shape: build_objective(config, shape, decoder, pretrain).init, encoder)
+    optimizer = adamw_direction(pretrain.beta2, pretrain.weight_decay, pretrain.clip_norm, rates)
     warmup = pretrain.warmup // pretrain.batch
 
     def init(key: PRNGKeyArray) -> State:

@@ -16,13 +16,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import expit
 
 from scaling.data.tasks import Cases, TaskArrays, few_shot_draws
-from scaling.models.heads import PooledHead, SegmentationHead
-from scaling.models.vit import VitEncoder
+from scaling.models.backbone import build_encoder
+from scaling.models.heads import make_head
 from scaling.objectives.augment import augment, augment_masks
 from scaling.objectives.objective import Parameters
 from scaling.objectives.supervised import classification_loss, regression_loss, segmentation_loss
 from scaling.study.config import Finetune, Shape3, Task
-from scaling.study.ladder import Encoder
+from scaling.study.ladder import Encoder, VitShape
 from scaling.training.optimizer import adamw_direction, descend, warmup_stable_decay
 from scaling.transfer.predictions import Predicted
 
@@ -49,13 +49,11 @@ class FinetuneProgram(NamedTuple):
 def finetune_program(encoder: Encoder, kind: Kind, sequences: int, shape: Shape3, recipe: Finetune) -> FinetuneProgram:
     """The finetuning program of one encoder for tasks of `kind` with S `sequences` of `shape` voxels."""
 
-    def make_head(rngs: nnx.Rngs) -> nnx.Module:
-        if kind == "segmentation":
-            return SegmentationHead(encoder, sequences, shape, rngs)
-        return PooledHead(encoder, sequences, shape, recipe.grid, rngs)
+    def head(rngs: nnx.Rngs) -> nnx.Module:
+        return make_head(kind, encoder, sequences, shape, recipe.grid, rngs)
 
-    encoder_graph = nnx.split(nnx.eval_shape(lambda: VitEncoder(encoder, nnx.Rngs(0))))[0]
-    head_graph = nnx.split(nnx.eval_shape(lambda: make_head(nnx.Rngs(0))))[0]
+    features = build_encoder(encoder).features
+    head_graph = nnx.split(nnx.eval_shape(lambda: head(nnx.Rngs(0))))[0]
     losses = {
         "classification": classification_loss,
         "regression": regression_loss,
@@ -65,12 +63,12 @@ def finetune_program(encoder: Encoder, kind: Kind, sequences: int, shape: Shape3
     warmup = round(recipe.warmup_share * recipe.steps)
 
     def init_head(key: PRNGKeyArray) -> Parameters:
-        return nnx.to_pure_dict(nnx.split(make_head(nnx.Rngs(key)))[1])
+        return nnx.to_pure_dict(nnx.split(head(nnx.Rngs(key)))[1])
 
     def apply(parameters: Any, images: Float[Array, "B S D H W"], present: Array) -> Array:
         B, S = images.shape[:2]
-        tokens = nnx.merge(encoder_graph, parameters["encoder"])(images.reshape(B * S, *images.shape[2:]))
-        return nnx.merge(head_graph, parameters["head"])(tokens.reshape(B, S, *tokens.shape[1:]), present)
+        found = features(parameters["encoder"], images.reshape(B * S, *images.shape[2:]))
+        return nnx.merge(head_graph, parameters["head"])(tuple(x.reshape(B, S, *x.shape[1:]) for x in found), present)
 
     def fit_one(
         encoder_parameters: Parameters,
@@ -104,15 +102,31 @@ def finetune_program(encoder: Encoder, kind: Kind, sequences: int, shape: Shape3
         (parameters, _), _ = jax.lax.scan(step, (parameters, optimizer.init(parameters)), jnp.arange(recipe.steps))
         return parameters
 
+    # Convolutions with weights of their own per draw would be grouped ones, which are slow everywhere: one draw after the other then.
+    over_draws = jax.vmap if isinstance(encoder, VitShape) else one_by_one
+
+    def fit(
+        encoder_parameters: Parameters, heads: Parameters, cases: Any, weights: Array, scaling: Array, rate: Array, keys: PRNGKeyArray
+    ) -> Any:
+        def one(head: Parameters, weights: Array, scaling: Array, key: PRNGKeyArray) -> Any:
+            return fit_one(encoder_parameters, head, cases, weights, scaling, rate, key)
+
+        return over_draws(one)(heads, weights, scaling, keys)
+
     def predict(fitted: Any, images: Array, present: Array) -> Array:
-        return jax.vmap(lambda parameters: apply(parameters, images.astype(jnp.float32), present))(fitted)
+        return over_draws(lambda parameters: apply(parameters, images.astype(jnp.float32), present))(fitted)
 
     return FinetuneProgram(
         init_heads=jax.jit(jax.vmap(init_head)),
-        fit=jax.jit(jax.vmap(fit_one, in_axes=(None, 0, None, 0, 0, None, 0))),
+        fit=jax.jit(fit),
         predict=jax.jit(predict),
         losses=losses,
     )
+
+
+def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` over the leading axis of its arguments, as `jax.vmap`, but one after the other."""
+    return lambda *batched: jax.lax.map(lambda each: function(*each), batched)
 
 
 def predict_cases(program: FinetuneProgram, fitted: Any, cases: Cases) -> np.ndarray:

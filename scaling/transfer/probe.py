@@ -7,16 +7,15 @@ from functools import lru_cache
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Float
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from scaling.data.tasks import Cases, TaskArrays, few_shot_draws
+from scaling.models.backbone import build_encoder
 from scaling.models.heads import side_by_side
 from scaling.models.patches import grid_pool, patchify, unpatchify
-from scaling.models.vit import VitEncoder
 from scaling.objectives.objective import Parameters
 from scaling.study.config import Probe, Shape3, Task
 from scaling.study.ladder import Encoder
@@ -42,9 +41,9 @@ def probe(encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task: Ta
         for draw, chosen in enumerate(few_shot_draws(task, arrays.train, shots)):
             labels = arrays.train.labels[chosen]
             if task.kind == "segmentation":
-                masks = np.asarray(patchify(jnp.asarray(labels, jnp.float32), encoder.patch))
+                masks = np.asarray(patchify(jnp.asarray(labels, jnp.float32), encoder.stride))
                 scores, threshold = ridge_masks(train.tokens[chosen], masks, test.tokens, recipe.mask_penalty)
-                outputs = np.asarray(unpatchify(jnp.asarray(scores), shape, encoder.patch)) > threshold
+                outputs = np.asarray(unpatchify(jnp.asarray(scores), shape, encoder.stride)) > threshold
             else:
                 outputs = ridge_scores(train.pooled[chosen], labels, test.pooled, recipe.penalties)
             yield Predicted("probe", shots, draw, 0.0, outputs)
@@ -53,12 +52,12 @@ def probe(encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task: Ta
 @lru_cache
 def embedder(encoder: Encoder, shape: Shape3, grid: int) -> Callable[[Parameters, np.ndarray, np.ndarray], tuple[Array, Array]]:
     """Compiled: parameters, images [B, S, D, H, W] and which are present [B, S] to pooled [B, F] and token features [B, N, F]."""
-    graph = nnx.split(nnx.eval_shape(lambda: VitEncoder(encoder, nnx.Rngs(0))))[0]
+    encode = build_encoder(encoder).encode
 
     def embed(parameters: Parameters, images: Array, present: Array) -> tuple[Array, Array]:
         B, S = images.shape[:2]
-        tokens = nnx.merge(graph, parameters)(images.reshape(B * S, *shape).astype(jnp.float32))
-        pooled = grid_pool(tokens, shape, encoder.patch, grid).reshape(B, S, -1)
+        tokens = encode(parameters, images.reshape(B * S, *shape).astype(jnp.float32))
+        pooled = grid_pool(tokens, shape, encoder.stride, grid).reshape(B, S, -1)
         return side_by_side(pooled, present), side_by_side(tokens.reshape(B, S, *tokens.shape[1:]), present)
 
     return jax.jit(embed)

@@ -8,7 +8,7 @@ import jax
 
 from scaling.data.cache import Cache
 from scaling.data.tasks import TaskArrays, load_task
-from scaling.models.vit import init_encoder
+from scaling.models.backbone import build_encoder
 from scaling.objectives.objective import Parameters
 from scaling.study.ladder import Encoder
 from scaling.study.plan import TransferStep
@@ -58,9 +58,10 @@ def protocols(config: TransferStep, checkpoint: Path | None, arrays: TaskArrays,
 def load_encoder(encoder: Encoder, seed: int, checkpoint: Path | None) -> Parameters:
     """The pretrained encoder, or the random one of a control of this seed; both on the first device, so that they share programs."""
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    init = build_encoder(encoder).init
     if checkpoint is None:
-        return jax.jit(lambda key: init_encoder(encoder, key), out_shardings=device)(jax.random.key(seed))
-    shapes = jax.eval_shape(lambda: init_encoder(encoder, jax.random.key(0)))
+        return jax.jit(init, out_shardings=device)(jax.random.key(seed))
+    shapes = jax.eval_shape(init, jax.random.key(0))
     return restore_encoder(checkpoint, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), shapes))
 
 

@@ -22,7 +22,8 @@ def test_sheet_shows_middle_slices_with_the_front_above_and_left_on_the_left() -
 def test_show_writes_a_row_per_crop_and_a_column_per_preset(finished: Path) -> None:
     done = scaling("data", "show", EXPERIMENT, "--scans", 3, "--step", 2, "--picture", "seen.png", folder=finished)
     assert done.returncode == 0, done.stderr
-    assert Image.open(finished / "seen.png").size == (5 * CELL, HEADING + 3 * (CELL + HEADING))
+    with Image.open(finished / "seen.png") as picture:
+        assert picture.size == (5 * CELL, HEADING + 3 * (CELL + HEADING))
 
 
 def test_show_before_anything_is_prepared_says_what_to_run(tmp_path: Path) -> None:

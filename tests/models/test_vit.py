@@ -11,8 +11,8 @@ from scipy.special import erf, softmax
 
 from scaling.models.heads import PooledHead, SegmentationHead, side_by_side
 from scaling.models.patches import grid_pool, patchify, sincos_positions, unpatchify
-from scaling.models.transformer import Block, Stack
-from scaling.models.vit import VitEncoder, unconstrained
+from scaling.models.transformer import Block, Stack, unconstrained
+from scaling.models.vit import VitEncoder
 from scaling.study.config import ViT
 from scaling.study.ladder import resolve_encoder
 
@@ -75,7 +75,7 @@ def test_block_computes_pre_norm_attention_and_mlp() -> None:
 
 @pytest.mark.parametrize("remat", [False, True])
 def test_stack_is_its_blocks_one_after_the_other(remat: bool) -> None:
-    stack = Stack(3, 64, 1, 256, jnp.dtype("float32"), remat, unconstrained, nnx.Rngs(0))
+    stack = Stack(3, lambda rngs: Block(64, 1, 256, jnp.dtype("float32"), rngs), remat, unconstrained, nnx.Rngs(0))
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 64)), jnp.float32)
     graph, stacked = nnx.split(stack.blocks)
     expected = x
@@ -108,7 +108,7 @@ def test_heads_start_where_they_say() -> None:
     encoder = resolve_encoder(ViT(), "xxs")
     tokens = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 6, 64)), jnp.float32)
     present = jnp.ones((2, 3), bool)
-    assert not np.asarray(PooledHead(encoder, 3, SHAPE, 2, nnx.Rngs(0))(tokens, present)).any()
-    logits = SegmentationHead(encoder, 3, SHAPE, nnx.Rngs(0))(tokens, present)
+    assert not np.asarray(PooledHead(encoder, 3, SHAPE, 2, nnx.Rngs(0))((tokens,), present)).any()
+    logits = SegmentationHead(encoder, 3, SHAPE, nnx.Rngs(0))((tokens,), present)
     assert logits.shape == (2, *SHAPE)
     np.testing.assert_allclose(jax.nn.sigmoid(logits), 0.047, atol=0.01)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scaling.models.vit import init_encoder
+from scaling.models.backbone import build_encoder
 from scaling.study.config import Mae, Pretrain, ViT
 from scaling.study.ladder import resolve_decoder, resolve_encoder
 from scaling.training import checkpoint
@@ -91,7 +91,7 @@ def test_encoder_alone_is_restored_for_transfer(tmp_path: Path) -> None:
         checkpoint.save(checkpoints, 0, state)
         checkpoints.wait()
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    shapes = jax.eval_shape(lambda: init_encoder(ENCODER, jax.random.key(0)))
+    shapes = jax.eval_shape(build_encoder(ENCODER).init, jax.random.key(0))
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), shapes)
     assert same(checkpoint.restore_encoder(tmp_path / "run", abstract), state.parameters["encoder"])
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scaling.data.tasks import Cases, TaskArrays, few_shot_draws
-from scaling.models.vit import init_encoder
+from scaling.models.backbone import build_encoder
 from scaling.study.config import Classical, Finetune, Probe, Source, Task, ViT
 from scaling.study.ladder import resolve_encoder
 from scaling.transfer.classical import classical
@@ -17,8 +17,8 @@ from scaling.transfer.predictions import Predicted
 from scaling.transfer.probe import probe, ridge_masks, ridge_scores
 
 SHAPE = (16, 16, 16)
-ENCODER = resolve_encoder(ViT(), "xxs")
-PARAMETERS = jax.jit(lambda key: init_encoder(ENCODER, key))(jax.random.key(0))
+ENCODER = resolve_encoder(ViT(), "xxs", "standard")
+PARAMETERS = jax.jit(build_encoder(ENCODER).init)(jax.random.key(0))
 RECIPE = Finetune(steps=60, batch=8, learning_rates=(3e-3,), augment="none", grid=2)
 TASK = Task("learnable", "classification", ("t1", "t2"), Source("a"), (Source("b"),), shots=(12,), draws=2)
 

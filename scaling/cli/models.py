@@ -1,0 +1,78 @@
+"""The verb on the ladders: how large each rung is and what a sample costs."""
+
+import dataclasses
+import json
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from scaling.cli.terminal import console
+from scaling.engines.listing import count
+from scaling.study import cost
+from scaling.study.config import Family, Mae, Pretrain, ResEnc, UNet, ViT
+from scaling.study.ladder import resolve_decoder, resolve_encoder, rungs
+
+models_app = typer.Typer()
+
+
+@dataclasses.dataclass(frozen=True)
+class Rung:
+    """One rung: parameters of the encoder, of encoder and reconstruction decoder; FLOPs and kept activations of a pretraining sample."""
+
+    family: str
+    size: str
+    encoder_parameters: int
+    total_parameters: int
+    flops_per_sample: int
+    activation_bytes_per_sample: int
+
+
+def ladder(family: Family, pretrain: Pretrain, objective: Mae) -> list[Rung]:
+    """Every rung of a family under one recipe."""
+    decoder = resolve_decoder(family)
+    number = 2 if pretrain.dtype == "bfloat16" else 4
+    found = []
+    for size in rungs(family):
+        encoder = resolve_encoder(family, size, pretrain.parametrisation)
+        parameters = cost.encoder_parameters(encoder)
+        total = parameters + cost.decoder_parameters(encoder, decoder)
+        flops = cost.pretraining_flops(objective, encoder, decoder, pretrain)
+        kept = number * cost.activations(objective, encoder, decoder, pretrain)
+        found.append(Rung(family.kind, size, parameters, total, flops, kept))
+    return found
+
+
+@models_app.command(rich_help_panel="Studies")
+def models(
+    family: Annotated[Literal["all", "vit", "unet", "resenc"], typer.Option(help="Which ladder.")] = "all",
+    crop: Annotated[tuple[int, int, int], typer.Option(help="Voxels of a sample.")] = (96, 96, 96),
+    patch: Annotated[int, typer.Option(help="Voxels of a patch per axis: a ViT's tokens, and what masking hides.")] = 8,
+    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Of the activations.")] = "bfloat16",
+    remat: Annotated[bool, typer.Option("--remat", help="Recompute activations in the backward pass.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
+) -> None:
+    """List the ladders of sizes: parameters, and the training FLOPs and activation memory of one sample of masked autoencoding."""
+    families: list[Family] = [ViT(patch=patch), UNet(patch=patch), ResEnc(patch=patch)]
+    chosen = [each for each in families if family in ("all", each.kind)]
+    for each in chosen:
+        check_crop(each, crop)
+    recipe = Pretrain(crop=crop, dtype=dtype, remat=remat)
+    rows = [rung for each in chosen for rung in ladder(each, recipe, Mae())]
+    if json_:
+        typer.echo(json.dumps([dataclasses.asdict(rung) for rung in rows]))
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("family", "size", "encoder", "with decoder", "FLOPs per sample", "activations per sample"):
+        table.add_column(heading, justify="left" if heading in ("family", "size") else "right", no_wrap=True)
+    for rung in rows:
+        numbers = (rung.encoder_parameters, rung.total_parameters, rung.flops_per_sample)
+        table.add_row(rung.family, rung.size, *map(count, numbers), f"{count(rung.activation_bytes_per_sample)}B")
+    console.print(table)
+
+
+def check_crop(family: Family, crop: tuple[int, int, int]) -> None:
+    """Raise ValueError when `family` cannot take volumes of `crop` voxels."""
+    for cube, field in ((family.patch, "patch"), (family.stride, "levels")):
+        if any(length % cube for length in crop):
+            raise ValueError(f"crop {crop} does not fit the {family.kind} ladder: expected multiples of {cube} ({field})")
