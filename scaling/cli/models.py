@@ -10,7 +10,8 @@ from rich.table import Table
 from scaling.cli.terminal import console
 from scaling.engines.listing import count
 from scaling.study import cost
-from scaling.study.config import Family, Mae, Pretrain, ResEnc, UNet, ViT
+from scaling.study.config import Mae, Pretrain
+from scaling.study.families import Family, ResEnc, UNet, ViT
 from scaling.study.ladder import resolve_decoder, resolve_encoder, rungs
 
 models_app = typer.Typer()

@@ -11,7 +11,8 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
-from scaling.study.config import STRICT, Family, ResEnc, Shape3, UNet, ViT
+from scaling.study.config import STRICT, Shape3
+from scaling.study.families import Family, ResEnc, UNet, ViT
 
 Parametrisation = Literal["mup", "standard"]
 
