@@ -47,7 +47,9 @@ def test_losses_agree_with_one_device(one_device: tuple[list[float], State], sha
         np.testing.assert_allclose(a, b, atol=2e-4)
 
 
-@pytest.mark.parametrize("config", [Contrastive(learned_temperature=True), Momentum()], ids=lambda c: c.kind)
+@pytest.mark.parametrize(
+    "config", [Contrastive(learned_temperature=True), pytest.param(Momentum(), marks=pytest.mark.slow)], ids=lambda c: c.kind
+)
 def test_negatives_of_all_devices_count(config: Contrastive | Momentum) -> None:
     recipe = Pretrain(crop=CROP, batch=16, warmup=16)
     rng = np.random.default_rng(0)

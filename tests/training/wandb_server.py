@@ -186,11 +186,13 @@ def create_artifact(server: WandbServer, variables: dict[str, Any]) -> dict[str,
 
 
 def manifest(operation: str) -> Any:
-    """Where to upload an artifact's list of files."""
+    """Where to upload an artifact's list of files: the manifest is called as its artifact is."""
 
-    def reply(server: WandbServer, _: Any) -> dict[str, Any]:
-        file = {"id": identity("file"), "uploadUrl": f"{server.url}/upload/manifest{len(server.artifacts) - 1}", "uploadHeaders": []}
-        return {operation: {"artifactManifest": {"id": identity("manifest"), "file": file}}}
+    def reply(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
+        artifact = variables.get("artifactID") or variables["artifactManifestID"]
+        name = f"manifest-of-{base64.b64decode(artifact).decode()}"
+        file = {"id": identity("file"), "uploadUrl": f"{server.url}/upload/{name}", "uploadHeaders": []}
+        return {operation: {"artifactManifest": {"id": artifact, "file": file}}}
 
     return reply
 
