@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
     help="Does a larger 3D brain-MRI foundation model, or a longer pretraining, help [bold]this[/] task - and how sure are we?\n\n"
-    "Start with [bold]scaling run experiments/quickstart.py[/]: a whole study on two CPU cores, in under ten minutes.",
+    "Start with [bold]scaling run experiments/quickstart.py[/]: a whole study on two CPU cores, in about ten minutes.",
     epilog="Exit codes: 0 done, 1 some steps failed (the rest is done), 2 wrong input or a changed config, 85 told to stop and saved "
     "(run again), 130 interrupted.",
 )
