@@ -1,4 +1,4 @@
-"""A whole scaling study on two CPU cores in under ten minutes, on a synthetic cohort it writes itself.
+"""A whole scaling study on two CPU cores in about ten minutes, on a synthetic cohort it writes itself.
 
 Shows:    the complete pipeline: NIfTI files in the FOMO layouts -> cache -> 3 sizes x 3 durations of a 3D MAE, each with its
           cooldown -> few-shot transfer to infarct, meningioma and brain age, against controls -> curves, verdicts, page
