@@ -60,6 +60,7 @@ def test_state_is_restored_onto_another_mesh(tmp_path: Path) -> None:
     assert kernel.addressable_shards[0].data.size == kernel.size // 4
 
 
+@pytest.mark.slow
 def test_run_continues_on_fewer_devices_and_back_with_the_same_losses(tmp_path: Path) -> None:
     batch = np.random.default_rng(0).normal(size=(8, *CROP)).astype(np.float16)
 
