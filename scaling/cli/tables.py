@@ -26,9 +26,11 @@ Effect = Annotated[float | None, typer.Option("--effect", help="Smallest effect 
 PANEL = "Tables"
 
 
-def roles(by: str | None, run: str | None, case: str | None, draw: str | None, cluster: str | None) -> dict[str, str | None]:
+def roles(
+    by: str | None, run: str | None, case: str | None, draw: str | None, cluster: str | None, block: str | None = None
+) -> dict[str, str | None]:
     """What each column stands for, as `scaling.laws.tables.shaped` wants it."""
-    return {"task": by, "run": run, "case": case, "draw": draw, "cluster": cluster}
+    return {"task": by, "run": run, "case": case, "draw": draw, "cluster": cluster, "block": block}
 
 
 def numbers(text: str) -> list[float]:

@@ -25,7 +25,7 @@ def verdict(
     """Does more budget help each task? One decision with an error bar, for a stated smallest effect worth having."""
     from scaling.laws.tables import judged, read_table, shaped
 
-    data = shaped(read_table(table), x.split(","), y, roles(by, run, case, draw, cluster) | {"block": block})
+    data = shaped(read_table(table), x.split(","), y, roles(by, run, case, draw, cluster, block))
     verdicts, problems = judged(data, y, metric, lower, effect, relative)
     if not verdicts:
         raise ValueError("; ".join(problems))
@@ -124,7 +124,7 @@ def design(
 ) -> None:  # fmt: skip
     """Which cells, seeds and test cases to spend a budget on; with power, error rate and interval coverage by simulation."""
     from scaling.laws.design import noise_of, proportional_hours, propose, simulated
-    from scaling.laws.scores import scores
+    from scaling.laws.scores import scores_on_axes
     from scaling.laws.simulate import Noise
     from scaling.laws.tables import read_table, shaped
 
@@ -135,7 +135,7 @@ def design(
         axes = [c for c in ("size", "duration") if c in table]
         if "task" in table and len(table["task"].unique()) > 1:
             raise ValueError(f"{pilot} holds {len(table['task'].unique())} tasks, whose noise differs: give a table of one.")
-        noise = noise_of(scores(shaped(table, axes, "value", {}).assign(**({} if len(axes) == 2 else {"duration": 1.0})), "value"))
+        noise = noise_of(scores_on_axes(shaped(table, axes, "value", {}), "value"))
     found = propose(ladder, lengths, [int(n) for n in numbers(cases)], proportional_hours(ladder, lengths, largest), budget, noise,
                     shared_trunks)  # fmt: skip
     hoped = 2 * effect if gain is None else gain
@@ -167,7 +167,7 @@ def page(
     from scaling.laws.tables import read_table, shaped
     from scaling.report import report_from_table, terminal_summary, write_report
 
-    data = shaped(read_table(table), x.split(","), y, roles(by, run, case, draw, cluster) | {"block": block})
+    data = shaped(read_table(table), x.split(","), y, roles(by, run, case, draw, cluster, block))
     report = report_from_table(data, table.stem, y, metric, lower, effect)
     out.mkdir(parents=True, exist_ok=True)
     written = write_report(report, out)

@@ -17,7 +17,7 @@ from scaling.laws.crossed import Strata
 from scaling.laws.effects import Design, fit_design
 from scaling.laws.plain import plain
 from scaling.laws.power import OperatingCharacteristics, operating_characteristics
-from scaling.laws.scores import FloatArray, Scores, scores
+from scaling.laws.scores import FloatArray, Scores, scores_on_axes
 from scaling.laws.simulate import Grid, Noise, study_runs
 from scaling.laws.verdict import Verdict
 
@@ -181,10 +181,7 @@ class SelfTest:
 
 def self_test(cases: pd.DataFrame, judged: Verdict, studies: int = 400) -> SelfTest:
     """Try the verdict `judged` from `cases` on simulated studies of its grid and its own variance components."""
-    for column in ("size", "duration"):
-        if column not in cases:
-            cases = cases.assign(**{column: 1.0})
-    data = scores(cases, judged.metric)
+    data = scores_on_axes(cases, judged.metric)
     smallest = judged.smallest_effect * (abs(judged.baseline) if judged.relative else 1.0)
     runs = data.runs
     cells = len(runs[["size", "duration"]].drop_duplicates())

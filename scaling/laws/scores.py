@@ -121,6 +121,11 @@ def scores(cases: pd.DataFrame, metric: str) -> Scores:
     return Scores(values, runs.reset_index(), strata, tuple(dict.fromkeys(notes)))
 
 
+def scores_on_axes(cases: pd.DataFrame, metric: str) -> Scores:
+    """`scores` of runs that differ in size and duration; an axis that the table lacks counts as one level."""
+    return scores(cases.assign(**{axis: 1.0 for axis in ("size", "duration") if axis not in cases}), metric)
+
+
 def _add_missing_columns(table: pd.DataFrame, notes: list[str]) -> None:
     cell = [c for c in ("arm", "block", "size", "duration") if c in table]
     if "case" not in table:

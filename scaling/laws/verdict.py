@@ -17,7 +17,7 @@ from scaling.laws.crossed import residual_strata
 from scaling.laws.effects import Decision, Design, Effect, estimate_effect, fit_design, numbers
 from scaling.laws.metrics import KnownMetric, known_metric, label_of
 from scaling.laws.plain import plain
-from scaling.laws.scores import scores
+from scaling.laws.scores import scores, scores_on_axes
 from scaling.laws.trend import holm as holm_adjusted
 from scaling.laws.trend import trend_test
 
@@ -71,10 +71,7 @@ def verdict(
     if `relative`; its default, and which way is better, follow from the metric. Raises ValueError on tables that cannot
     be judged."""
     smallest, relative, lower = stated(metric, smallest_effect, relative, lower_is_better)
-    for column in ("size", "duration"):
-        if column not in cases:
-            cases = cases.assign(**{column: 1.0})
-    data = scores(cases, metric)
+    data = scores_on_axes(cases, metric)
     sizes, durations = np.unique(data.runs["size"]), np.unique(data.runs["duration"])
     if len(sizes) == 1 and len(durations) == 1:
         raise ValueError(

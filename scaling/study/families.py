@@ -28,14 +28,13 @@ class ViT:
 
 
 @dataclass(frozen=True, config=STRICT)
-class UNet:
-    """Plain 3D U-Nets (Ronneberger et al. 2015; the baselines of FOMO25), each of `levels` levels at half the resolution of the one above.
+class Pyramid:
+    """What convolutional families share: `levels` levels, each at half the resolution of the one above.
 
     Masking hides cubes of `patch` voxels. Without `skips` the reconstruction decoder sees the bottleneck alone. `base_width` as in
     `ViT`, in channels of the first level.
     """
 
-    kind: Literal["unet"] = "unet"
     levels: Annotated[int, Field(ge=2)] = 5
     skips: bool = True
     patch: int = 8
@@ -48,19 +47,18 @@ class UNet:
 
 
 @dataclass(frozen=True, config=STRICT)
-class ResEnc:
-    """U-Nets with residual encoders (nnU-Net ResEnc, Isensee et al. 2024). Fields as in `UNet`."""
+class UNet(Pyramid):
+    """Plain 3D U-Nets (Ronneberger et al. 2015; the baselines of FOMO25)."""
+
+    kind: Literal["unet"] = "unet"
+
+
+@dataclass(frozen=True, config=STRICT)
+class ResEnc(Pyramid):
+    """U-Nets with residual encoders (nnU-Net ResEnc, Isensee et al. 2024)."""
 
     kind: Literal["resenc"] = "resenc"
     levels: Annotated[int, Field(ge=2, le=6)] = 6
-    skips: bool = True
-    patch: int = 8
-    base_width: int = 8
-
-    @property
-    def stride(self) -> int:
-        """Voxels of a token, per axis."""
-        return 2 ** (self.levels - 1)
 
 
 Family = Annotated[ViT | UNet | ResEnc, Field(discriminator="kind")]

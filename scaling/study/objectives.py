@@ -48,15 +48,10 @@ class Mae(Named):
 
 
 @dataclass(frozen=True, config=STRICT)
-class Contrastive(Named):
-    """NT-Xent (Chen et al. 2020): the other view of a pair among all views of the global batch. Mean-pooled tokens go through a head
-    `hidden` wide to `projection` numbers. A learned temperature starts at `temperature`.
-    """
+class Views(Named):
+    """What objectives on two views share: what makes a pair, and a head `hidden` wide from mean-pooled tokens to `projection` numbers."""
 
-    kind: Literal["contrastive"] = "contrastive"
     positives: Pairs = "crops"
-    temperature: Positive = 0.1
-    learned_temperature: bool = False
     hidden: Count = 256
     projection: Count = 128
 
@@ -66,21 +61,25 @@ class Contrastive(Named):
 
 
 @dataclass(frozen=True, config=STRICT)
-class Momentum(Named):
+class Contrastive(Views):
+    """NT-Xent (Chen et al. 2020): the other view of a pair among all views of the global batch. A learned temperature starts at
+    `temperature`.
+    """
+
+    kind: Literal["contrastive"] = "contrastive"
+    temperature: Positive = 0.1
+    learned_temperature: bool = False
+
+
+@dataclass(frozen=True, config=STRICT)
+class Momentum(Views):
     """MoCo v3 (Chen et al. 2021): predict, from one view, the other view's projection by a target encoder, which is the mean of the
     encoder over its past, `momentum` of it kept each step (constant, since durations share a trunk). For small batches.
     """
 
     kind: Literal["momentum"] = "momentum"
-    positives: Pairs = "crops"
     temperature: Positive = 0.2
     momentum: Share = 0.99
-    hidden: Count = 256
-    projection: Count = 128
-
-    @property
-    def pairs(self) -> Pairs:
-        return self.positives
 
 
 @dataclass(frozen=True, config=STRICT)
