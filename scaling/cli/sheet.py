@@ -15,6 +15,7 @@ from scaling.study.config import Augmentation
 from scaling.study.plan import PretrainStep
 from scaling.training.heldout import split_heldout
 from scaling.training.loop import training_batches
+from scaling.training.step import data_key, step_keys
 
 CELL, HEADING = 160, 16  # pixels
 WINDOW = (-2.5, 2.5)  # what is black and white, in standard deviations of the head
@@ -32,8 +33,8 @@ def training_views(cache: Cache, config: PretrainStep, step: int, count: int) ->
         names = [f"{scan.subject} {scan.sequence} {scan.site}" for scan in chosen.itertuples()]
     else:
         names = [f"pair {n // 2 + 1}, view {n % 2 + 1}" for n in range(min(count, recipe.batch))]
-    # As `pretraining_program` does: the loop's key for data, folded with the step, its first half; pairs alike only if they are aligned.
-    key = jax.random.split(jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), 1), step))[0]
+    # As `pretraining_program` does: pairs are augmented alike only if they are aligned.
+    key, _ = step_keys(data_key(config.seed), step)
     if not build_objective(config.objective, config.encoder, config.decoder, recipe).aligned:
         volumes = volumes.reshape(-1, *recipe.crop)
     change = jax.jit(augment, static_argnums=2)

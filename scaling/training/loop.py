@@ -29,7 +29,7 @@ from scaling.training.heldout import (
     split_heldout,
 )
 from scaling.training.mesh import abstract_batch, global_batch, make_mesh
-from scaling.training.step import NEVER, pretraining_program
+from scaling.training.step import NEVER, data_key, pretraining_program
 from scaling.training.tracking import Tracker, track
 
 Progress = Callable[[float, float], None]
@@ -69,18 +69,18 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
         session_pairs(cache, heldout)  # fails now rather than after training
     flops = step.flops / max(1, step.samples)
     group = f"{config.objective.label}-{config.size}"
-    data_key = jax.random.fold_in(root, 1)
+    key = data_key(config.seed)
     if jax.process_count() > 1:
         # Some find the program in the compilation cache, others take a minute longer than collectives wait for them.
         shape = (recipe.batch // 2, 2, *recipe.crop) if pairs else (recipe.batch, *recipe.crop)
-        program.step.lower(state, abstract_batch(mesh, shape), data_key, decay_from, end).compile()
+        program.step.lower(state, abstract_batch(mesh, shape), key, decay_from, end).compile()
     meet()
     began = time.perf_counter()
     with track(folder, study, step, group, execution, start) as tracker, open_checkpoints(own) as checkpoints:
         log = Log(tracker, recipe.batch, flops, execution.log_every, end, start, feed)
         pending: tuple[int, dict[str, Array]] | None = None
         for index in range(start, end):
-            state, metrics = program.step(state, global_batch(mesh, next(feed)), data_key, decay_from, end)
+            state, metrics = program.step(state, global_batch(mesh, next(feed)), key, decay_from, end)
             # One step late: reading a value of this step would wait for the device.
             if pending is not None:
                 log.row(*pending)

@@ -55,6 +55,17 @@ class Program(NamedTuple):
     abstract: State
 
 
+def step_keys(key: PRNGKeyArray, step: Array | int) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+    """Keys of a step's augmentation and of its loss, from the run's `data_key`."""
+    augment_key, loss_key = jax.random.split(jax.random.fold_in(key, step))
+    return augment_key, loss_key
+
+
+def data_key(seed: int) -> PRNGKeyArray:
+    """The key of all that a run of this seed draws while it trains."""
+    return jax.random.fold_in(jax.random.key(seed), 1)
+
+
 @lru_cache
 def pretraining_program(config: ObjectiveConfig, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, mesh: Mesh) -> Program:
     """The pretraining program of one shape on one mesh."""
@@ -77,7 +88,7 @@ def pretraining_program(config: ObjectiveConfig, encoder: Encoder, decoder: Deco
     def step(
         state: State, volumes: Float16[Array, "B *V D H W"], key: PRNGKeyArray, decay_from: Array, end: Array
     ) -> tuple[State, Metrics]:
-        augment_key, loss_key = jax.random.split(jax.random.fold_in(key, state.step))
+        augment_key, loss_key = step_keys(key, state.step)
         inputs = views(volumes, augment_key)
 
         def objective_loss(parameters: Parameters) -> tuple[Array, Metrics]:

@@ -15,7 +15,7 @@ from scaling.objectives.objective import Parameters
 from scaling.study.finished import finished_run
 from scaling.study.ladder import Encoder
 from scaling.transfer.collect import write_table
-from scaling.transfer.finetune import CHUNK
+from scaling.transfer.finetune import CHUNK, in_chunks
 from scaling.transfer.probe import embedder
 from scaling.transfer.run import load_encoder
 
@@ -80,12 +80,11 @@ def list_scans(folder: Path) -> pd.DataFrame:
 
 
 def pooled_features(encoder: Encoder, parameters: Parameters, cache: Cache, rows: np.ndarray, grid: int) -> np.ndarray:
-    """Features float32 [n, grid^3 * E] of some rows of a cache, a chunk at a time (the last one filled up)."""
+    """Features float32 [n, grid^3 * E] of some rows of a cache, a chunk at a time."""
     program = embedder(encoder, cache.volumes.shape, grid)
     present = np.ones((CHUNK, 1), bool)
     chunks = []
-    for first in range(0, len(rows), CHUNK):
-        chosen = rows[np.minimum(np.arange(first, first + CHUNK), len(rows) - 1)]
-        images = np.stack([cache.volume(int(row)) for row in chosen])[:, None]
+    for places in in_chunks(len(rows)):
+        images = np.stack([cache.volume(int(row)) for row in rows[places]])[:, None]
         chunks.append(np.asarray(program(parameters, images, present)[0]))
     return np.concatenate(chunks)[: len(rows)]

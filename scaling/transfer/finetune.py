@@ -129,12 +129,17 @@ def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *batched: jax.lax.map(lambda each: function(*each), batched)
 
 
+def in_chunks(n: int) -> Iterator[np.ndarray]:
+    """Places int [CHUNK] of n cases, a chunk at a time, the last one filled up with the last case: one program serves all."""
+    for first in range(0, n, CHUNK):
+        yield np.minimum(np.arange(first, first + CHUNK), n - 1)
+
+
 def predict_cases(program: FinetuneProgram, fitted: Any, cases: Cases) -> np.ndarray:
-    """Outputs [R, n, ...] for all cases, a chunk at a time (the last one filled up, so that one program serves all)."""
+    """Outputs [R, n, ...] for all cases, a chunk at a time."""
     n = len(cases.ids)
     outputs = []
-    for first in range(0, n, CHUNK):
-        rows = np.minimum(np.arange(first, first + CHUNK), n - 1)
+    for rows in in_chunks(n):
         outputs.append(np.asarray(program.predict(fitted, jnp.asarray(cases.images[rows]), jnp.asarray(cases.present[rows]))))
     return np.concatenate(outputs, axis=1)[:, :n]
 

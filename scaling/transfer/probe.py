@@ -19,7 +19,7 @@ from scaling.models.patches import grid_pool, patchify, unpatchify
 from scaling.objectives.objective import Parameters
 from scaling.study.config import Probe, Shape3, Task
 from scaling.study.ladder import Encoder
-from scaling.transfer.finetune import CHUNK
+from scaling.transfer.finetune import in_chunks
 from scaling.transfer.predictions import Predicted
 
 THRESHOLDS = np.linspace(0.05, 0.95, 19)
@@ -64,12 +64,11 @@ def embedder(encoder: Encoder, shape: Shape3, grid: int) -> Callable[[Parameters
 
 
 def extract_features(encoder: Encoder, parameters: Parameters, cases: Cases, grid: int) -> Features:
-    """Features of all cases, a chunk at a time (the last one filled up, so that one program serves all)."""
+    """Features of all cases, a chunk at a time."""
     embed = embedder(encoder, cases.images.shape[2:], grid)
     n = len(cases.ids)
     chunks = []
-    for first in range(0, n, CHUNK):
-        rows = np.minimum(np.arange(first, first + CHUNK), n - 1)
+    for rows in in_chunks(n):
         chunks.append([np.asarray(part) for part in embed(parameters, cases.images[rows], cases.present[rows])])
     pooled, tokens = (np.concatenate(parts)[:n] for parts in zip(*chunks, strict=True))
     return Features(pooled, tokens)
