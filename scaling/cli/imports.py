@@ -27,8 +27,8 @@ def import_runs(
     out: Annotated[Path, typer.Option("--out", "-o", help="Table to write (.csv or .parquet).")] = Path("results.csv"),
 ) -> None:
     """Bring runs of a W&B project or a table into the form that fit, verdict and page read: a row per run, task and metric."""
+    from scaling.data.files import write_table
     from scaling.laws.tables import read_table
-    from scaling.transfer.collect import write_table
     from scaling.transfer.imported import results_of, runs_of_wandb
 
     kind, _, path = source.rpartition(":")

@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 from scaling.data.compressed import CompressedShard, require_blosc2
+from scaling.data.files import write_table
 from scaling.data.ingest import TYPES, Job, Shards, ingest
 from scaling.data.parallel import cores, unordered_map
 from scaling.study.config import Volumes
@@ -142,8 +143,7 @@ def prepare(
     found = ("status", "reason", "content_hash", "covered", "spacing")
     index = index.assign(**{name: results[name].reindex(index.index) for name in found})
     index.loc[~results["masked"].reindex(index.index), ["mask_shard", "mask_row"]] = -1
-    index.to_parquet(cache / ".index.tmp")
-    os.replace(cache / ".index.tmp", cache / "index.parquet")
+    write_table(index, cache / "index.parquet")
     shutil.rmtree(cache / "parts")
     return index
 

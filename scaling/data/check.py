@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from scaling.data.files import extension, link_problem, walk
+from scaling.data.files import extension, link_problem, walk, write_table
 from scaling.data.findings import Finding, judge
 from scaling.data.headers import TEXTS, describe_header, describe_mask
 from scaling.data.layout import ASIDE, BIDS_ASIDE, COLUMNS, LISTINGS, MASKS, find_sources, scan_source
@@ -48,6 +48,8 @@ def check(
     """
     files = list_files(root)
     known = read_known(manifest) if manifest else {}
+    if manifest:
+        manifest.parent.mkdir(parents=True, exist_ok=True)
     headers = {path: known[key] for path in files["path"] if (key := _key(path)) in known}
     waiting = files[~files["path"].isin(headers) & (files["problem"] == "")]
     masks = set(files.loc[files["role"] == "mask", "path"])
@@ -60,11 +62,11 @@ def check(
         if progress is not None:
             progress(len(headers), len(files))
         if manifest and time.monotonic() - saved > SAVE_SECONDS:
-            _save(_with_headers(files[files["path"].isin(headers)], headers), partial_file(manifest))
+            write_table(_with_headers(files[files["path"].isin(headers)], headers), partial_file(manifest))
             saved = time.monotonic()
     judged, findings = judge(_with_headers(files, headers), test)
     if manifest:
-        _save(judged, manifest)
+        write_table(judged, manifest)
         partial_file(manifest).unlink(missing_ok=True)
     return Checked(judged, (*findings, *unread_formats(root)))
 
@@ -142,13 +144,6 @@ def _key(path: str) -> tuple[str, int, int]:
     except OSError:
         return os.path.abspath(path), -1, -1
     return os.path.abspath(path), status.st_size, status.st_mtime_ns
-
-
-def _save(table: pd.DataFrame, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    table.to_parquet(temporary)
-    os.replace(temporary, file)
 
 
 def unread_formats(root: Path) -> list[Finding]:

@@ -1,8 +1,10 @@
-"""The files below a folder, found once and in order. Links to folders are not followed, hidden folders not entered."""
+"""Files: those below a folder, found once and in order (links to folders are not followed, hidden folders not entered); tables on disk."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+import pandas as pd
 
 from scaling.data.reading import EXTENSIONS
 
@@ -33,3 +35,13 @@ def link_problem(file: Path, *allowed: Path) -> str:
     if any(real.is_relative_to(folder) for folder in allowed):
         return ""
     return f"{file} is a link that leaves {allowed[0]}; copy the file into it, or name it in a table of scans"
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write parquet or csv, by the path's ending, so that a kill leaves the old or the new file."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    if path.suffix == ".csv":
+        table.to_csv(temporary, index=False)
+    else:
+        table.to_parquet(temporary, index=False)
+    os.replace(temporary, path)

@@ -1,12 +1,12 @@
 """Every transfer's results in one tidy table, with the facts of the run they came from."""
 
 import json
-import os
 from fractions import Fraction
 from pathlib import Path
 
 import pandas as pd
 
+from scaling.data.files import write_table
 from scaling.study.plan import Plan, PretrainStep, Step, TransferStep, trunk_name
 
 RESULTS = "results.parquet"
@@ -95,13 +95,3 @@ def pretraining_row(study_dir: Path, step: Step) -> dict[str, object]:
         "samples_per_second": summary["samples_per_second"],
         "input_wait": summary["input_wait"],
     }
-
-
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write parquet or csv, by the path's ending, so that a kill leaves the old or the new file."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    if path.suffix == ".csv":
-        table.to_csv(temporary, index=False)
-    else:
-        table.to_parquet(temporary, index=False)
-    os.replace(temporary, path)

@@ -8,13 +8,12 @@ import numpy as np
 import pandas as pd
 
 from scaling.data.cache import Cache, open_cache, prepare
-from scaling.data.files import extension, walk
+from scaling.data.files import extension, walk, write_table
 from scaling.data.layout import ASIDE, COLUMNS, SUBJECT, describe
 from scaling.data.reading import EXTENSIONS
 from scaling.objectives.objective import Parameters
 from scaling.study.finished import finished_run
 from scaling.study.ladder import Encoder
-from scaling.transfer.collect import write_table
 from scaling.transfer.finetune import CHUNK, in_chunks
 from scaling.transfer.probe import embedder
 from scaling.transfer.run import load_encoder
