@@ -29,6 +29,7 @@ from scaling.data.files import write_table
 from scaling.data.ingest import TYPES, Job, Shards, ingest
 from scaling.data.parallel import cores, unordered_map
 from scaling.study.config import Volumes
+from scaling.study.rundir import write_text
 
 GROUP = 16  # scans that one worker reads between two marks of progress
 KINDS = (("shard", "shard"), ("masks", "mask_shard"))  # of shards, and the column of the index that says which
@@ -171,9 +172,7 @@ def _claim(cache: Path, identity: dict[str, Any]) -> None:
         if changed:
             raise ValueError(f"{cache} was prepared from something else: {'; '.join(changed)}. Choose another folder or delete it")
         return
-    temporary = cache / f".cache.json.{os.getpid()}"
-    temporary.write_text(json.dumps(identity))
-    os.replace(temporary, cache / "cache.json")
+    write_text(cache / "cache.json", json.dumps(identity))
 
 
 def place(table: pd.DataFrame, shards: Shards) -> pd.DataFrame:

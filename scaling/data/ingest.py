@@ -12,6 +12,7 @@ from scaling.data.compressed import write_compressed
 from scaling.data.reading import Scan, UnreadableVolume, read_mask, read_scan
 from scaling.data.volume import foreground, mask_to_grid, scan_to_grid, session_grid
 from scaling.study.config import Volumes
+from scaling.study.rundir import write_text
 
 SHARD_BYTES = 2**29
 TYPES: dict[str, np.dtype] = {"shard": np.dtype(np.float16), "masks": np.dtype(np.uint8)}
@@ -80,9 +81,7 @@ def ingest(job: Job, volumes: Volumes, shards: Shards) -> int:
     number.
     """
     reports = [report for session in job.sessions for report in ingest_session(session, volumes, shards)]
-    temporary = shards.folder / "parts" / f".{job.number:06d}.{os.getpid()}"
-    temporary.write_text(json.dumps(reports))
-    os.replace(temporary, shards.folder / "parts" / f"{job.number:06d}.json")
+    write_text(shards.folder / "parts" / f"{job.number:06d}.json", json.dumps(reports))
     return job.number
 
 
