@@ -174,23 +174,28 @@ def judged(
 
 def curves_of(results: pd.DataFrame, lower: bool | None) -> dict[tuple[str, str, str], Curve]:
     """(task, metric, axis) -> curve of tidy results with a row per run and task."""
-    curves = {}
-    for (task, metric), rows in results.groupby(["task", "metric"], sort=False):
-        is_lower, bounds, _ = direction(str(metric), rows["value"], lower)
-        for axis, curve in curves_along(rows, bounds, is_lower):
-            curves[str(task), str(metric), axis] = curve
-    return curves
+    return {
+        (task, metric, axis): curve
+        for task, metric, rows, bounds, is_lower in _directed(results, lower)
+        for axis, curve in curves_along(rows, bounds, is_lower)
+    }
 
 
 def outlooks_of(results: pd.DataFrame, lower: bool | None) -> dict[tuple[str, str], Outlook]:
     """(task, metric) -> what tidy results with a row per run and task say beyond the runs."""
     found = {}
+    for task, metric, rows, bounds, is_lower in _directed(results, lower):
+        said = outlook(rows.drop(columns="size").rename(columns={"params": "size"}), label_of(metric), bounds, is_lower)
+        if said is not None:
+            found[task, metric] = said
+    return found
+
+
+def _directed(results: pd.DataFrame, lower: bool | None) -> Iterator[tuple[str, str, pd.DataFrame, tuple[float, float] | None, bool]]:
+    """Task, metric, rows, bounds of the metric and whether lower is better, of tidy results."""
     for (task, metric), rows in results.groupby(["task", "metric"], sort=False):
         is_lower, bounds, _ = direction(str(metric), rows["value"], lower)
-        said = outlook(rows.drop(columns="size").rename(columns={"params": "size"}), label_of(str(metric)), bounds, is_lower)
-        if said is not None:
-            found[str(task), str(metric)] = said
-    return found
+        yield str(task), str(metric), rows, bounds, is_lower
 
 
 def results_table(data: pd.DataFrame, study: str, y: str, metric: str | None) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from scaling.laws import Outlook, SelfTest, iso_compute
+from scaling.report.figures import AXES
 from scaling.report.style import ACCENT, axis_title, base_figure, ramp, rgba, score, si
 
 
@@ -47,7 +48,7 @@ def equal_compute(outlook: Outlook, task: str, metric: str) -> go.Figure:
     return base_figure(
         traces,
         alt=f"{task}: the fitted surface along budgets of equal size x duration. {outlook.sentences[-1]}",
-        x_title="Encoder parameters (log scale)",
+        x_title=f"{AXES['size']} (log scale)",
         y_title=axis_title(metric, task),
         height=380,
     ).update_xaxes(type="log")
