@@ -138,9 +138,8 @@ def frontier(
     json_: Json = False,
 ) -> None:  # fmt: skip
     """The size and duration each compute is best spent on, with intervals, from a surface fitted to both."""
-    import numpy as np
-
     from scaling.laws.curve import fit as fit_curve
+    from scaling.laws.frontier import budgets_within
     from scaling.laws.frontier import frontier as best_use
     from scaling.laws.tables import direction, read_table, run_scores, shaped, tasks_of
 
@@ -153,8 +152,7 @@ def frontier(
             raise ValueError(f"{task}: the best use of a compute needs two sizes and two durations at least.")
         grouped = "cluster" if "cluster" in rows else None
         curve = fit_curve(rows, axes, "value", bounds=bounds, lower_is_better=is_lower, cluster=grouped)
-        ends = np.prod(curve.x_low) * flops_per, np.prod(curve.x_high) * flops_per
-        found = best_use(curve, numbers(compute) if compute else np.geomspace(*ends, 7)[1:-1], flops_per)
+        found = best_use(curve, numbers(compute) if compute else budgets_within(curve, flops_per), flops_per)
         documents.append({"task": task, "metric": name, **found.to_dict()})
         if found.exponent is None:
             sentences.append(f"{task} ({name}): no best size, not even a hundred times beyond the sizes that were run")

@@ -36,6 +36,11 @@ class Frontier:
         return cast(dict[str, Any], plain({**exponents, "table": self.table.to_dict("records")}))
 
 
+def budgets_within(curve: Curve, flops_per: float = 1.0) -> FloatArray:
+    """Five computes [5], evenly in logarithms, between the smallest and the largest budget that were run."""
+    return np.geomspace(np.prod(curve.x_low) * flops_per, np.prod(curve.x_high) * flops_per, 7)[1:-1]
+
+
 def iso_compute(curve: Curve, compute: float, points: int = 50, flops_per: float = 1.0) -> pd.DataFrame:
     """The metric along one compute: size, duration, mean, low, high, over the range of sizes that were run."""
     size = np.geomspace(curve.x_low[0], curve.x_high[0], points)

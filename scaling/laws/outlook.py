@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from scaling.laws.curve import Curve, fit, suits_a_curve
-from scaling.laws.frontier import Frontier, frontier
+from scaling.laws.frontier import Frontier, budgets_within, frontier
 from scaling.laws.gate import Gate, extrapolation_gate
 from scaling.laws.plain import plain
 
@@ -60,8 +60,7 @@ def outlook(runs: pd.DataFrame, metric: str, bounds: tuple[float, float] | None,
         said.insert(0, f"Nothing is said of ten times the budget: {', and '.join(reasons)}.")
     best = None
     if len(axes) == 2:
-        budgets = np.geomspace(np.prod(curve.x_low), np.prod(curve.x_high), 9)[1:-1]
-        best = frontier(curve, budgets)
+        best = frontier(curve, budgets_within(curve))
         said.append(_best_use(best))
     return Outlook(curve, gates, tenfold, best, tuple(said))
 

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Mapping
 
-import numpy as np
 import plotly.graph_objects as go
 
 from scaling.laws import Outlook, SelfTest, iso_compute
+from scaling.laws.frontier import budgets_within
 from scaling.report.figures import AXES
 from scaling.report.style import ACCENT, axis_title, base_figure, ramp, rgba, score, si
 
@@ -15,7 +15,7 @@ def equal_compute(outlook: Outlook, task: str, metric: str) -> go.Figure:
     """The fitted surface along five budgets (size x duration) with its 90 % band, over the sizes and durations that were run; a star where
     the best size of a budget lies within them. Traces: a band and a line per budget that was run at two sizes, then the stars."""
     curve = outlook.curve
-    budgets = np.geomspace(math.prod(curve.x_low), math.prod(curve.x_high), 7)[1:-1]
+    budgets = budgets_within(curve)
     traces = []
     for budget, colour in zip(budgets, ramp(len(budgets)), strict=True):
         line = iso_compute(curve, float(budget), points=60)
