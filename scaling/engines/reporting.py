@@ -80,7 +80,7 @@ def judged_cases(predictions: pd.DataFrame, study: Study, task: Task) -> tuple[p
     # Sizes enter as parameters; durations branched off one trunk are one cluster; a case is named by its site as well.
     cases = cases.drop(columns="size").rename(columns={"params": "size", "trunk": "cluster"})
     cases["case"] = cases["site"] + "/" + cases["case"]
-    if len(study.objectives) * len(study.fractions) > 1:
+    if len(study.objectives) * len(study.families) * len(study.fractions) > 1:
         cases["block"] = cases["objective"]
     if metric in cases:
         cases["value"] = cases[metric]
@@ -141,8 +141,8 @@ def find_problems(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) -
 
 
 def held_fixed(study: Study) -> dict[str, Any]:
-    """What all runs share, so that only objective, size, duration and seed differ."""
-    fields = ("family", "pretrain", "transfer", "estimand", "smallest_effects")
+    """What all runs share, so that only objective, family, size, duration and seed differ."""
+    fields = ("families", "pretrain", "transfer", "estimand", "smallest_effects")
     return {field: dataclasses.asdict(getattr(study, field)) for field in fields}
 
 

@@ -107,7 +107,7 @@ class Pretrain:
     """Optimisation of pretraining: AdamW with a warm-up, stable, decay schedule. Lengths in samples, never in steps.
 
     The decay takes the last `decay_share` of a duration; `remat` recomputes each block's activations in the backward pass. Under
-    "mup" (`scaling.models.parametrisation`) the learning rate is that of `family.base_width` and every other width takes its share.
+    "mup" (`scaling.models.parametrisation`) the learning rate is that of a family's `base_width` and every other width takes its share.
     """
 
     crop: Shape3 = (40, 48, 40)
@@ -219,10 +219,10 @@ class Execution:
 
 @dataclass(frozen=True, config=STRICT)
 class Study:
-    """One designed experiment: objectives x sizes x fractions x durations x seeds, transferred to tasks under one protocol.
+    """One designed experiment: objectives x families x sizes x fractions x durations x seeds, transferred to tasks under one protocol.
 
-    `sizes` are rungs of the ladder (`scaling.study.ladder`), `durations` are samples seen in pretraining, `fractions` shares of
-    the pretraining subjects; of one seed the smaller shares are parts of the larger.
+    `sizes` are rungs of every family's ladder (`scaling.study.ladder`), `durations` are samples seen in pretraining, `fractions`
+    shares of the pretraining subjects; of one seed the smaller shares are parts of the larger.
     """
 
     name: str
@@ -230,7 +230,7 @@ class Study:
     sizes: tuple[str, ...]
     durations: tuple[int, ...]
     tasks: tuple[Task, ...]
-    family: Family = ViT()
+    families: tuple[Family, ...] = (ViT(),)
     objectives: tuple[ObjectiveConfig, ...] = (Mae(),)
     seeds: tuple[int, ...] = (0,)
     fractions: tuple[float, ...] = (1.0,)
@@ -247,13 +247,15 @@ class Study:
             ("seeds", self.seeds),
             ("fractions", self.fractions),
             ("objectives", tuple(o.label for o in self.objectives)),
+            ("families", tuple(family.label for family in self.families)),
             ("tasks", tuple(t.name for t in self.tasks)),
         ):
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"{field} is {values}; expected at least one entry and no entry twice")
         if not 0 < min(self.fractions) <= max(self.fractions) <= 1:
             raise ValueError(f"fractions is {self.fractions}; expected shares of the pretraining subjects, above 0 and up to 1")
-        for field, name in (("name", self.name), *(("objectives", objective.label) for objective in self.objectives)):
+        named = [("objectives", one.label) for one in self.objectives] + [("families", one.label) for one in self.families]
+        for field, name in (("name", self.name), *named):
             if not re.fullmatch(r"[\w.-]+", name):
                 raise ValueError(f"{field} is named {name!r}; expected letters, digits, '.', '_' and '-' (it names a folder)")
         segmented = [task.name for task in self.tasks if task.kind == "segmentation"]
@@ -272,16 +274,8 @@ class Study:
                     f"pretrain.warmup={self.pretrain.warmup} samples does not fit before the decay of duration {duration}; "
                     f"expected at most {duration - decay:g}"
                 )
-        if all(crop <= self.family.stride for crop in self.pretrain.crop):
-            raise ValueError(f"pretrain.crop={self.pretrain.crop} is one token of {self.family.stride} voxels; use fewer family.levels")
-        cube = math.lcm(self.family.patch, self.family.stride)
-        for axis, (crop, shape) in enumerate(zip(self.pretrain.crop, self.data.volumes.shape, strict=True)):
-            if crop > shape or crop % cube or shape % cube:
-                hint = "" if self.family.kind == "vit" else f"; each of family.levels={self.family.levels} but the first halves the volume"
-                raise ValueError(
-                    f"axis {axis}: pretrain.crop={crop} and data.volumes.shape={shape} must be multiples of {cube} for family.patch="
-                    f"{self.family.patch}, and the crop must fit into the volume{hint}"
-                )
+        for family in self.families:
+            self._check_volumes(family)
         if getattr(self.transfer, self.estimand.protocol) is None:
             raise ValueError(f"estimand.protocol is {self.estimand.protocol!r}, but transfer.{self.estimand.protocol} is left out")
         if self.pretrain.batch % (self.execution.mesh[0] * self.execution.mesh[1]):
@@ -290,6 +284,20 @@ class Study:
                 f"execution.mesh; choose a multiple of {self.execution.mesh[0] * self.execution.mesh[1]}"
             )
         self._check_pairs()
+
+    def _check_volumes(self, family: Family) -> None:
+        if all(crop <= family.stride for crop in self.pretrain.crop):
+            raise ValueError(
+                f"pretrain.crop={self.pretrain.crop} is one token of {family.stride} voxels of {family.label}; use fewer levels"
+            )
+        cube = math.lcm(family.patch, family.stride)
+        for axis, (crop, shape) in enumerate(zip(self.pretrain.crop, self.data.volumes.shape, strict=True)):
+            if crop > shape or crop % cube or shape % cube:
+                hint = "" if family.kind == "vit" else f"; each of its levels={family.levels} but the first halves the volume"
+                raise ValueError(
+                    f"axis {axis}: pretrain.crop={crop} and data.volumes.shape={shape} must be multiples of {cube} for {family.label} with "
+                    f"patch={family.patch}, and the crop must fit into the volume{hint}"
+                )
 
     def _check_pairs(self) -> None:
         paired = [objective for objective in self.objectives if objective.pairs]

@@ -9,7 +9,19 @@ STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, config=STRICT)
-class ViT:
+class Ladder:
+    """What a family is called in runs, tables and figures (`name`, or its kind), and its rungs where they are not the study's `sizes`."""
+
+    name: str = ""
+    sizes: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        return self.name or str(self.kind)  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, config=STRICT)
+class ViT(Ladder):
     """Vision transformers: cubic patches of `patch` voxels, and the light decoder that reconstruction uses.
 
     `base_width` is the width whose best learning rate, initialisation and weight decay the others take over (`Pretrain.parametrisation`).
@@ -28,7 +40,7 @@ class ViT:
 
 
 @dataclass(frozen=True, config=STRICT)
-class Pyramid:
+class Pyramid(Ladder):
     """What convolutional families share: `levels` levels, each at half the resolution of the one above.
 
     Masking hides cubes of `patch` voxels. Without `skips` the reconstruction decoder sees the bottleneck alone. `base_width` as in

@@ -4,7 +4,7 @@
                             |         |
                          cooldown  cooldown -> transfer (one per task)
 
-One trunk per (objective, size, fraction of the subjects, seed) is trained at a constant rate, in segments that end where a
+One trunk per (objective, family, size, fraction of the subjects, seed) is trained at a constant rate, in segments that end where a
 cooldown branches off; each cooldown decays the rate to zero and ends at one duration.
 """
 
@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass as config
 
 from scaling.study import cost
 from scaling.study.config import STRICT, Data, Estimand, Pretrain, SmallestEffects, Study, Task, Transfer
+from scaling.study.families import Family
 from scaling.study.ladder import Decoder, Encoder, resolve_decoder, resolve_encoder
 from scaling.study.objectives import ObjectiveConfig
 from scaling.study.phantom import Phantom
@@ -47,6 +48,7 @@ class PretrainStep:
     """
 
     objective: ObjectiveConfig
+    backbone: str
     size: str
     encoder: Encoder
     decoder: Decoder
@@ -64,6 +66,7 @@ class TransferStep:
 
     arm: Arm
     objective: str
+    backbone: str
     size: str
     encoder: Encoder | None
     fraction: float
@@ -124,26 +127,34 @@ def make_plan(study: Study) -> Plan:
     saved = 0.0
     transfers: list[Step] = []
     for seed in study.seeds:
-        for size in study.sizes:
-            encoder = resolve_encoder(study.family, size, study.pretrain.parametrisation)
+        for family, rung in [(one, rung) for one in study.families for rung in one.sizes or study.sizes]:
+            encoder = resolve_encoder(family, rung, study.pretrain.parametrisation)
+            size = size_name(family, rung)
             for objective, fraction in product(study.objectives, study.fractions):
-                pretraining, unshared = pretraining_steps(study, objective, size, encoder, fraction, seed)
+                pretraining, unshared = pretraining_steps(study, objective, family, size, encoder, fraction, seed)
                 steps += pretraining
                 saved += unshared - sum(step.flops for step in pretraining)
                 for step in pretraining:
                     if isinstance(step.config, PretrainStep) and step.kind == "cooldown":
                         transfers += [
-                            transfer_step(study, "pretrained", objective.label, size, encoder, fraction, step.config.end, seed, task)
+                            transfer_step(
+                                study, "pretrained", objective.label, family.label, size, encoder, fraction, step.config.end, seed, task
+                            )
                             for task in study.tasks
                         ]
-            transfers += [transfer_step(study, "scratch", "none", size, encoder, 0.0, 0, seed, task) for task in study.tasks]
+            transfers += [transfer_step(study, "scratch", "none", family.label, size, encoder, 0.0, 0, seed, task) for task in study.tasks]
     if study.transfer.classical:
-        transfers += [transfer_step(study, "classical", "none", "", None, 0.0, 0, 0, task) for task in study.tasks]
+        transfers += [transfer_step(study, "classical", "none", "", "", None, 0.0, 0, 0, task) for task in study.tasks]
 
     steps += transfers
     steps.append(Step("collect", "collect", CollectStep(), tuple(s.name for s in transfers)))
     steps.append(Step("report", "report", ReportStep(study.estimand, study.smallest_effects), ("collect",)))
     return Plan(study, tuple(steps), saved)
+
+
+def size_name(family: Family, rung: str) -> str:
+    """What a rung is called in runs and tables: plainly for a ViT, with its family for any other."""
+    return rung if family.label == "vit" else f"{family.label}-{rung}"
 
 
 def trunk_name(objective: str, size: str, fraction: float, seed: int) -> str:
@@ -157,10 +168,10 @@ def run_name(trunk: str, duration: int) -> str:
 
 
 def pretraining_steps(
-    study: Study, objective: ObjectiveConfig, size: str, encoder: Encoder, fraction: float, seed: int
+    study: Study, objective: ObjectiveConfig, family: Family, size: str, encoder: Encoder, fraction: float, seed: int
 ) -> tuple[list[Step], float]:
     """Trunk segments and cooldowns of one (objective, size, fraction, seed), and the FLOPs of the same durations trained apart."""
-    decoder = resolve_decoder(study.family)
+    decoder = resolve_decoder(family)
     pretrain = study.pretrain
     per_sample = cost.pretraining_flops(objective, encoder, decoder, pretrain)
     devices = study.execution.mesh[0] * study.execution.mesh[1]
@@ -168,7 +179,7 @@ def pretraining_steps(
     parameters = cost.encoder_parameters(encoder)
 
     def step(name: str, kind: Kind, end: int, decay_from: int | None, start: int, needs: tuple[str, ...]) -> Step:
-        resolved = PretrainStep(objective, size, encoder, decoder, pretrain, study.data, seed, fraction, end, decay_from)
+        resolved = PretrainStep(objective, family.label, size, encoder, decoder, pretrain, study.data, seed, fraction, end, decay_from)
         samples = end - start
         count = samples // pretrain.batch
         return Step(name, kind, resolved, needs, parameters, samples, count, float(per_sample * samples), memory)
@@ -187,7 +198,16 @@ def pretraining_steps(
 
 
 def transfer_step(
-    study: Study, arm: Arm, objective: str, size: str, encoder: Encoder | None, fraction: float, duration: int, seed: int, task: Task
+    study: Study,
+    arm: Arm,
+    objective: str,
+    backbone: str,
+    size: str,
+    encoder: Encoder | None,
+    fraction: float,
+    duration: int,
+    seed: int,
+    task: Task,
 ) -> Step:
     """One arm on one task. A pretrained arm needs its cooldown, a control only the data."""
     trunk = trunk_name(objective, size, fraction, seed)
@@ -197,7 +217,7 @@ def transfer_step(
         "classical": "classical",
     }[arm]
     needs = (run_name(trunk, duration),) if arm == "pretrained" else ("prepare",)
-    resolved = TransferStep(arm, objective, size, encoder, fraction, duration, seed, task, study.data, study.transfer)
+    resolved = TransferStep(arm, objective, backbone, size, encoder, fraction, duration, seed, task, study.data, study.transfer)
     flops = cost.transfer_flops(task, study.transfer, encoder, study.data.volumes.shape) if encoder else 0
     parameters = cost.encoder_parameters(encoder) if encoder else 0
     return Step(f"transfer/{source}-{task.name}", "transfer", resolved, needs, parameters, flops=float(flops))

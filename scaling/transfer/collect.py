@@ -33,7 +33,7 @@ def collect(study_dir: Path, plan: Plan) -> None:
         if file == RESULTS:
             write_table(table, study_dir / "results.csv")
     runs = [step for step in finished if isinstance(step.config, PretrainStep) and step.kind == "cooldown"]
-    write_table(pd.DataFrame([pretraining_row(study_dir, step) for step in runs]), study_dir / PRETRAINING)
+    write_table(pd.DataFrame([pretraining_row(study_dir, plan, step) for step in runs]), study_dir / PRETRAINING)
 
 
 def run_facts(plan: Plan, step: Step) -> dict[str, object]:
@@ -47,7 +47,8 @@ def run_facts(plan: Plan, step: Step) -> dict[str, object]:
         "study": plan.study.name,
         "run": run,
         "arm": config.arm,
-        "objective": objective_label(config.objective, config.fraction),
+        "objective": objective_label(plan, config.objective, config.backbone, config.fraction),
+        "backbone": config.backbone,
         "size": config.size,
         "params": step.parameters,
         "fraction": config.fraction,
@@ -60,11 +61,12 @@ def run_facts(plan: Plan, step: Step) -> dict[str, object]:
     }
 
 
-def objective_label(objective: str, fraction: float) -> str:
-    """What the tables compare as one objective: a share of the data is a level of its own, so that curves along size and duration hold
-    it fixed. The number itself is in the column `fraction`.
+def objective_label(plan: Plan, objective: str, backbone: str, fraction: float) -> str:
+    """What the tables compare as one objective: a family and a share of the data are levels of their own, so that curves along size and
+    duration hold them fixed. They have columns too, `backbone` and `fraction`.
     """
-    return objective if fraction in (0.0, 1.0) else f"{objective}, {Fraction(fraction).limit_denominator(100)} of the subjects"
+    family = f", {backbone}" if len(plan.study.families) > 1 and objective != "none" else ""
+    return f"{objective}{family}" + (f", {Fraction(fraction).limit_denominator(100)} of the subjects" if 0 < fraction < 1 else "")
 
 
 def described(table: pd.DataFrame, facts: dict[str, object]) -> pd.DataFrame:
@@ -74,14 +76,15 @@ def described(table: pd.DataFrame, facts: dict[str, object]) -> pd.DataFrame:
     return table
 
 
-def pretraining_row(study_dir: Path, step: Step) -> dict[str, object]:
+def pretraining_row(study_dir: Path, plan: Plan, step: Step) -> dict[str, object]:
     """One row of the pretraining table: what a cooldown cost and the loss it reached on held-out scans."""
     config = step.config
     assert isinstance(config, PretrainStep)
     summary = json.loads((study_dir / step.name / "summary.json").read_text())
     return {
         "run": step.name.removeprefix("pretrain/"),
-        "objective": objective_label(config.objective.label, config.fraction),
+        "objective": objective_label(plan, config.objective.label, config.backbone, config.fraction),
+        "backbone": config.backbone,
         "size": config.size,
         "params": step.parameters,
         "fraction": config.fraction,

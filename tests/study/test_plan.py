@@ -150,3 +150,14 @@ def test_objectives_are_an_axis_of_the_plan_named_by_kind_or_by_a_name_of_their_
 def test_objectives_that_cannot_be_run_are_refused(overrides: list[str], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         load_study(MICRO, overrides)
+
+
+def test_families_side_by_side_have_runs_controls_and_rungs_of_their_own() -> None:
+    families = 'families=[{"kind":"vit"},{"kind":"unet","levels":3,"sizes":["xs","s"]}]'
+    plan = make_plan(load_study(MICRO, [families]))
+    names = {step.name for step in plan.steps}
+    assert {"pretrain/mae-xxs-seed0-320", "pretrain/mae-unet-xs-seed0-320", "pretrain/mae-unet-s-seed0-320"} <= names
+    assert {"transfer/scratch-xxs-seed0-infarct", "transfer/scratch-unet-s-seed0-infarct"} <= names
+    assert not any("unet-xxs" in name for name in names)
+    with pytest.raises(ValueError, match=r"families is .*no entry twice"):
+        load_study(MICRO, ['families=[{"kind":"vit"},{"kind":"vit"}]'])
