@@ -143,7 +143,8 @@ def find_problems(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) -
 def held_fixed(study: Study) -> dict[str, Any]:
     """What all runs share, so that only objective, family, size, duration and seed differ."""
     fields = ("families", "pretrain", "transfer", "estimand", "smallest_effects")
-    return {field: dataclasses.asdict(getattr(study, field)) for field in fields}
+    resolved = dataclasses.asdict(study)
+    return {field: resolved[field] for field in fields}
 
 
 def saving(plan: Plan) -> str:
