@@ -10,7 +10,7 @@ import numpy as np
 
 from scaling.data.compressed import write_compressed
 from scaling.data.reading import Scan, UnreadableVolume, read_mask, read_scan
-from scaling.data.volume import foreground, mask_to_grid, scan_to_grid, session_grid
+from scaling.data.volume import mask_to_grid, session_volume
 from scaling.study.config import Volumes
 from scaling.study.rundir import write_text
 
@@ -102,9 +102,7 @@ def ingest_session(session: list[dict[str, Any]], volumes: Volumes, shards: Shar
         try:
             path = Path(scan["path"])
             image: Scan = read_scan(path)
-            inside = foreground(path, image.voxels)
-            grid = session_grid(image, volumes, inside) if grid is None else grid
-            volume, report["covered"] = scan_to_grid(path, image, volumes, grid, inside)
+            volume, report["covered"], grid = session_volume(path, image, volumes, grid)
         except UnreadableVolume as error:
             report["reason"] = str(error)
             continue

@@ -23,9 +23,18 @@ def read_volume(path: Path, volumes: Volumes, mask: bool = False, like: np.ndarr
         if like is None:
             raise ValueError(f"{path} is a mask and needs the grid of its scan (like=session_grid(scan, volumes, inside))")
         return mask_to_grid(read_mask(path), volumes, like)
-    scan = read_scan(path)
+    return session_volume(path, read_scan(path), volumes, like)[0]
+
+
+def session_volume(path: Path, scan: Scan, volumes: Volumes, grid: np.ndarray | None) -> tuple[np.ndarray, float, np.ndarray]:
+    """A scan as `scan_to_grid` brings it to the session's `grid`, or, where the session has none yet, to the scan's own; and that grid.
+
+    Raises UnreadableVolume; a session's first scan has then given it no grid.
+    """
     inside = foreground(path, scan.voxels)
-    return scan_to_grid(path, scan, volumes, session_grid(scan, volumes, inside) if like is None else like, inside)[0]
+    grid = session_grid(scan, volumes, inside) if grid is None else grid
+    volume, held = scan_to_grid(path, scan, volumes, grid, inside)
+    return volume, held, grid
 
 
 def foreground(path: Path, voxels: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from scipy import ndimage
 from scipy.special import expit
 
 from scaling.data.reading import UnreadableVolume, open_image, read_scan, scan_affine
-from scaling.data.volume import foreground, scan_to_grid, session_grid
+from scaling.data.volume import session_volume
 from scaling.study.config import Volumes
 
 SEQUENCES = ("flair", "adc", "dwi_b1000", "t2s", "swi", "t1", "t2")  # what FOMO25 calls with; those a model does not use are ignored
@@ -101,10 +101,7 @@ def read_session(files: dict[str, Path], slots: list[str], volumes: Volumes) -> 
     read, problems = {}, []
     for sequence, path in sorted(files.items()):
         try:
-            scan = read_scan(path)
-            inside = foreground(path, scan.voxels)
-            grid = session_grid(scan, volumes, inside) if grid is None else grid
-            read[sequence], _ = scan_to_grid(path, scan, volumes, grid, inside)
+            read[sequence], _, grid = session_volume(path, read_scan(path), volumes, grid)
         except UnreadableVolume as error:
             problems.append(str(error))
     chosen = [next((sequence for sequence in slot.split("|") if sequence in read), "") for slot in slots]

@@ -49,6 +49,19 @@ def test_prepare_twice_returns_the_same_index_and_touches_nothing(tmp_path: Path
     assert {file.name: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()} == before
 
 
+def test_unusable_first_scan_gives_its_session_no_grid(tmp_path: Path) -> None:
+    collection(tmp_path, subjects=1)
+    (alone,) = (rows for name, rows in scan_sources(tmp_path, [Source("data")], Split()).groupby("sequence") if name == "t2")
+    prepare(tmp_path, alone, GRID, tmp_path / "alone", workers=1)
+    flat = np.zeros((20, 20, 20), np.int16)
+    flat[:12, 4:16, 4:16] = 7  # a head that is constant inside, elsewhere and on other voxels
+    nib.save(nib.Nifti1Image(flat, np.diag([1.5, 1.5, 1.5, 1.0])), tmp_path / "data/sub_0/ses_1/t1.nii.gz")
+    index = prepare(tmp_path, scan_sources(tmp_path, [Source("data")], Split()), GRID, tmp_path / "both", workers=1)
+    assert index["status"].tolist() == ["failed", "ok"]
+    assert "constant inside the head" in index["reason"][0]
+    np.testing.assert_array_equal(open_cache(tmp_path / "both").volume(1), open_cache(tmp_path / "alone").volume(0))
+
+
 def test_prepare_gives_the_same_bytes_for_any_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache_module, "GROUP", 4)
     table = collection(tmp_path)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import RegularGridInterpolator
 
+from scaling.study.config import Volumes
 from scaling.transfer.export import export, finetune_on_all, transfer_config
 from scaling.transfer.finetune import predict_cases
 from scaling.transfer.inference import both_values, mask_like, read_session, run, run_network
@@ -118,6 +119,22 @@ def test_container_says_what_it_cannot_read(handed_in: tuple[Path, str], tmp_pat
     assert "no usable scan" in said
     assert "is empty (0 bytes)" in said
     assert not (tmp_path / "x.txt").exists()
+
+
+def test_unusable_first_scan_gives_its_session_no_grid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_scan(tmp_path / "t1.nii.gz", np.diag([2.0, 2.5, 3.0, 1.0]), (30, 24, 20))
+    flat = np.zeros((20, 20, 20), np.float32)
+    flat[:12, 4:16, 4:16] = 7  # a head that is constant inside, elsewhere and on other voxels
+    nib.save(nib.Nifti1Image(flat, np.diag([1.5, 1.5, 1.5, 1.0])), tmp_path / "flair.nii.gz")
+    files = {name: tmp_path / f"{name}.nii.gz" for name in ("flair", "t1")}
+    volumes = Volumes(4.0, SHAPE)
+    images, chosen, grid = read_session(files, ["flair|t1"], volumes)
+    assert chosen == ["t1"]
+    assert "left out: " in (said := capsys.readouterr().err)
+    assert "constant inside the head" in said
+    alone, _, own = read_session({"t1": files["t1"]}, ["flair|t1"], volumes)
+    np.testing.assert_array_equal(grid, own)
+    np.testing.assert_array_equal(images, alone)
 
 
 def probability(seed: int) -> np.ndarray:
