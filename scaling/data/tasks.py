@@ -29,13 +29,14 @@ class Cases:
 @dataclass(frozen=True)
 class TaskArrays:
     """Training and test cases of one task. `in_domain` [n] marks the test cases of a training site; `dropped` says what
-    is left out.
+    is left out; `inside` are labelled cases of sites that are tested out of domain.
     """
 
     train: Cases
     test: Cases
     in_domain: np.ndarray
     dropped: tuple[str, ...]
+    inside: Cases | None = None
 
 
 def load_task(cache: Cache, task: Task, data: Data) -> TaskArrays:
@@ -47,13 +48,17 @@ def load_task(cache: Cache, task: Task, data: Data) -> TaskArrays:
     dropped: list[str] = []
     train = load_cases(cache, task, (task.train,), dropped)
     test = load_cases(cache, task, task.test, dropped)
-    shared = set(train.ids) & set(test.ids)
-    if shared:
-        raise ValueError(
-            f"task {task.name!r} tests on {len(shared)} of its training cases, first {min(shared)}; give train and test different parts"
-        )
+    inside = away_from(load_cases(cache, task, task.inside, dropped), train.sites, task) if task.inside else None
+    groups = {"training": train, "test": test} | ({"in-domain": inside} if inside else {})
+    for name in groups.keys() - {"test"}:
+        shared = set(groups[name].ids) & set(test.ids)
+        if shared:
+            raise ValueError(
+                f"task {task.name!r} tests on {len(shared)} of its {name} cases, first {min(shared)}; give train, inside and test "
+                "different parts"
+            )
     if task.kind == "classification":
-        for name, cases in (("training", train), ("test", test)):
+        for name, cases in groups.items():
             if len(np.unique(cases.labels)) < 2:
                 raise ValueError(
                     f"task {task.name!r} has a single class in its {name} cases (all {len(cases.ids)} labels are "
@@ -63,7 +68,18 @@ def load_task(cache: Cache, task: Task, data: Data) -> TaskArrays:
         raise ValueError(
             f"task {task.name!r} has {len(train.ids)} training cases and wants shots={max(task.shots)}; lower shots or add cases"
         )
-    return TaskArrays(train, test, np.isin(test.sites, train.sites), tuple(dropped))
+    return TaskArrays(train, test, np.isin(test.sites, train.sites), tuple(dropped), inside)
+
+
+def away_from(cases: Cases, sites: list[str], task: Task) -> Cases:
+    """The cases of all other sites. Raises ValueError if there are none."""
+    kept = np.flatnonzero(~np.isin(cases.sites, sites))
+    if not len(kept):
+        raise ValueError(
+            f"all in-domain cases of task {task.name!r} (inside) are of its training site {sites[0]!r}; name cases of the test sites"
+        )
+    ids, others = ([names[i] for i in kept] for names in (cases.ids, cases.sites))
+    return Cases(ids, others, cases.images[kept], cases.present[kept], cases.labels[kept])
 
 
 def load_cases(cache: Cache, task: Task, sources: tuple[Source, ...], dropped: list[str]) -> Cases:

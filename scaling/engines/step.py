@@ -130,7 +130,7 @@ def prepare_study(folder: Path, config: PrepareStep, workers: int, progress: Pro
     """Prepare every scan of the study; list what could not be used, and what is both in pretraining and in a test set."""
     data, root = config.data, Path(config.data.root)
     tested = tuple(dict.fromkeys(source for task in config.tasks for source in task.test))
-    trained = tuple(dict.fromkeys(task.train for task in config.tasks))
+    trained = tuple(dict.fromkeys(source for task in config.tasks for source in (task.train, *task.inside)))
     table = scan_sources(root, tuple(dict.fromkeys((*data.pretraining, *trained, *tested))), data.split)
     prove_track(table, data)
     index = prepare(root, table, data.volumes, folder / "cache", progress, workers, data.compressed)

@@ -29,7 +29,13 @@ from scaling.report.tables import cost_rows, fact_rows, pretraining_table, resul
 from scaling.report.views import View, controls, run_points, views
 
 FIELDS = {"metric": "Metric", "objective": "Objective", "domain": "Test sites", "protocol": "Transfer", "shots": "Labelled subjects"}
-CHOICES = {"out": "out of domain", "in": "in domain", "finetune": "full finetuning", "probe": "probe on frozen encoder"}
+CHOICES = {
+    "out": "out of domain",
+    "in": "in domain",
+    "finetune": "full finetuning",
+    "probe": "probe on frozen encoder",
+    "neighbours": "nearest neighbours, frozen encoder",
+}
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ FONT = '-apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, "Liberation 
 CONTROLS = {  # arm -> label, colour, dash
     "scratch": ("from scratch", "#b9541a", "dash"),
     "random": ("random encoder, probe", "#6b7280", "dashdot"),
+    "supervised out of domain": ("supervised, finetuning site", "#7a4e9c", "longdash"),
+    "supervised in domain": ("supervised, test sites", "#2e7d5b", "longdash"),
     "classical": ("classical features", "#3f4650", "dot"),
 }
 DECISIONS = {  # decision -> symbol, class of its card

@@ -12,6 +12,7 @@ from scaling.laws.metrics import METRICS
 from scaling.report.style import metric_of
 
 CONFIDENCE = 0.90
+SUPERVISED = ("supervised out of domain", "supervised in domain")
 RUN = ["run", "objective", "size", "params", "duration", "seed"]
 
 
@@ -49,12 +50,15 @@ def draw_scores(results: pd.DataFrame, task: str, view: View, arm: str) -> pd.Da
 
     A control has no objective, and often one protocol only: then that one, whatever the view's."""
     rows = results[(results["task"] == task) & (results["arm"] == arm) & (results["metric"] == view.metric)]
-    rows = rows[(rows["domain"] == view.domain) & (rows["shots"] == view.shots) & np.isfinite(rows["value"])]
+    rows = rows[(rows["domain"] == view.domain) & np.isfinite(rows["value"])]
     if arm == "pretrained":
-        rows = rows[(rows["protocol"] == view.protocol) & (rows["objective"] == view.objective)]
-    elif len(rows):
+        rows = rows[(rows["protocol"] == view.protocol) & (rows["objective"] == view.objective) & (rows["shots"] == view.shots)]
+    elif arm in SUPERVISED:  # by a protocol of its own, on all labelled cases
+        rows = rows[rows["shots"] == rows["shots"].max()]
+    else:
+        rows = rows[rows["shots"] == view.shots]
         same = rows["protocol"] == view.protocol
-        rows = rows[same if same.any() else rows["protocol"] == rows["protocol"].iloc[0]]
+        rows = rows[same if same.any() or rows.empty else rows["protocol"] == rows["protocol"].iloc[0]]
     rows = rows.fillna({"objective": "", "size": "", "params": 0, "duration": 0, "seed": 0})  # what a control has none of
     grouped = rows.groupby([*RUN, "draw"]).agg({"value": "mean", "cases": "sum", "site": "count"})
     return grouped.rename(columns={"site": "sites"}).reset_index()
@@ -80,7 +84,7 @@ def run_points(results: pd.DataFrame, task: str, view: View) -> pd.DataFrame:
 def controls(results: pd.DataFrame, task: str, view: View) -> dict[str, pd.DataFrame]:
     """Each control arm's scores per run and draw, those of the known controls first; arms without results are left out."""
     arms = [a for a in results.loc[results["task"] == task, "arm"].unique() if a != "pretrained"]
-    known = ["scratch", "random", "classical"]
+    known = ["scratch", "random", *SUPERVISED, "classical"]
     arms.sort(key=lambda a: (known.index(a) if a in known else len(known), a))
     found = {arm: draw_scores(results, task, view, arm) for arm in arms}
     return {arm: scores for arm, scores in found.items() if len(scores)}
@@ -88,7 +92,7 @@ def controls(results: pd.DataFrame, task: str, view: View) -> dict[str, pd.DataF
 
 def baseline_arm(protocol: str) -> str:
     """The control that a protocol is fairly compared with: the same recipe on an untrained encoder."""
-    return "scratch" if protocol == "finetune" else "random"
+    return "scratch" if protocol.startswith("finetune") else "random"
 
 
 def paired_improvement(results: pd.DataFrame, task: str, view: View) -> pd.DataFrame:

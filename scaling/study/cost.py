@@ -211,10 +211,10 @@ def transfer_flops(task: Task, transfer: Transfer, encoder: Encoder, volume: Sha
         head = sum(layer.flops for layer in cnn_cost.decoder_layers(encoder.features, True, volume, beside=len(task.sequences)))
     total = 0
     if transfer.finetune:
-        rates = len(transfer.finetune.learning_rates)
-        fits = task.draws * (1 if rates == 1 else rates + 1)
+        rates, budgets = len(transfer.finetune.learning_rates), 1 + len(transfer.finetune.tuning)
+        fits = task.draws * (budgets if rates == 1 else rates + budgets)
         training = 3 * (forward + head) * transfer.finetune.steps * transfer.finetune.batch
-        total += len(task.shots) * (fits * training + task.draws * 100 * (forward + head))
+        total += len(task.shots) * (fits * training + budgets * task.draws * 100 * (forward + head))
     if transfer.probe:
         total += forward * (100 + max(task.shots))
     return total

@@ -70,9 +70,15 @@ def objective_label(plan: Plan, objective: str, backbone: str, fraction: float) 
 
 
 def described(table: pd.DataFrame, facts: dict[str, object]) -> pd.DataFrame:
-    """Put a run's facts before a table's own columns. A frozen random encoder is a control of its own."""
+    """Put a run's facts before a table's own columns. Of an untrained encoder a frozen one is a control of its own, and so is one that
+    was trained on all labelled cases.
+    """
     table = pd.concat([pd.DataFrame(facts, index=table.index), table], axis=1)
-    table.loc[(table["arm"] == "scratch") & (table["protocol"] == "probe"), "arm"] = "random"
+    untrained, protocol = table["arm"] == "scratch", table["protocol"]
+    table.loc[untrained & protocol.isin(["probe", "neighbours"]), "arm"] = "random"
+    supervised = untrained & protocol.str.startswith("supervised")
+    table.loc[supervised, "arm"] = protocol[supervised]
+    table.loc[supervised, "protocol"] = "supervised"
     return table
 
 

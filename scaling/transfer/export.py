@@ -27,13 +27,14 @@ from jaxtyping import Array
 from safetensors.numpy import save
 
 from scaling.data.cache import open_cache
-from scaling.data.tasks import TaskArrays, few_shot_draws, load_task
+from scaling.data.tasks import TaskArrays, load_task
 from scaling.study.config import Finetune, Shape3
 from scaling.study.finished import finished_run
 from scaling.study.plan import TransferStep
 from scaling.study.rundir import provenance, write_json
 from scaling.transfer.container import write_container
-from scaling.transfer.finetune import FinetuneProgram, draw_keys, finetune_program, fit_draws
+from scaling.transfer.finetune import Row, fit_rows, in_classes, row_keys
+from scaling.transfer.program import FinetuneProgram, finetune_program
 from scaling.transfer.run import load_encoder
 
 
@@ -96,16 +97,15 @@ def finetune_on_all(checkpoint: Path, config: TransferStep) -> Finetuned:
     cache = open_cache(checkpoint.parents[1] / "prepare" / "cache")
     arrays = load_task(cache, config.task, config.data)
     n = len(arrays.train.ids)
-    everyone = dataclasses.replace(config.task, shots=(n,), draws=1)
     shape: Shape3 = arrays.train.images.shape[2:]
     program = finetune_program(config.encoder, config.task.kind, len(config.task.sequences), shape, recipe)
     encoder = load_encoder(config.encoder, config.seed, checkpoint / "checkpoints")
-    draws = few_shot_draws(everyone, arrays.train, n)
-    fitted, scaling, rate = fit_draws(program, encoder, arrays.train, draws, draw_keys(everyone, n), config.task.kind, recipe)
-    parameters = jax.tree.map(lambda leaf: np.asarray(leaf[0]), fitted)
+    rows = [Row(n, 0, in_classes(arrays.train, config.task.kind))]
+    fit = next(fit_rows(program, encoder, arrays.train, rows, row_keys(config.task, rows), config.task.kind, recipe))
+    parameters, rate = jax.tree.map(lambda leaf: np.asarray(leaf[0]), fit.parameters), float(fit.rates[0])
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(parameters)):
         raise FloatingPointError(f"finetuning on all {n} cases of {config.task.name!r} diverged at learning rate {rate:g}")
-    return Finetuned(program, parameters, scaling[0], rate, arrays)
+    return Finetuned(program, parameters, fit.scaling[0], rate, arrays)
 
 
 def write_network(app: Path, network: Finetuned, config: TransferStep) -> None:
@@ -115,8 +115,8 @@ def write_network(app: Path, network: Finetuned, config: TransferStep) -> None:
     weights = {name: np.ascontiguousarray(leaf) for name, (_, leaf) in zip(names, leaves, strict=True)}
 
     def forward(weights: dict[str, Array], images: Array, present: Array) -> Array:
-        fitted = jax.tree.unflatten(structure, [weights[name][None] for name in names])
-        return network.program.predict(fitted, images[None], present[None])[0, 0]
+        fitted = jax.tree.unflatten(structure, [weights[name] for name in names])
+        return network.program.apply(fitted, images[None], present[None])[0]
 
     images = jax.ShapeDtypeStruct(network.arrays.train.images.shape[1:], jnp.float16)
     present = jax.ShapeDtypeStruct((len(config.task.sequences),), jnp.bool)

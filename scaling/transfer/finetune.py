@@ -1,132 +1,157 @@
-"""Few-shot finetuning as one compiled program: a scan over steps, vmapped over draws.
+"""Protocols that train encoder and head: few-shot finetuning on draws, and the supervised controls on all labelled cases.
 
-All cases of a few-shot task fit on the device. A draw is a row of weights over the training cases, zero for those it may not see.
+Every row (a number of shots and a draw) of a task is a row of one compiled program (`scaling.transfer.program`).
 """
 
 import zlib
 from collections.abc import Callable, Iterator
-from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jaxtyping import Array, Float, PRNGKeyArray
+from jax.sharding import NamedSharding
 from scipy.special import expit
 
 from scaling.data.tasks import Cases, TaskArrays, few_shot_draws
-from scaling.models.backbone import build_encoder
-from scaling.models.heads import make_head
-from scaling.objectives.augment import augment, augment_masks
 from scaling.objectives.objective import Parameters
-from scaling.objectives.supervised import classification_loss, regression_loss, segmentation_loss
-from scaling.study.config import Finetune, Shape3, Task
-from scaling.study.ladder import Encoder, VitShape
-from scaling.training.optimizer import adamw_direction, descend, warmup_stable_decay
+from scaling.study.config import Finetune, Task
+from scaling.study.ladder import Encoder
 from scaling.transfer.predictions import Predicted
+from scaling.transfer.program import EVERYWHERE, FinetuneProgram, Kind, finetune_program, row_mesh
 
-Kind = Literal["classification", "segmentation", "regression"]
 CHUNK = 8  # cases predicted at a time
 
 
-class FinetuneProgram(NamedTuple):
-    """Compiled functions of one (encoder, kind of task, recipe).
+class Row(NamedTuple):
+    """One finetune: `cases` are the places of its labelled cases, one class after the other."""
 
-    `init_heads(keys [R])` makes the heads' parameters;
-    `fit(encoder, heads, cases, weights [R, n], scaling [R, 2], rate, keys [R])` finetunes R draws;
-    `predict(fitted, images [CHUNK, S, D, H, W], present [CHUNK, S])` gives logits, or standardised predictions, [R, CHUNK, ...];
-    `losses(outputs, targets)` are the task's losses, per case.
+    shots: int
+    draw: int
+    cases: np.ndarray
+
+
+class Fit(NamedTuple):
+    """Finetuned networks: parameters [R], each row's label scaling (mean, deviation) [R, 2] and learning rate [R]; `budget` is how many
+    rates competed.
     """
 
-    init_heads: Callable[[Array], Any]
-    fit: Callable[..., Any]
-    predict: Callable[[Any, Array, Array], Array]
-    losses: Callable[[Array, Array], Array]
+    budget: int
+    parameters: Any
+    scaling: np.ndarray
+    rates: np.ndarray
 
 
-@lru_cache
-def finetune_program(encoder: Encoder, kind: Kind, sequences: int, shape: Shape3, recipe: Finetune) -> FinetuneProgram:
-    """The finetuning program of one encoder for tasks of `kind` with S `sequences` of `shape` voxels."""
+def finetune(encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task: Task, recipe: Finetune) -> Iterator[Predicted]:
+    """Finetune on every draw of every number of shots, and predict the test cases: protocol "finetune", and "finetune, N trials" for
+    each smaller tuning budget.
 
-    def head(rngs: nnx.Rngs) -> nnx.Module:
-        return make_head(kind, encoder, sequences, shape, recipe.grid, rngs)
-
-    features = build_encoder(encoder).features
-    head_graph = nnx.split(nnx.eval_shape(lambda: head(nnx.Rngs(0))))[0]
-    losses = {
-        "classification": classification_loss,
-        "regression": regression_loss,
-        "segmentation": segmentation_loss,
-    }[kind]
-    optimizer = adamw_direction(0.999, recipe.weight_decay, recipe.clip_norm)
-    warmup = round(recipe.warmup_share * recipe.steps)
-
-    def init_head(key: PRNGKeyArray) -> Parameters:
-        return nnx.to_pure_dict(nnx.split(head(nnx.Rngs(key)))[1])
-
-    def apply(parameters: Any, images: Float[Array, "B S D H W"], present: Array) -> Array:
-        B, S = images.shape[:2]
-        found = features(parameters["encoder"], images.reshape(B * S, *images.shape[2:]))
-        return nnx.merge(head_graph, parameters["head"])(tuple(x.reshape(B, S, *x.shape[1:]) for x in found), present)
-
-    def fit_one(
-        encoder_parameters: Parameters,
-        head: Parameters,
-        cases: tuple[Array, Array, Array],
-        weights: Float[Array, "n"],
-        scaling: Float[Array, "2"],
-        rate: Array,
-        key: PRNGKeyArray,
-    ) -> Any:
-        images, present, labels = cases
-
-        def step(carry: Any, index: Array) -> tuple[Any, None]:
-            parameters, moments = carry
-            choose, change = jax.random.split(jax.random.fold_in(key, index))
-            chosen = jax.random.categorical(choose, jnp.log(weights), shape=(recipe.batch,))
-            inputs = augment(images[chosen].astype(jnp.float32), change, recipe.augment)
-            targets = (labels[chosen].astype(jnp.float32) - scaling[0]) / scaling[1]
-            if kind == "segmentation":
-                targets = augment_masks(targets, change, recipe.augment)
-
-            def loss(parameters: Any) -> Array:
-                return losses(apply(parameters, inputs, present[chosen]), targets).mean()
-
-            gradients = jax.grad(loss)(parameters)
-            direction, moments = optimizer.update(gradients, moments, parameters)
-            schedule = warmup_stable_decay(index, 1.0, warmup, jnp.asarray(warmup), jnp.asarray(recipe.steps))
-            return (descend(parameters, direction, rate * schedule), moments), None
-
-        parameters = {"encoder": encoder_parameters, "head": head}
-        (parameters, _), _ = jax.lax.scan(step, (parameters, optimizer.init(parameters)), jnp.arange(recipe.steps))
-        return parameters
-
-    # Convolutions with weights of their own per draw would be grouped ones, which are slow everywhere: one draw after the other then.
-    over_draws = jax.vmap if isinstance(encoder, VitShape) else one_by_one
-
-    def fit(
-        encoder_parameters: Parameters, heads: Parameters, cases: Any, weights: Array, scaling: Array, rate: Array, keys: PRNGKeyArray
-    ) -> Any:
-        def one(head: Parameters, weights: Array, scaling: Array, key: PRNGKeyArray) -> Any:
-            return fit_one(encoder_parameters, head, cases, weights, scaling, rate, key)
-
-        return over_draws(one)(heads, weights, scaling, keys)
-
-    def predict(fitted: Any, images: Array, present: Array) -> Array:
-        return over_draws(lambda parameters: apply(parameters, images.astype(jnp.float32), present))(fitted)
-
-    return FinetuneProgram(
-        init_heads=jax.jit(jax.vmap(init_head)),
-        fit=jax.jit(fit),
-        predict=jax.jit(predict),
-        losses=losses,
-    )
+    Raises FloatingPointError if a prediction is not finite.
+    """
+    rows = [
+        Row(shots, draw, cases) for shots in task.shots for draw, cases in enumerate(few_shot_draws(task, arrays.train, shots))
+    ]  # fmt: skip
+    yield from fit_and_predict("finetune", encoder, parameters, arrays.train, rows, arrays.test, task, recipe)
 
 
-def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` over the leading axis of its arguments, as `jax.vmap`, but one after the other."""
-    return lambda *batched: jax.lax.map(lambda each: function(*each), batched)
+def supervised(encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task: Task, recipe: Finetune) -> Iterator[Predicted]:
+    """Train an untrained encoder on every labelled case: of the finetuning site ("supervised out of domain"), and of the sites tested
+    out of domain ("supervised in domain"), where the task names such cases. The draws differ in head and batches only.
+    """
+    for protocol, cases in (("supervised out of domain", arrays.train), ("supervised in domain", arrays.inside)):
+        if cases is not None:
+            rows = [Row(len(cases.ids), draw, in_classes(cases, task.kind)) for draw in range(task.draws)]
+            yield from fit_and_predict(protocol, encoder, parameters, cases, rows, arrays.test, task, recipe)
+
+
+def in_classes(cases: Cases, kind: Kind) -> np.ndarray:
+    """Places of all cases, one class after the other."""
+    return np.argsort(cases.labels, kind="stable") if kind == "classification" else np.arange(len(cases.ids))
+
+
+def fit_and_predict(
+    protocol: str, encoder: Encoder, parameters: Parameters, cases: Cases, rows: list[Row], test: Cases, task: Task, recipe: Finetune
+) -> Iterator[Predicted]:
+    """Fit every row and predict the test cases, once for every tuning budget."""
+    program = finetune_program(encoder, task.kind, len(task.sequences), test.images.shape[2:], recipe)
+    for fit in fit_rows(program, parameters, cases, rows, row_keys(task, rows), task.kind, recipe):
+        name = protocol if fit.budget == len(recipe.learning_rates) else f"{protocol}, {fit.budget} trials"
+
+        def finished(outputs: np.ndarray, fit: Fit = fit) -> np.ndarray:
+            return as_predictions(outputs, fit, rows, task)
+
+        for row, rate, outputs in zip(rows, fit.rates, predict_cases(program, fit.parameters, test, finished), strict=True):
+            yield Predicted(name, row.shots, row.draw, float(rate), outputs)
+
+
+def as_predictions(outputs: np.ndarray, fit: Fit, rows: list[Row], task: Task) -> np.ndarray:
+    """What networks put out [R, n, ...] as probabilities, years or masks. Raises FloatingPointError where it is not finite."""
+    finite = np.isfinite(outputs.reshape(len(rows), -1)).all(1)
+    if not finite.all():
+        worst = int(np.argmin(finite))
+        raise FloatingPointError(
+            f"finetuning on task {task.name!r} with {rows[worst].shots} shots diverged at learning rate {fit.rates[worst]:g}; "
+            "give smaller transfer.finetune.learning_rates"
+        )
+    match task.kind:
+        case "segmentation":
+            return outputs > 0
+        case "classification":
+            return expit(outputs.astype(np.float64))
+        case "regression":
+            return outputs * fit.scaling[:, 1:] + fit.scaling[:, :1]
+
+
+def fit_rows(
+    program: FinetuneProgram, encoder: Parameters, cases: Cases, rows: list[Row], keys: jax.Array, kind: Kind, recipe: Finetune
+) -> Iterator[Fit]:
+    """Finetune every row, once for every tuning budget: that of all learning rates first, then those of `recipe.tuning`.
+
+    Of a budget's rates each number of shots takes the one with the lowest mean loss of its draws on their own held-out shots.
+    """
+    n = len(cases.ids)
+    everywhere = NamedSharding(row_mesh(len(rows)), EVERYWHERE)
+    encoder, images, present, labels = jax.device_put((encoder, cases.images, cases.present, cases.labels), everywhere)
+    heads = program.init_heads(keys)
+
+    def fit(weights: np.ndarray, rates: np.ndarray) -> tuple[Any, np.ndarray]:
+        scaling = label_scaling(cases.labels, weights, kind)
+        return program.fit(encoder, heads, (images, present, labels), weights, scaling, rates.astype(np.float32), keys), scaling
+
+    losses = np.zeros((len(recipe.learning_rates), len(rows)))
+    budgets = (len(recipe.learning_rates), *recipe.tuning)
+    every = round(1 / recipe.validation_share)  # rows list one class after the other, so every k-th shot holds out both in proportion
+    held = [row.cases[::every] for row in rows]
+    for candidate, rate in enumerate(recipe.learning_rates[: max(budgets)] if max(budgets) > 1 else ()):
+        fitted, scaling = fit(row_weights(rows, n, held), np.full(len(rows), rate))
+        outputs = predict_cases(program, fitted, cases)
+        for r, out in enumerate(held):
+            targets = (np.float32(cases.labels[out]) - scaling[r][0]) / scaling[r][1]
+            losses[candidate, r] = np.mean(program.losses(jnp.asarray(outputs[r][out]), jnp.asarray(targets)))
+    done: dict[tuple[float, ...], tuple[Any, np.ndarray]] = {}
+    for budget in budgets:
+        rates = best_rates(losses, rows, recipe.learning_rates, budget)
+        if tuple(rates) not in done:
+            done[tuple(rates)] = fit(row_weights(rows, n), rates)
+        yield Fit(budget, *done[tuple(rates)], rates)
+
+
+def best_rates(losses: np.ndarray, rows: list[Row], candidates: tuple[float, ...], budget: int) -> np.ndarray:
+    """The learning rate of every row: of the first `budget` candidates that with the lowest loss [candidates, R], on average over all
+    rows of its number of shots. A loss that is not a number never wins.
+    """
+    shots = np.array([row.shots for row in rows])
+    known = np.nan_to_num(losses[: max(budget, 1)], nan=np.inf)
+    return np.array([candidates[int(np.argmin(known[:, shots == row.shots].mean(1)))] for row in rows])
+
+
+def predict_cases(
+    program: FinetuneProgram, fitted: Any, cases: Cases, finished: Callable[[np.ndarray], np.ndarray] = np.asarray
+) -> np.ndarray:
+    """Outputs [R, n, ...] of R networks for all cases, a chunk at a time, each chunk as `finished` makes it."""
+    n = len(cases.ids)
+    outputs = [finished(np.asarray(program.predict(fitted, cases.images[places], cases.present[places]))) for places in in_chunks(n)]
+    return np.concatenate(outputs, axis=1)[:, :n]
 
 
 def in_chunks(n: int) -> Iterator[np.ndarray]:
@@ -135,93 +160,25 @@ def in_chunks(n: int) -> Iterator[np.ndarray]:
         yield np.minimum(np.arange(first, first + CHUNK), n - 1)
 
 
-def predict_cases(program: FinetuneProgram, fitted: Any, cases: Cases) -> np.ndarray:
-    """Outputs [R, n, ...] for all cases, a chunk at a time."""
-    n = len(cases.ids)
-    outputs = []
-    for rows in in_chunks(n):
-        outputs.append(np.asarray(program.predict(fitted, jnp.asarray(cases.images[rows]), jnp.asarray(cases.present[rows]))))
-    return np.concatenate(outputs, axis=1)[:, :n]
-
-
 def label_scaling(labels: np.ndarray, weights: np.ndarray, kind: Kind) -> np.ndarray:
-    """Mean and standard deviation of each draw's own labels [R, 2] for regression; (0, 1) otherwise."""
+    """Mean and standard deviation of each row's own labels [R, 2] for regression; (0, 1) otherwise."""
     if kind != "regression":
         return np.tile(np.array([0, 1], np.float32), (len(weights), 1))
     seen = [labels[row > 0] for row in weights]
     return np.array([(values.mean(), max(values.std(), 1e-3)) for values in seen], np.float32)
 
 
-def draw_weights(draws: np.ndarray, n: int, left_out: np.ndarray | None = None) -> np.ndarray:
-    """Weights float32 [R, n]: 1 for the cases of each draw [R, shots], but for the positions `left_out` of it."""
-    weights = np.zeros((len(draws), n), np.float32)
-    positions = np.setdiff1d(np.arange(draws.shape[1]), [] if left_out is None else left_out)
-    for row, draw in zip(weights, draws, strict=True):
-        row[draw[positions]] = 1.0
+def row_weights(rows: list[Row], n: int, left_out: list[np.ndarray] | None = None) -> np.ndarray:
+    """Weights float32 [R, n]: 1 for the cases of each row, but for those `left_out` of it."""
+    weights = np.zeros((len(rows), n), np.float32)
+    for r, row in enumerate(rows):
+        weights[r, row.cases] = 1.0
+        if left_out is not None:
+            weights[r, left_out[r]] = 0.0
     return weights
 
 
-def finetune(encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task: Task, recipe: Finetune) -> Iterator[Predicted]:
-    """Finetune encoder and head on every draw, all draws of a number of shots at once, and predict the test cases.
-
-    Raises FloatingPointError if a prediction is not finite.
-    """
-    shape: Shape3 = arrays.test.images.shape[2:]
-    program = finetune_program(encoder, task.kind, len(task.sequences), shape, recipe)
-    for shots in task.shots:
-        draws = few_shot_draws(task, arrays.train, shots)
-        fitted, scaling, rate = fit_draws(program, parameters, arrays.train, draws, draw_keys(task, shots), task.kind, recipe)
-        outputs = predict_cases(program, fitted, arrays.test)
-        if not np.isfinite(outputs).all():
-            raise FloatingPointError(
-                f"finetuning on task {task.name!r} with {shots} shots diverged at learning rate {rate:g}; "
-                "give smaller transfer.finetune.learning_rates"
-            )
-        for draw, output in enumerate(outputs):
-            match task.kind:
-                case "segmentation":
-                    yield Predicted("finetune", shots, draw, rate, output > 0)
-                case "classification":
-                    yield Predicted("finetune", shots, draw, rate, expit(output.astype(np.float64)))
-                case "regression":
-                    yield Predicted("finetune", shots, draw, rate, output * scaling[draw, 1] + scaling[draw, 0])
-
-
-def draw_keys(task: Task, shots: int) -> Array:
-    """Keys [R] of heads and batches, one per draw. They are the same for every arm of a task: arms are compared draw by draw."""
-    seeds = [zlib.crc32(f"{task.name}/{shots}/{draw}".encode()) for draw in range(task.draws)]
+def row_keys(task: Task, rows: list[Row]) -> jax.Array:
+    """Keys [R] of heads and batches. They are the same for every arm of a task: arms are compared draw by draw."""
+    seeds = [zlib.crc32(f"{task.name}/{row.shots}/{row.draw}".encode()) for row in rows]
     return jax.vmap(jax.random.key)(np.array(seeds, np.uint32))
-
-
-def fit_draws(
-    program: FinetuneProgram, encoder: Parameters, train: Cases, draws: np.ndarray, keys: Array, kind: Kind, recipe: Finetune
-) -> tuple[Any, np.ndarray, float]:
-    """Finetune every draw [R, shots]. Returns the fitted parameters [R], each draw's label scaling [R, 2], and the rate.
-
-    With several rates, the one with the lowest mean loss over all draws on their own held-out shots is taken.
-    """
-    n = len(train.ids)
-    heads = program.init_heads(keys)
-    cases = (jnp.asarray(train.images), jnp.asarray(train.present), jnp.asarray(train.labels))
-
-    def fit(weights: np.ndarray, rate: float) -> tuple[Any, np.ndarray]:
-        scaling = label_scaling(train.labels, weights, kind)
-        return program.fit(encoder, heads, cases, weights, scaling, jnp.float32(rate), keys), scaling
-
-    rate = recipe.learning_rates[0]
-    if len(recipe.learning_rates) > 1:
-        # Every k-th shot: draws list one class after the other, so both are held out in proportion.
-        held = np.arange(0, draws.shape[1], round(1 / recipe.validation_share))
-        weights = draw_weights(draws, n, held)
-        validation_losses = []
-        for candidate in recipe.learning_rates:
-            fitted, scaling = fit(weights, candidate)
-            outputs = predict_cases(program, fitted, train)
-            losses = [
-                program.losses(outputs[r][draw[held]], (np.float32(train.labels[draw[held]]) - scaling[r][0]) / scaling[r][1])
-                for r, draw in enumerate(draws)
-            ]
-            validation_losses.append(float(np.mean([np.asarray(loss) for loss in losses])))
-        rate = recipe.learning_rates[int(np.argmin(np.nan_to_num(validation_losses, nan=np.inf)))]
-    fitted, scaling = fit(draw_weights(draws, n), rate)
-    return fitted, scaling, rate

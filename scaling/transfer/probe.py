@@ -1,4 +1,4 @@
-"""Readouts of frozen features with scikit-learn: how much a linear model finds in what the encoder already has."""
+"""Readouts of frozen features with scikit-learn: what a linear model, and the nearest neighbours, find in what the encoder already has."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from sklearn.linear_model import Ridge, RidgeCV
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -22,6 +23,7 @@ from scaling.study.ladder import Encoder
 from scaling.transfer.finetune import in_chunks
 from scaling.transfer.predictions import Predicted
 
+TEMPERATURE = 0.07
 THRESHOLDS = np.linspace(0.05, 0.95, 19)
 
 
@@ -34,19 +36,27 @@ class Features:
 
 
 def probe(encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task: Task, recipe: Probe) -> Iterator[Predicted]:
-    """Read every draw's labels out of the frozen encoder, and predict the test cases."""
+    """Read every draw's labels out of the frozen encoder, and predict the test cases: linearly ("probe") and from "neighbours"."""
     train, test = (extract_features(encoder, parameters, cases, recipe.grid) for cases in (arrays.train, arrays.test))
     shape: Shape3 = arrays.test.images.shape[2:]
     for shots in task.shots:
         for draw, chosen in enumerate(few_shot_draws(task, arrays.train, shots)):
-            labels = arrays.train.labels[chosen]
+            labels, near = arrays.train.labels[chosen], min(recipe.neighbours, shots)
             if task.kind == "segmentation":
                 masks = np.asarray(patchify(jnp.asarray(labels, jnp.float32), encoder.stride))
-                scores, threshold = ridge_masks(train.tokens[chosen], masks, test.tokens, recipe.mask_penalty)
-                outputs = np.asarray(unpatchify(jnp.asarray(scores), shape, encoder.stride)) > threshold
+                found = {"probe": ridge_masks(train.tokens[chosen], masks, test.tokens, recipe.mask_penalty)}
+                if near:
+                    found["neighbours"] = neighbour_masks(train.tokens[chosen], masks, test.tokens, near)
+                outputs = {
+                    name: np.asarray(unpatchify(jnp.asarray(scores), shape, encoder.stride)) > threshold
+                    for name, (scores, threshold) in found.items()
+                }
             else:
-                outputs = ridge_scores(train.pooled[chosen], labels, test.pooled, recipe.penalties)
-            yield Predicted("probe", shots, draw, 0.0, outputs)
+                outputs = {"probe": ridge_scores(train.pooled[chosen], labels, test.pooled, recipe.penalties)}
+                if near:
+                    outputs["neighbours"] = neighbour_scores(train.pooled[chosen], labels, test.pooled, near)
+            for name, output in outputs.items():
+                yield Predicted(name, shots, draw, 0.0, output)
 
 
 @lru_cache
@@ -98,6 +108,38 @@ def ridge_masks(
     def predict(features: np.ndarray) -> np.ndarray:
         return model.predict(features.reshape(-1, features.shape[-1])).reshape(*features.shape[:-1], masks.shape[-1])
 
-    fitted = predict(train)
-    dice = [2 * np.sum((fitted > t) & (masks > 0)) / max(1, np.sum(fitted > t) + np.sum(masks > 0)) for t in THRESHOLDS]
-    return predict(test), float(THRESHOLDS[int(np.argmax(dice))])
+    return predict(test), best_threshold(predict(train), masks)
+
+
+def best_threshold(scores: np.ndarray, masks: np.ndarray) -> float:
+    """The threshold of scores with the best Dice against masks, all voxels together."""
+    dice = [2 * np.sum((scores > t) & (masks > 0)) / max(1, np.sum(scores > t) + np.sum(masks > 0)) for t in THRESHOLDS]
+    return float(THRESHOLDS[int(np.argmax(dice))])
+
+
+def neighbour_scores(
+    train: Float[np.ndarray, "n F"], labels: Float[np.ndarray, "n *P"], test: Float[np.ndarray, "m F"], neighbours: int
+) -> Float[np.ndarray, "m *P"]:
+    """Mean label of the nearest training cases by cosine from the training cases' centre, weighted by exp(cosine / 0.07) as in
+    Wu et al. 2018 and DINO (Caron et al. 2021).
+    """
+    centre = train.mean(0)
+    weighted = KNeighborsRegressor(
+        neighbours, metric="cosine", algorithm="brute", weights=lambda distance: np.exp((1 - distance) / TEMPERATURE)
+    )
+    return weighted.fit(train - centre, labels).predict(test - centre)
+
+
+def neighbour_masks(
+    train: Float[np.ndarray, "n K F"], masks: Float[np.ndarray, "n K P"], test: Float[np.ndarray, "m K F"], neighbours: int
+) -> tuple[Float[np.ndarray, "m K P"], float]:
+    """P voxels of each position from the nearest positions of training cases (in-context retrieval, Balazevic et al. 2023), and the
+    threshold with the best Dice when every training case is predicted from the others.
+    """
+
+    def predict(known: np.ndarray, of: np.ndarray, asked: np.ndarray) -> np.ndarray:
+        flat, values = known.reshape(-1, known.shape[-1]), of.reshape(-1, of.shape[-1])
+        return neighbour_scores(flat, values, asked.reshape(-1, asked.shape[-1]), neighbours).reshape(*asked.shape[:-1], of.shape[-1])
+
+    left_out = [predict(np.delete(train, i, 0), np.delete(masks, i, 0), train[i]) for i in range(len(train))]
+    return predict(train, masks, test), best_threshold(np.stack(left_out), masks)

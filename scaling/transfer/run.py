@@ -15,7 +15,7 @@ from scaling.study.plan import TransferStep
 from scaling.study.rundir import write_json
 from scaling.training.checkpoint import restore_encoder
 from scaling.transfer.classical import classical
-from scaling.transfer.finetune import finetune
+from scaling.transfer.finetune import finetune, supervised
 from scaling.transfer.predictions import Predicted, score, tabulate
 from scaling.transfer.probe import probe
 
@@ -53,6 +53,8 @@ def protocols(config: TransferStep, checkpoint: Path | None, arrays: TaskArrays,
         yield from probe(config.encoder, parameters, arrays, config.task, config.transfer.probe)
     if config.transfer.finetune:
         yield from finetune(config.encoder, parameters, arrays, config.task, config.transfer.finetune)
+    if config.transfer.supervised and config.arm == "scratch":
+        yield from supervised(config.encoder, parameters, arrays, config.task, config.transfer.supervised)
 
 
 def load_encoder(encoder: Encoder, seed: int, checkpoint: Path | None) -> Parameters:
@@ -67,8 +69,14 @@ def load_encoder(encoder: Encoder, seed: int, checkpoint: Path | None) -> Parame
 
 def counted(predicted: Iterator[Predicted], config: TransferStep, progress: Progress) -> Iterator[Predicted]:
     """Report progress as the draws of the protocols come in."""
-    recipes = (config.transfer.probe, config.transfer.finetune) if config.encoder else (config.transfer.classical,)
-    total = sum(recipe is not None for recipe in recipes) * len(config.task.shots) * config.task.draws
+    recipes, task = config.transfer, config.task
+    few_shot, all_labelled = 1, 0
+    if config.encoder:
+        readouts = (1 + (recipes.probe.neighbours > 0)) if recipes.probe else 0
+        few_shot = readouts + (1 + len(recipes.finetune.tuning) if recipes.finetune else 0)
+        if recipes.supervised and config.arm == "scratch":
+            all_labelled = (1 + (task.inside != ())) * (1 + len(recipes.supervised.tuning))
+    total = (few_shot * len(task.shots) + all_labelled) * task.draws
     for number, one in enumerate(predicted, start=1):
         yield one
         progress(number, total)

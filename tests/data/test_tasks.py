@@ -69,6 +69,8 @@ def test_task_takes_the_first_sequence_a_session_has(cache: Cache, data: Data, t
         ({"shots": (7,)}, "6 training cases and wants shots=7"),
         ({"train": Source("elsewhere")}, "no scans of elsewhere"),
         ({"sequences": ("pet",)}, "no labels"),
+        ({"inside": (Source("fomo-task1-test"),)}, r"tests on \d+ of its in-domain cases"),
+        ({"inside": (Source("fomo-task1"),)}, "are of its training site"),
     ],
 )
 def test_task_that_does_not_fit_its_data_ends_in_one_sentence(
@@ -76,6 +78,18 @@ def test_task_that_does_not_fit_its_data_ends_in_one_sentence(
 ) -> None:
     with pytest.raises(ValueError, match=word):
         load_task(cache, dataclasses.replace(tasks[0], **change), data)
+
+
+def test_cases_for_the_control_in_domain_are_of_the_other_sites_and_not_tested(cache: Cache, data: Data, tasks: tuple[Task, ...]) -> None:
+    index = cache.index.copy()
+    even = index["subject"].str.extract(r"(\d+)$")[0].astype(int) % 2 == 0
+    index["part"] = np.where(even, "train", "test")
+    divided = dataclasses.replace(tasks[2], test=(Source("fomo-task3-test", "test"),), inside=(Source("fomo-task3-test", "train"),))
+    arrays = load_task(dataclasses.replace(cache, index=index), divided, data)
+    assert arrays.inside is not None
+    assert not set(arrays.inside.sites) & set(arrays.train.sites)
+    assert not set(arrays.inside.ids) & (set(arrays.test.ids) | set(arrays.train.ids))
+    assert set(arrays.inside.sites) <= set(arrays.test.sites)
 
 
 def test_task_on_a_cache_of_another_grid_is_refused(cache: Cache, data: Data, tasks: tuple[Task, ...]) -> None:

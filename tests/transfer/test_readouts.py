@@ -8,13 +8,14 @@ import pytest
 
 from scaling.data.tasks import Cases, TaskArrays, few_shot_draws
 from scaling.models.backbone import build_encoder
-from scaling.study.config import Classical, Finetune, Probe, Source, Task, ViT
+from scaling.study.config import Classical, Finetune, Probe, Source, Task, UNet, ViT
 from scaling.study.ladder import resolve_encoder
 from scaling.transfer.classical import classical
-from scaling.transfer.finetune import draw_weights, finetune, label_scaling
+from scaling.transfer.finetune import Row, best_rates, finetune, label_scaling, row_weights, supervised
 from scaling.transfer.metrics import auroc, dice, mae
 from scaling.transfer.predictions import Predicted
-from scaling.transfer.probe import probe, ridge_masks, ridge_scores
+from scaling.transfer.probe import neighbour_masks, neighbour_scores, probe, ridge_masks, ridge_scores
+from scaling.transfer.program import row_mesh
 
 SHAPE = (16, 16, 16)
 ENCODER = resolve_encoder(ViT(), "xxs", "standard")
@@ -67,7 +68,7 @@ def test_finetuning_learns_what_can_be_learnt(kind: str) -> None:
 def test_probe_and_classical_control_learn_what_can_be_learnt(kind: str) -> None:
     task = replace(TASK, kind=kind)
     found = [*probe(ENCODER, PARAMETERS, arrays(kind), task, Probe()), *classical(arrays(kind), task, Classical(), 4.0)]
-    assert [one.protocol for one in found] == ["probe", "probe", "ridge", "ridge"]
+    assert [one.protocol for one in found] == ["probe", "neighbours"] * 2 + ["ridge"] * 2
     for one in found:
         assert quality(kind, one) > ENOUGH_FROZEN[kind], one.protocol
 
@@ -92,8 +93,42 @@ def test_finetuning_never_sees_cases_outside_its_draw() -> None:
 
 def test_rate_is_chosen_on_held_out_shots() -> None:
     data, task = arrays("regression"), replace(TASK, kind="regression")
-    chosen = {one.rate for one in finetune(ENCODER, PARAMETERS, data, task, replace(RECIPE, learning_rates=(1e-7, 3e-3)))}
-    assert chosen == {3e-3}
+    recipe = replace(RECIPE, learning_rates=(1e-7, 3e-3), tuning=(0,))
+    chosen = {(one.protocol, one.rate) for one in finetune(ENCODER, PARAMETERS, data, task, recipe)}
+    assert chosen == {("finetune", 3e-3), ("finetune, 0 trials", 1e-7)}
+
+
+def test_a_budget_takes_the_best_of_its_own_trials_for_each_number_of_shots() -> None:
+    rows = [Row(4, 0, np.arange(4)), Row(4, 1, np.arange(4)), Row(8, 0, np.arange(8))]
+    losses = np.array([[1.0, 3.0, 9.0], [2.0, np.nan, 8.0], [1.0, 1.0, 10.0]])
+    for budget, expected in ((0, [0.1, 0.1, 0.1]), (2, [0.1, 0.1, 0.2]), (3, [0.3, 0.3, 0.2])):
+        np.testing.assert_array_equal(best_rates(losses, rows, (0.1, 0.2, 0.3), budget), expected)
+
+
+@pytest.mark.parametrize("family", [ViT(), pytest.param(UNet(levels=3), marks=pytest.mark.slow)])
+def test_rows_of_several_shots_on_many_devices_equal_each_alone_on_one(family: ViT | UNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = resolve_encoder(family, "xxs", "standard")
+    parameters = jax.jit(build_encoder(encoder).init)(jax.random.key(1))
+    task, recipe = replace(TASK, kind="regression", shots=(8, 12)), replace(RECIPE, steps=5)
+    together = list(finetune(encoder, parameters, arrays("regression"), task, recipe))
+    assert row_mesh(4).size == 4
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
+    jax.clear_caches()
+    alone = [one for shots in (8, 12) for one in finetune(encoder, parameters, arrays("regression"), replace(task, shots=(shots,)), recipe)]
+    assert [(one.shots, one.draw) for one in together] == [(one.shots, one.draw) for one in alone]
+    for ours, theirs in zip(together, alone, strict=True):
+        np.testing.assert_allclose(ours.outputs, theirs.outputs, rtol=1e-3)
+
+
+def test_supervised_controls_learn_from_all_cases_of_their_own_sites_only() -> None:
+    data = replace(arrays("regression"), inside=learnable("regression", 16, 2))
+    task, short = replace(TASK, kind="regression"), replace(RECIPE, steps=20)
+    found = list(supervised(ENCODER, PARAMETERS, data, task, short))
+    assert [(one.protocol, one.shots) for one in found] == [("supervised out of domain", 24)] * 2 + [("supervised in domain", 16)] * 2
+    spoilt = replace(data.inside, labels=data.inside.labels + 1000)
+    other = list(supervised(ENCODER, PARAMETERS, replace(data, inside=spoilt), task, short))
+    np.testing.assert_array_equal(found[0].outputs, other[0].outputs)
+    np.testing.assert_allclose(found[2].outputs + 1000, other[2].outputs, atol=1)
 
 
 def test_divergence_is_told_with_its_rate() -> None:
@@ -103,8 +138,9 @@ def test_divergence_is_told_with_its_rate() -> None:
 
 
 def test_weights_and_scaling_belong_to_their_draw() -> None:
-    draws = np.array([[0, 3, 5, 7], [2, 3, 4, 9]])
-    weights = draw_weights(draws, 10, np.array([1]))
+    rows = [Row(4, 0, np.array([0, 3, 5, 7])), Row(4, 1, np.array([2, 3, 4, 9]))]
+    weights = row_weights(rows, 10, [np.array([3])] * 2)
+    assert [set(np.flatnonzero(row)) for row in row_weights(rows, 10)] == [{0, 3, 5, 7}, {2, 3, 4, 9}]
     assert [set(np.flatnonzero(row)) for row in weights] == [{0, 5, 7}, {2, 4, 9}]
     labels = np.arange(10.0)
     np.testing.assert_allclose(label_scaling(labels, weights, "regression"), [[4, np.std([0, 5, 7])], [5, np.std([2, 4, 9])]], rtol=1e-6)
@@ -130,6 +166,28 @@ def test_ridge_readout_takes_the_penalty_with_the_lowest_leave_one_out_error() -
         errors.append(np.mean((labels - left_out) ** 2))
     expected = ridge(scaled, labels, penalties[int(np.argmin(errors))], there)
     np.testing.assert_allclose(ridge_scores(train, labels, test, penalties), expected, rtol=1e-6)
+
+
+def test_neighbours_are_weighted_by_their_cosine() -> None:
+    rng = np.random.default_rng(0)
+    train, test, labels = rng.normal(size=(9, 4)), rng.normal(size=(3, 4)), rng.normal(size=9)
+    known, asked = train - train.mean(0), test - train.mean(0)
+    cosine = (asked @ known.T) / np.linalg.norm(asked, axis=1)[:, None] / np.linalg.norm(known, axis=1)
+    expected = []
+    for row in cosine:
+        near = np.argsort(-row)[:4]
+        expected.append(np.average(labels[near], weights=np.exp(row[near] / 0.07)))
+    np.testing.assert_allclose(neighbour_scores(train, labels, test, 4), expected, rtol=1e-6)
+
+
+def test_neighbours_find_masks_and_a_threshold_without_their_own_case() -> None:
+    rng = np.random.default_rng(0)
+    train = rng.normal(size=(6, 10, 4))
+    masks = np.repeat((train[..., :1] > 0.5).astype(np.float32), 2, axis=-1)
+    scores, threshold = neighbour_masks(train, masks, train, 1)
+    np.testing.assert_array_equal(scores > 0.5, masks > 0)
+    noise = rng.permutation(masks.reshape(-1, 2)).reshape(masks.shape)
+    assert neighbour_masks(train, noise, train, 5)[1] < threshold or threshold == 0.05
 
 
 def test_mask_readout_takes_the_threshold_with_the_best_dice() -> None:
