@@ -315,6 +315,13 @@ class Study:
                 f"pretrain.crop={self.pretrain.crop} is one token of {family.stride} voxels of {family.label}; use fewer levels"
             )
         cube = math.lcm(family.patch, family.stride)
+        for field, recipe in (("finetune", self.transfer.finetune), ("supervised", self.transfer.supervised)):
+            window = recipe.window if recipe else None
+            if window and any(side > shape or side % cube for side, shape in zip(window, self.data.volumes.shape, strict=True)):
+                raise ValueError(
+                    f"transfer.{field}.window is {window}; expected multiples of {cube} voxels for {family.label}, each at most that of "
+                    f"data.volumes.shape={self.data.volumes.shape}"
+                )
         for axis, (crop, shape) in enumerate(zip(self.pretrain.crop, self.data.volumes.shape, strict=True)):
             if crop > shape or crop % cube or shape % cube:
                 hint = "" if family.kind == "vit" else f"; each of its levels={family.levels} but the first halves the volume"

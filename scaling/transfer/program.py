@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from scaling.models.backbone import build_encoder
 from scaling.models.heads import make_head
+from scaling.models.windows import by_windows, lesion_crops
 from scaling.objectives.augment import augment, augment_masks
 from scaling.objectives.objective import Parameters
 from scaling.objectives.supervised import classification_loss, regression_loss, segmentation_loss
@@ -48,8 +49,10 @@ class FinetuneProgram(NamedTuple):
 def finetune_program(encoder: Encoder, kind: Kind, sequences: int, shape: Shape3, recipe: Finetune) -> FinetuneProgram:
     """The finetuning program of one encoder for tasks of `kind` with S `sequences` of `shape` voxels."""
 
+    window = recipe.window if kind == "segmentation" and recipe.window else shape
+
     def head(rngs: nnx.Rngs) -> nnx.Module:
-        return make_head(kind, encoder, sequences, shape, recipe.grid, rngs)
+        return make_head(kind, encoder, sequences, window, recipe.grid, rngs)
 
     features = build_encoder(encoder).features
     head_graph = nnx.split(nnx.eval_shape(lambda: head(nnx.Rngs(0))))[0]
@@ -59,11 +62,13 @@ def finetune_program(encoder: Encoder, kind: Kind, sequences: int, shape: Shape3
     def init_head(key: PRNGKeyArray) -> Parameters:
         return nnx.to_pure_dict(nnx.split(head(nnx.Rngs(key)))[1])
 
-    def apply(parameters: Any, images: Float[Array, "B S D H W"], present: Array) -> Array:
+    def network(parameters: Any, images: Float[Array, "B S d h w"], present: Array) -> Array:
         B, S = images.shape[:2]
-        volumes = images.reshape(B * S, *images.shape[2:]).astype(jnp.float32)
-        found = features(parameters["encoder"], volumes)
+        found = features(parameters["encoder"], images.reshape(B * S, *images.shape[2:]).astype(jnp.float32))
         return nnx.merge(head_graph, parameters["head"])(tuple(x.reshape(B, S, *x.shape[1:]) for x in found), present)
+
+    def apply(parameters: Any, images: Float[Array, "B S D H W"], present: Array) -> Array:
+        return by_windows(lambda part: network(parameters, part, present), images, window)
 
     def fit_one(
         encoder_parameters: Parameters,
@@ -80,13 +85,16 @@ def finetune_program(encoder: Encoder, kind: Kind, sequences: int, shape: Shape3
             parameters, moments = carry
             choose, change = jax.random.split(jax.random.fold_in(key, index))
             chosen = jax.random.categorical(choose, jnp.log(weights), shape=(recipe.batch,))
-            inputs = augment(images[chosen].astype(jnp.float32), change, recipe.augment)
-            targets = (labels[chosen].astype(jnp.float32) - scaling[0]) / scaling[1]
+            inputs, targets = images[chosen], labels[chosen]
+            if window != shape:
+                inputs, targets = lesion_crops(jax.random.fold_in(choose, 1), inputs, targets, window)
+            inputs = augment(inputs.astype(jnp.float32), change, recipe.augment)
+            targets = (targets.astype(jnp.float32) - scaling[0]) / scaling[1]
             if kind == "segmentation":
                 targets = augment_masks(targets, change, recipe.augment)
 
             def loss(parameters: Any) -> Array:
-                return LOSSES[kind](apply(parameters, inputs, present[chosen]), targets).mean()
+                return LOSSES[kind](network(parameters, inputs, present[chosen]), targets).mean()
 
             gradients = jax.grad(loss)(parameters)
             direction, moments = optimizer.update(gradients, moments, parameters)

@@ -161,3 +161,17 @@ def test_families_side_by_side_have_runs_controls_and_rungs_of_their_own() -> No
     assert not any("unet-xxs" in name for name in names)
     with pytest.raises(ValueError, match=r"families is .*no entry twice"):
         load_study(MICRO, ['families=[{"kind":"vit"},{"kind":"vit"}]'])
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ("transfer.finetune.window=[16,16,12]", r"transfer.finetune.window is \(16, 16, 12\); expected multiples of 8"),
+        ("transfer.finetune.window=[32,16,16]", "each at most that of data.volumes.shape"),
+        ("transfer.finetune.tuning=[1]", "expected budgets below the 1 learning_rates"),
+        ("transfer.finetune.learning_rates=[]", "expected one rate or more"),
+    ],
+)
+def test_recipes_that_do_not_fit_are_refused_naming_the_field(change: str, word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        load_study(MICRO, [change])

@@ -64,6 +64,12 @@ def test_finetuning_learns_what_can_be_learnt(kind: str) -> None:
         assert quality(kind, one) > ENOUGH[kind], one.draw
 
 
+def test_segmentation_by_windows_learns_what_can_be_learnt() -> None:
+    recipe = replace(RECIPE, window=(16, 16, 8))
+    for one in finetune(ENCODER, PARAMETERS, arrays("segmentation"), replace(TASK, kind="segmentation", draws=1), recipe):
+        assert quality("segmentation", one) > ENOUGH["segmentation"]
+
+
 @pytest.mark.parametrize("kind", ENOUGH)
 def test_probe_and_classical_control_learn_what_can_be_learnt(kind: str) -> None:
     task = replace(TASK, kind=kind)
