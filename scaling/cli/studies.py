@@ -24,14 +24,15 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", metavar="FIELD=VALUE", help='Override a field, e.g. -s pretrain.batch=32 -s \'sizes=["xs","s"]\'.'),
 ]
+Scale = Annotated[str | None, typer.Option(help="Which of an experiment's scales, where it has several.", show_default=False)]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder that holds the studies' folders.")]
 RUNS = Path("runs")
 PANEL = "Studies"
 
 
-def planned(experiment: Path, overrides: list[str] | None, out: Path) -> tuple[Plan, Path, dict[str, Status]]:
+def planned(experiment: Path, overrides: list[str] | None, out: Path, scale: str | None = None) -> tuple[Plan, Path, dict[str, Status]]:
     """The plan of an experiment (or of a study's folder) with its overrides, the study's folder and where every step stands."""
-    plan = make_plan(load_study(experiment, overrides or ()))
+    plan = make_plan(load_study(experiment, overrides or (), scale))
     study_dir = experiment if experiment.is_dir() else out / plan.study.name
     return plan, study_dir, plan_status(study_dir, plan)
 
@@ -40,6 +41,7 @@ def planned(experiment: Path, overrides: list[str] | None, out: Path) -> tuple[P
 def run(
     experiment: Experiment,
     set_: Set = None,
+    scale: Scale = None,
     out: Out = RUNS,
     engine: Annotated[Literal["local", "slurm"], typer.Option(help="In this process, or as SLURM jobs.")] = "local",
     cluster: Annotated[Path | None, typer.Option(help="TOML file of cluster facts, for SLURM.", show_default=False)] = None,
@@ -47,7 +49,7 @@ def run(
     """Run a study: whatever is not done yet, from data to report. Interrupt at any moment; the same command resumes."""
     if (engine == "slurm") != (cluster is not None):
         raise ValueError("--engine slurm needs --cluster FILE.toml, and only that; experiments/clusters/ has examples")
-    plan, study_dir, statuses = planned(experiment, set_, out)
+    plan, study_dir, statuses = planned(experiment, set_, out, scale)
     if all(status == "done" for status in statuses.values()):
         console.print(f"All {len(plan.steps)} steps are done.")
         show_summary(study_dir)
@@ -67,10 +69,11 @@ def step(
     experiment: Experiment,
     names: Annotated[list[str], typer.Argument(help="Names of steps, as `scaling plan` shows them.", show_default=False)],
     set_: Set = None,
+    scale: Scale = None,
     out: Out = RUNS,
 ) -> None:
     """Run single steps of a study, in the order given: what an engine calls. Done: skipped; partial: resumed. Exit code 0: all done."""
-    plan, study_dir, _ = planned(experiment, set_, out)
+    plan, study_dir, _ = planned(experiment, set_, out, scale)
     steps = {step.name: step for step in plan.steps}
     unknown = [name for name in names if name not in steps]
     if unknown:
@@ -108,11 +111,12 @@ def carry_out(study_dir: Path, plan: Plan, chosen: list[str] | None = None) -> N
 def plan(
     experiment: Experiment,
     set_: Set = None,
+    scale: Scale = None,
     out: Out = RUNS,
     json: Annotated[bool, typer.Option("--json", help="As JSON, for other workflow engines; freezes the study into its folder.")] = False,
 ) -> None:
     """Print every step before anything runs: parameters, samples, FLOPs, memory, estimated hours, status; and the totals."""
-    resolved, study_dir, statuses = planned(experiment, set_, out)
+    resolved, study_dir, statuses = planned(experiment, set_, out, scale)
     if json:
         freeze(resolved.study, study_dir)
         print(plan_as_json(study_dir, resolved, statuses))
@@ -121,9 +125,9 @@ def plan(
 
 
 @studies_app.command(rich_help_panel=PANEL)
-def status(experiment: Experiment, set_: Set = None, out: Out = RUNS) -> None:
+def status(experiment: Experiment, set_: Set = None, scale: Scale = None, out: Out = RUNS) -> None:
     """Print where a study stands: steps by kind and status, what failed and why."""
-    resolved, study_dir, statuses = planned(experiment, set_, out)
+    resolved, study_dir, statuses = planned(experiment, set_, out, scale)
     print_status(study_dir, resolved, statuses, console)
     if (study_dir / "jobs").exists():
         try:
@@ -135,19 +139,19 @@ def status(experiment: Experiment, set_: Set = None, out: Out = RUNS) -> None:
 
 
 @studies_app.command(rich_help_panel=PANEL)
-def cancel(experiment: Experiment, set_: Set = None, out: Out = RUNS) -> None:
+def cancel(experiment: Experiment, set_: Set = None, scale: Scale = None, out: Out = RUNS) -> None:
     """Cancel a study's SLURM jobs. What is saved stays; `scaling run` submits again what is missing."""
-    _, study_dir, _ = planned(experiment, set_, out)
+    _, study_dir, _ = planned(experiment, set_, out, scale)
     names = slurm.cancel(study_dir)
     console.print(f"{len(names)} jobs cancelled", markup=False)
 
 
 @studies_app.command(rich_help_panel=PANEL)
-def collect(experiment: Experiment, set_: Set = None, out: Out = RUNS) -> None:
+def collect(experiment: Experiment, set_: Set = None, scale: Scale = None, out: Out = RUNS) -> None:
     """Gather the results of all finished transfers into one tidy table (results.parquet and .csv), also of an unfinished study."""
     from scaling.transfer.collect import collect as gather
 
-    resolved, study_dir, _ = planned(experiment, set_, out)
+    resolved, study_dir, _ = planned(experiment, set_, out, scale)
     gather(study_dir, resolved)
     console.print(f"{study_dir / 'results.csv'}", markup=False)
 
@@ -156,6 +160,7 @@ def collect(experiment: Experiment, set_: Set = None, out: Out = RUNS) -> None:
 def report(
     experiment: Annotated[Path | None, typer.Argument(help="Experiment file that defines `study = Study(...)`.")] = None,
     set_: Set = None,
+    scale: Scale = None,
     out: Out = RUNS,
     table: Annotated[
         Path | None, typer.Option("--table", help="Instead of a study: a csv or parquet of your own, as for `scaling page`.")
@@ -173,7 +178,7 @@ def report(
     assert experiment is not None
     from scaling.engines.reporting import write_study_report
 
-    resolved, study_dir, _ = planned(experiment, set_, out)
+    resolved, study_dir, _ = planned(experiment, set_, out, scale)
     write_study_report(study_dir, resolved)
     show_summary(study_dir)
     if wandb:

@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scaling.laws import SelfTest, Verdict, holm, self_test, verdict
+from scaling.engines.evidence import findings, judge
 from scaling.report import ReportInput, fit_curves, look_beyond, terminal_summary, write_report
-from scaling.study.config import Study, Task
+from scaling.study.config import Study
 from scaling.study.cost import hours
 from scaling.study.plan import Plan, PretrainStep
 from scaling.study.rundir import Status, plan_status, read_json, write_text
 from scaling.transfer.collect import PREDICTIONS, PRETRAINING, RESULTS
-
-MAIN_METRIC = {"classification": "auroc", "segmentation": "dice", "regression": "mae"}
 
 
 def write_study_report(study_dir: Path, plan: Plan) -> None:
@@ -28,8 +26,9 @@ def write_study_report(study_dir: Path, plan: Plan) -> None:
         raise FileNotFoundError(f"{study_dir} has no {RESULTS} to report on; run `scaling run` or `scaling collect` first")
     results = pd.read_parquet(study_dir / RESULTS)
     statuses = plan_status(study_dir, plan)
-    verdicts, tests, unjudged = judge(pd.read_parquet(study_dir / PREDICTIONS), plan.study)
-    estimand = plan.study.estimand
+    predictions = pd.read_parquet(study_dir / PREDICTIONS)
+    verdicts, tests, unjudged = judge(predictions, plan.study)
+    estimand, asked = plan.study.estimand, findings(predictions, plan.study)
     report = ReportInput(
         name=plan.study.name,
         results=results,
@@ -41,8 +40,9 @@ def write_study_report(study_dir: Path, plan: Plan) -> None:
         curves=fit_curves(results, estimand.protocol, estimand.domain),
         outlooks=look_beyond(results, estimand.protocol, estimand.domain),
         self_tests=tests,
+        findings=asked,
         reconstructions=reconstructions(study_dir, plan),
-        problems=[*unjudged, *find_problems(study_dir, plan, statuses)],
+        problems=[*unjudged, *(said for one in asked.values() for said in one.problems), *find_problems(study_dir, plan, statuses)],
         held_fixed=held_fixed(plan.study),
         saving=saving(plan),
         protocol=estimand.protocol,
@@ -50,41 +50,6 @@ def write_study_report(study_dir: Path, plan: Plan) -> None:
     )
     page = write_report(report, study_dir)
     write_text(study_dir / "summary.txt", terminal_summary(report, page) + "\n")
-
-
-def judge(predictions: pd.DataFrame, study: Study) -> tuple[list[Verdict], dict[str, SelfTest], list[str]]:
-    """A verdict per task on the study's estimand, its self-test, and a sentence for every task that cannot have one."""
-    verdicts, tests, unjudged = [], {}, []
-    for task in study.tasks:
-        cases, metric = judged_cases(predictions, study, task)
-        try:
-            found = verdict(cases, task=task.name, metric=metric, smallest_effect=getattr(study.smallest_effects, metric))
-            verdicts.append(found)
-            if found.effects[0].low is not None:
-                tests[task.name] = self_test(cases, found)
-        except ValueError as error:
-            unjudged.append(f"no verdict on {task.name}: {error}")
-    return holm(verdicts), tests, unjudged
-
-
-def judged_cases(predictions: pd.DataFrame, study: Study, task: Task) -> tuple[pd.DataFrame, str]:
-    """The predictions that a task's verdict rests on, in the columns of `scaling.laws.verdict`, and the task's main metric."""
-    metric = MAIN_METRIC[task.kind]
-    cases = predictions[
-        (predictions["arm"] == "pretrained")
-        & (predictions["task"] == task.name)
-        & (predictions["protocol"] == study.estimand.protocol)
-        & (predictions["shots"] == max(task.shots))
-        & (predictions["domain"] == study.estimand.domain)
-    ]
-    # Sizes enter as parameters; durations branched off one trunk are one cluster; a case is named by its site as well.
-    cases = cases.drop(columns="size").rename(columns={"params": "size", "trunk": "cluster"})
-    cases["case"] = cases["site"] + "/" + cases["case"]
-    if len(study.objectives) * len(study.families) * len(study.fractions) > 1:
-        cases["block"] = cases["objective"]
-    if metric in cases:
-        cases["value"] = cases[metric]
-    return cases, metric
 
 
 def step_table(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) -> pd.DataFrame:

@@ -7,6 +7,7 @@
 - `outlook(runs, metric, bounds, lower_is_better)` -> `Outlook`: ten times the budget, where the `extrapolation_gate` opens, and the
   `frontier(curve, compute)`: the size and duration a compute is best spent on.
 - `rank(table, model, metrics)`, `rank_cases(cases, metrics)` -> `Ranking`: places over several tasks, as FOMO25 gives them.
+- `find(cases, smallest_effects)` -> `Findings`: the findings of FOMO25 on a study: pretraining against controls, objectives by task, ranks.
 - `propose(...)` -> `Proposal`s: what a budget is best spent on; `self_test`: how the verdict behaves on studies like this one.
 
 Each result has `to_dict()` (plain, JSON-safe); curves, verdicts, comparisons and gates also a sentence in words.
@@ -22,6 +23,7 @@ from scaling.laws.curve import Curve, FormFit, fit
 from scaling.laws.design import Proposal, SelfTest, propose, self_test
 from scaling.laws.effects import Decision, Effect
 from scaling.laws.extrapolation import Extrapolation, extrapolate
+from scaling.laws.findings import Findings, find
 from scaling.laws.frontier import Frontier, frontier, iso_compute
 from scaling.laws.gate import Gate, extrapolation_gate
 from scaling.laws.outlook import Outlook, outlook
@@ -34,6 +36,7 @@ __all__ = [
     "Decision",
     "Effect",
     "Extrapolation",
+    "Findings",
     "FormFit",
     "Frontier",
     "Gate",
@@ -45,6 +48,7 @@ __all__ = [
     "compare",
     "extrapolate",
     "extrapolation_gate",
+    "find",
     "fit",
     "frontier",
     "holm",

@@ -5,7 +5,7 @@ rank. A task that a model did not enter ranks one more than the number of models
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -147,8 +147,10 @@ def rank_cases(
     task = np.array([task_names.index(m.task) for m in metrics])
     lower = [m.lower_is_better for m in metrics]
     points = np.stack([v.mean(1) for v, _ in per_metric], axis=1)
-    wide = pd.DataFrame(points, columns=[m.column for m in metrics]).assign(model=models)
-    ranking = rank(wide, "model", metrics)
+    several = {m.column for m in metrics if sum(m.column == other.column for other in metrics) > 1}
+    named = [replace(m, column=f"{m.task}_{m.column}") if m.column in several else m for m in metrics]
+    wide = pd.DataFrame(points, columns=[m.column for m in named]).assign(model=models)
+    ranking = rank(wide, "model", named)
     order = [models.index(m) for m in ranking.table["model"]]
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     overall = np.concatenate([ranks(_resampled(per_metric, task, n, rng), lower, task)[2] for n in _blocks(resamples)])[:, order]
@@ -159,7 +161,7 @@ def rank_cases(
     table.insert(3, "high", high)
     table.insert(4, "first", (overall == overall.min(1, keepdims=True)).mean(0))
     table.insert(5, "tier", tiers(p, level))
-    return Ranking(table, tuple(metrics), p)
+    return Ranking(table, tuple(named), p)
 
 
 def tiers(p: FloatArray, level: float = 0.05) -> IntArray:

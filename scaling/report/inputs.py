@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from scaling.laws import Curve, Outlook, SelfTest, Verdict
+from scaling.laws import Curve, Findings, Outlook, SelfTest, Verdict
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -30,6 +30,7 @@ class ReportInput:
     `pretraining`: one row per finished cooldown (`PRETRAINING`; further columns are shown in its table).
     `steps`: one row per step of the plan (`STEPS`). `curves`: (task, metric, "size" | "duration") -> fitted curve.
     `outlooks`: (task, metric) -> what is said beyond the runs. `self_tests`: task -> how its verdict behaves on simulated studies.
+    `findings`: protocol -> what FOMO25 found, asked of this study; the first protocol's ranking is shown.
     `reconstructions`: (label, original, masked, reconstructed), arrays [D, H, W] in RAS order. `problems`: one sentence each.
     `saving`: a sentence on what sharing trunks saved. `held_fixed`: what did not change along the axes. `protocol` and `domain`: what the
     verdicts are about; shown first, and what curves were fitted to (`fit_curves` takes the same two).
@@ -45,6 +46,7 @@ class ReportInput:
     curves: dict[tuple[str, str, str], Curve] = field(default_factory=dict)
     outlooks: dict[tuple[str, str], Outlook] = field(default_factory=dict)
     self_tests: dict[str, SelfTest] = field(default_factory=dict)
+    findings: dict[str, Findings] = field(default_factory=dict)
     reconstructions: Sequence[tuple[str, FloatArray, FloatArray, FloatArray]] = ()
     problems: Sequence[str] = ()
     held_fixed: dict[str, Any] = field(default_factory=dict)

@@ -20,6 +20,7 @@ from scaling.laws.metrics import label_of
 from scaling.report.beyond import equal_compute, self_test_rows
 from scaling.report.curves import FITTED_TO
 from scaling.report.figures import Axis, improvement, performance_of
+from scaling.report.findings import CHOICES, against_rows, difference_rows, published_rows, ranking_rows
 from scaling.report.images import montage, window
 from scaling.report.inputs import ReportInput
 from scaling.report.overview import forest, pretraining_loss
@@ -29,13 +30,6 @@ from scaling.report.tables import cost_rows, fact_rows, pretraining_table, resul
 from scaling.report.views import View, controls, run_points, views
 
 FIELDS = {"metric": "Metric", "objective": "Objective", "domain": "Test sites", "protocol": "Transfer", "shots": "Labelled subjects"}
-CHOICES = {
-    "out": "out of domain",
-    "in": "in domain",
-    "finetune": "full finetuning",
-    "probe": "probe on frozen encoder",
-    "neighbours": "nearest neighbours, frozen encoder",
-}
 
 
 @dataclass(frozen=True)
@@ -57,6 +51,7 @@ def write_report(study: ReportInput, out: Path) -> Path:
     overall = Drawn("figure-verdicts", {"": forest(study.verdicts)} if study.verdicts else {}, "There is no verdict to draw.")
     losses = _losses(study.pretraining)
     beyond = _beyond(study)
+    asked = next(iter(study.findings.values()), None)
     drawn = [
         overall,
         *(figure for task in tasks for figure in task["figures"].values()),
@@ -76,6 +71,10 @@ def write_report(study: ReportInput, out: Path) -> Path:
         tasks=tasks,
         beyond=beyond,
         self_tests=self_test_rows(study.self_tests),
+        against=against_rows(study.findings),
+        differences=difference_rows(asked) if asked else [],
+        ranking=ranking_rows(asked) if asked else ([], []),
+        published=published_rows(study.tasks) if asked else ([], []),
         fitted_to=FITTED_TO,
         reconstructions=_pictures(study),
         losses=losses,

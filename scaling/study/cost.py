@@ -4,10 +4,11 @@ FLOPs count a multiply-add as two and matrix products only (Kaplan et al. 2020, 
 passes (four of rematerialised blocks). Tests count the same over the traced program.
 """
 
+import math
 from dataclasses import dataclass
 
 from scaling.study import cnn_cost
-from scaling.study.config import Pretrain, Shape3, Task, Transfer
+from scaling.study.config import Finetune, Pretrain, Shape3, Task, Transfer
 from scaling.study.ladder import CnnDecoderShape, CnnShape, Decoder, Encoder, VitDecoderShape, VitShape, tokens
 from scaling.study.objectives import Contrastive, CrossSequence, Hybrid, Mae, Momentum, ObjectiveConfig
 
@@ -200,24 +201,33 @@ def pretraining_memory(objective: ObjectiveConfig, encoder: Encoder, decoder: De
     return (16 * trained + 4 * means + size * activations(objective, encoder, decoder, pretrain) * pretrain.batch) // devices
 
 
-def transfer_flops(task: Task, transfer: Transfer, encoder: Encoder, volume: Shape3) -> int:
-    """FLOPs of trying one checkpoint on one task: every finetune (those that choose the rate too), and the probe's features.
+def transfer_flops(task: Task, transfer: Transfer, encoder: Encoder, volume: Shape3, untrained: bool = False) -> int:
+    """FLOPs of trying one checkpoint on one task: every finetune (those that choose the rate too), the probe's features, and, with an
+    `untrained` encoder, the supervised controls.
 
     The number of test cases is unknown before the data is read: 100 stands for it.
     """
-    forward = len(task.sequences) * encoder_flops(encoder, volume)
-    head = 0
-    if task.kind == "segmentation" and isinstance(encoder, CnnShape):
-        head = sum(layer.flops for layer in cnn_cost.decoder_layers(encoder.features, True, volume, beside=len(task.sequences)))
     total = 0
     if transfer.finetune:
-        rates, budgets = len(transfer.finetune.learning_rates), 1 + len(transfer.finetune.tuning)
-        fits = task.draws * (budgets if rates == 1 else rates + budgets)
-        training = 3 * (forward + head) * transfer.finetune.steps * transfer.finetune.batch
-        total += len(task.shots) * (fits * training + budgets * task.draws * 100 * (forward + head))
+        total += len(task.shots) * finetune_flops(task, transfer.finetune, encoder, volume)
+    if transfer.supervised and untrained:
+        total += (1 + (task.inside != ())) * finetune_flops(task, transfer.supervised, encoder, volume)
     if transfer.probe:
-        total += forward * (100 + max(task.shots))
+        total += len(task.sequences) * encoder_flops(encoder, volume) * (100 + max(task.shots))
     return total
+
+
+def finetune_flops(task: Task, recipe: Finetune, encoder: Encoder, volume: Shape3) -> int:
+    """FLOPs of finetuning all draws of one number of shots, choosing their rate, and predicting the test cases."""
+    window = recipe.window if task.kind == "segmentation" and recipe.window else volume
+    # Windows overlap by half.
+    windows = math.prod(math.ceil(2 * (length - side) / side) + 1 for length, side in zip(volume, window, strict=True))
+    forward = len(task.sequences) * encoder_flops(encoder, window)
+    if task.kind == "segmentation" and isinstance(encoder, CnnShape):
+        forward += sum(layer.flops for layer in cnn_cost.decoder_layers(encoder.features, True, window, beside=len(task.sequences)))
+    rates, budgets = len(recipe.learning_rates), 1 + len(recipe.tuning)
+    fits = budgets if rates == 1 else rates + budgets
+    return task.draws * (fits * 3 * forward * recipe.steps * recipe.batch + budgets * 100 * windows * forward)
 
 
 def hours(flops: float, accelerator: str) -> float:

@@ -23,14 +23,17 @@ def freeze(study: Study, study_dir: Path) -> None:
         write_text(file, text)
 
 
-def load_study(file: Path, overrides: Sequence[str] = ()) -> Study:
-    """The `study` of an experiment file, or of a folder it was frozen into, with overrides applied strictly.
+def load_study(file: Path, overrides: Sequence[str] = (), scale: str | None = None) -> Study:
+    """The `study` of an experiment file, that of its `scales` that is called `scale`, or that of a folder one was frozen into, with
+    overrides applied strictly.
 
     An override is "pretrain.batch=32" or "sizes=[\\"xs\\",\\"s\\"]".
 
     Raises FileNotFoundError for a missing file and ValueError, naming the field, for anything that does not fit.
     """
     if (file / FROZEN).is_file():
+        if scale is not None:
+            raise ValueError(f"{file} holds one study, which has its scale; leave out --scale {scale}, or name the experiment file")
         try:
             return override(TypeAdapter(Study).validate_json((file / FROZEN).read_text()), overrides)
         except ValidationError as error:
@@ -47,7 +50,12 @@ def load_study(file: Path, overrides: Sequence[str] = ()) -> Study:
         spec.loader.exec_module(module)
     except ValidationError as error:
         raise ValueError(f"{file}: {explain(error)}") from error
-    study = getattr(module, "study", None)
+    scales = getattr(module, "scales", {})
+    if (scale is not None or not hasattr(module, "study")) and scales and scale not in scales:
+        raise ValueError(f"{file} comes at the scales {', '.join(scales)}; choose one with --scale, or name a study's folder")
+    if scale is not None and not scales:
+        raise ValueError(f"{file} has no scales; leave out --scale {scale}")
+    study = getattr(module, "study", None) if scale is None else scales[scale]
     if not isinstance(study, Study):
         raise ValueError(f"{file} does not define a study; expected `study = Study(...)` at its top level")
     return override(study, overrides)

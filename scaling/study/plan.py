@@ -218,6 +218,6 @@ def transfer_step(
     }[arm]
     needs = (run_name(trunk, duration),) if arm == "pretrained" else ("prepare",)
     resolved = TransferStep(arm, objective, backbone, size, encoder, fraction, duration, seed, task, study.data, study.transfer)
-    flops = cost.transfer_flops(task, study.transfer, encoder, study.data.volumes.shape) if encoder else 0
+    flops = cost.transfer_flops(task, study.transfer, encoder, study.data.volumes.shape, arm == "scratch") if encoder else 0
     parameters = cost.encoder_parameters(encoder) if encoder else 0
     return Step(f"transfer/{source}-{task.name}", "transfer", resolved, needs, parameters, flops=float(flops))

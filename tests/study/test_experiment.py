@@ -56,3 +56,17 @@ def test_file_without_a_study_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.py").write_text("x = 1\n")
     with pytest.raises(ValueError, match="does not define a study"):
         load_study(tmp_path / "empty.py")
+
+
+def test_experiment_with_scales_asks_for_one_and_gives_it(tmp_path: Path) -> None:
+    file = tmp_path / "many.py"
+    file.write_text(
+        f"import dataclasses, sys\nsys.path.insert(0, {str(Path(__file__).parents[1])!r})\nfrom micro_study import study as small\n"
+        "scales = {'small': small, 'large': dataclasses.replace(small, name='large')}\n"
+    )
+    assert load_study(file, scale="large").name == "large"
+    for scale in (None, "huge"):
+        with pytest.raises(ValueError, match="comes at the scales small, large"):
+            load_study(file, scale=scale)
+    with pytest.raises(ValueError, match="has no scales; leave out --scale large"):
+        load_study(Path(__file__).parents[1] / "micro_study.py", scale="large")
