@@ -56,7 +56,11 @@ def export(checkpoint: Path, task: str, out: Path, cuda: bool = False) -> dict[s
     task or no finetuning.
     """
     checkpoint = checkpoint.resolve()
-    config = transfer_config(checkpoint, task)
+    return hand_in(checkpoint, transfer_config(checkpoint, task), out, cuda)
+
+
+def hand_in(checkpoint: Path, config: TransferStep, out: Path, cuda: bool) -> dict[str, Any]:
+    """`export` of a cooldown by one config."""
     if out.exists() and any(out.iterdir()):
         raise FileExistsError(f"{out} is not empty; name a new folder, or delete it")
     network = finetune_on_all(checkpoint, config)
@@ -67,7 +71,7 @@ def export(checkpoint: Path, task: str, out: Path, cuda: bool = False) -> dict[s
     write_network(app, network, config)
     description = describe(checkpoint, config, network)
     write_json(app / "model.json", description)
-    write_container(partial, task, description["what"], cuda)
+    write_container(partial, config.task.name, description["what"], cuda)
     subprocess.run([sys.executable, "predict.py", "--warm"], cwd=app, check=True)
     os.replace(partial, out)
     return description

@@ -5,16 +5,24 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import nibabel as nib
+import nibabel.processing
 import numpy as np
 import pytest
 from scipy.interpolate import RegularGridInterpolator
 
+from scaling.models.backbone import build_encoder
 from scaling.study.config import Volumes
-from scaling.transfer.export import export, finetune_on_all, transfer_config
+from scaling.study.ladder import CnnShape
+from scaling.study.plan import TransferStep
+from scaling.training.checkpoint import open_checkpoints, save
+from scaling.training.step import State
+from scaling.transfer.export import export, finetune_on_all, hand_in, transfer_config
 from scaling.transfer.finetune import predict_cases
 from scaling.transfer.inference import both_values, mask_like, read_session, run, run_network
 from tests.conftest import scaling
@@ -26,18 +34,55 @@ GRID = np.array([[8.0, 0, 0, -41], [0, 8.0, 0, -54], [0, 0, 8.0, -39], [0, 0, 0,
 ORIENTATIONS = ["".join(letters) for axes in itertools.permutations(("LR", "PA", "IS")) for letters in itertools.product(*axes)]
 
 
-@pytest.fixture(scope="module", params=["meningioma", "brain-age"])
-def handed_in(request: pytest.FixtureRequest, finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The content of a task's container, exported from the micro study, and the task."""
-    out = tmp_path_factory.mktemp("handed-in") / "out"
-    export(finished / CHECKPOINT, request.param, out)
-    return out / "app", request.param
+class HandedIn(NamedTuple):
+    """The content of a task's container, and what it was exported from."""
+
+    app: Path
+    checkpoint: Path
+    config: TransferStep
+
+
+CNNS = {"unet": CnnShape("unet", 8, (4, 8), (1, 1), 4), "resenc": CnnShape("resenc", 8, (4, 8), (1, 2), 4)}
+EXPORTED = ["vit meningioma", "vit brain-age", "unet meningioma", pytest.param("resenc infarct", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="module", params=EXPORTED)
+def handed_in(request: pytest.FixtureRequest, finished: Path, tmp_path_factory: pytest.TempPathFactory) -> HandedIn:
+    """A task's container, exported from the micro study, or from an untrained CNN in the place of its encoder."""
+    folder = tmp_path_factory.mktemp("handed-in")
+    backbone, task = request.param.split()
+    checkpoint, config = finished / CHECKPOINT, transfer_config(finished / CHECKPOINT, task)
+    if backbone == "vit":
+        export(checkpoint, task, folder / "out")
+    else:
+        recipe = replace(config.transfer.finetune, learning_rates=(0.03,))  # in few steps far from where it starts
+        config = replace(config, encoder=CNNS[backbone], transfer=replace(config.transfer, finetune=recipe))
+        checkpoint = save_untrained(CNNS[backbone], finished, folder / "study")
+        hand_in(checkpoint, config, folder / "out", cuda=False)
+    return HandedIn(folder / "out/app", checkpoint, config)
+
+
+def save_untrained(encoder: CnnShape, finished: Path, study_dir: Path) -> Path:
+    """The folder of a run with a checkpoint of an untrained encoder, in a study that has the micro study's volumes."""
+    study_dir.mkdir()
+    (study_dir / "prepare").symlink_to(finished / "runs/micro/prepare")
+    parameters = jax.jit(build_encoder(encoder).init)(jax.random.key(0))
+    with open_checkpoints(study_dir / "pretrain/untrained/checkpoints") as checkpoints:
+        save(checkpoints, 1, State(jax.numpy.int32(1), {"encoder": parameters}, {}, {}))
+    return study_dir / "pretrain/untrained"
 
 
 def session(finished: Path, case: str) -> dict[str, Path]:
     """The files of a case such as fomo-task2-test/sub_1/ses_1, by sequence."""
     source, subject, name = case.split("/")
     return {file.name.removesuffix(".nii.gz"): file for file in (finished / "cohort" / source / "preprocessed" / subject / name).iterdir()}
+
+
+def first_test_session(handed_in: HandedIn, finished: Path) -> dict[str, Path]:
+    """The files of a task's first test session."""
+    source = handed_in.config.task.test[0].path
+    subject = min((finished / "cohort" / source / "preprocessed").iterdir()).name
+    return session(finished, f"{source}/{subject}/ses_1")
 
 
 def arguments(files: dict[str, Path], output: Path) -> list[str]:
@@ -51,10 +96,9 @@ def in_orientation(image: nib.Nifti1Image, axes: str) -> nib.Nifti1Image:
     return image.as_reoriented(nib.orientations.ornt_transform(nib.orientations.io_orientation(image.affine), wanted))
 
 
-def test_container_sees_and_computes_what_the_study_does(handed_in: tuple[Path, str], finished: Path, tmp_path: Path) -> None:
-    app, task = handed_in
-    config = transfer_config(finished / CHECKPOINT, task)
-    network = finetune_on_all(finished / CHECKPOINT, config)
+def test_container_sees_and_computes_what_the_study_does(handed_in: HandedIn, finished: Path, tmp_path: Path) -> None:
+    app, checkpoint, config = handed_in
+    network = finetune_on_all(checkpoint, config)
     test = network.arrays.test
     expected = predict_cases(network.program, jax.tree.map(lambda leaf: leaf[None], network.parameters), test)[0]
     for row, case in enumerate(test.ids[:2]):
@@ -63,19 +107,15 @@ def test_container_sees_and_computes_what_the_study_does(handed_in: tuple[Path, 
         np.testing.assert_array_equal(images, test.images[row])
         output = run_network(app, images, np.array([name != "" for name in chosen]))
         np.testing.assert_allclose(output, expected[row], rtol=1e-5, atol=1e-5)
-        if task == "brain-age":
+        if config.task.kind == "regression":
             assert run(app, arguments(files, tmp_path / "age.txt")) == 0
             years = expected[row] * network.scaling[1] + network.scaling[0]
             assert float((tmp_path / "age.txt").read_text()) == pytest.approx(float(years), rel=1e-5)
 
 
-def test_prediction_is_the_same_for_the_same_brain_in_other_orientations(
-    handed_in: tuple[Path, str], finished: Path, tmp_path: Path
-) -> None:
-    app, task = handed_in
-    source, kind = {"meningioma": ("fomo-task2-test", "nii.gz"), "brain-age": ("fomo-task3-test", "txt")}[task]
-    subject = min((finished / "cohort" / source / "preprocessed").iterdir()).name
-    files = session(finished, f"{source}/{subject}/ses_1")
+def test_prediction_is_the_same_for_the_same_brain_in_other_orientations(handed_in: HandedIn, finished: Path, tmp_path: Path) -> None:
+    app, kind = handed_in.app, "nii.gz" if handed_in.config.task.kind == "segmentation" else "txt"
+    files = first_test_session(handed_in, finished)
     assert run(app, arguments(files, tmp_path / f"first.{kind}")) == 0
     for axes in ("LPI", "SAR", "AIL"):
         turned = {name: tmp_path / file.name for name, file in files.items()}
@@ -94,9 +134,25 @@ def test_prediction_is_the_same_for_the_same_brain_in_other_orientations(
         np.testing.assert_array_equal(back.dataobj, nib.load(tmp_path / "first.nii.gz").dataobj)
 
 
-@pytest.mark.parametrize("handed_in", ["brain-age"], indirect=True)
-def test_container_brings_its_code_and_no_training_package(handed_in: tuple[Path, str], tmp_path: Path) -> None:
-    app, _ = handed_in
+def test_mask_lies_on_thick_oblique_slices_as_they_are(handed_in: HandedIn, finished: Path, tmp_path: Path) -> None:
+    if handed_in.config.task.kind != "segmentation":
+        pytest.skip("a task of numbers")
+    turn = nib.eulerangles.euler2mat(0.1, -0.3, 0.2) @ np.diag([-1, 1, 1])
+    grid = nib.affines.from_matvec(turn @ np.diag([3.1, 2.3, 9.7]), (60, -80, -60))
+    files = {}
+    for name, file in first_test_session(handed_in, finished).items():
+        scan = nib.load(file)
+        files[name] = tmp_path / file.name
+        nib.save(nib.processing.resample_from_to(scan, ((45, 77, 19), grid), order=1), files[name])
+    assert run(handed_in.app, arguments(files, tmp_path / "mask.nii.gz")) == 0
+    mask = nib.load(tmp_path / "mask.nii.gz")
+    assert (mask.shape, mask.get_data_dtype(), np.unique(mask.dataobj).tolist()) == ((45, 77, 19), np.uint8, [0, 1])
+    np.testing.assert_array_equal(mask.affine, nib.load(files["flair"]).affine)
+
+
+@pytest.mark.parametrize("handed_in", ["vit brain-age"], indirect=True)
+def test_container_brings_its_code_and_no_training_package(handed_in: HandedIn, tmp_path: Path) -> None:
+    app = handed_in.app
     lines = (app / "requirements.txt").read_text().splitlines()
     assert all(line.count("==") == 1 for line in lines)
     assert {"jax", "jaxlib", "nibabel", "safetensors"} <= {line.split("==")[0] for line in lines}
@@ -109,9 +165,9 @@ def test_container_brings_its_code_and_no_training_package(handed_in: tuple[Path
     assert Path(file).is_relative_to(app)
 
 
-@pytest.mark.parametrize("handed_in", ["brain-age"], indirect=True)
-def test_container_says_what_it_cannot_read(handed_in: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    app, _ = handed_in
+@pytest.mark.parametrize("handed_in", ["vit brain-age"], indirect=True)
+def test_container_says_what_it_cannot_read(handed_in: HandedIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    app = handed_in.app
     broken = tmp_path / "flair.nii.gz"
     broken.write_bytes(b"")
     assert run(app, ["--flair", str(broken), "--t1", str(broken), "--output", str(tmp_path / "x.txt")]) == 2
@@ -227,9 +283,9 @@ assert not found, found
 """
 
 
-@pytest.mark.parametrize("handed_in", ["brain-age"], indirect=True)
-def test_loading_checkpoint_and_container_unpickles_nothing(handed_in: tuple[Path, str], finished: Path) -> None:
-    command = [sys.executable, "-c", NO_PICKLE, finished / CHECKPOINT, handed_in[0]]
+@pytest.mark.parametrize("handed_in", ["vit brain-age"], indirect=True)
+def test_loading_checkpoint_and_container_unpickles_nothing(handed_in: HandedIn) -> None:
+    command = [sys.executable, "-c", NO_PICKLE, handed_in.checkpoint, handed_in.app]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
