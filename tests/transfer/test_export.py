@@ -55,7 +55,7 @@ def handed_in(request: pytest.FixtureRequest, finished: Path, tmp_path_factory: 
     if backbone == "vit":
         export(checkpoint, task, folder / "out")
     else:
-        recipe = replace(config.transfer.finetune, learning_rates=(0.03,))  # in few steps far from where it starts
+        recipe = replace(config.transfer.finetune, learning_rates=(0.03,), window=(16, 16, 16))  # in few steps far from its start
         config = replace(config, encoder=CNNS[backbone], transfer=replace(config.transfer, finetune=recipe))
         checkpoint = save_untrained(CNNS[backbone], finished, folder / "study")
         hand_in(checkpoint, config, folder / "out", cuda=False)
