@@ -8,7 +8,6 @@ ROOT/truth/fomo-task1/sub_1/                      masks and parameters that no m
 
 import csv
 import dataclasses
-import gzip
 import io
 import json
 import os
@@ -20,8 +19,10 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from isal import igzip
 
-from scaling.data.anatomy import Template, build_brain, deformation, draw_person, load_template
+from scaling.data.anatomy import Template, build_brain, deformation, draw_person, load_template, outline
+from scaling.data.label_maps import choose_map, label_template
 from scaling.data.lesions import add_infarct, add_meningioma, displaced, dwi_artefact, meningioma_seed
 from scaling.data.parallel import cores, unordered_map
 from scaling.data.scanner import Session, tissue_properties
@@ -64,7 +65,7 @@ def write_phantom(root: Path, phantom: Phantom, progress: Callable[[int, int], N
     if progress is not None:
         progress(done, len(people))
     if waiting:
-        template = load_template(phantom.spacing_mm)
+        template = None if phantom.label_maps else load_template(phantom.spacing_mm)
         for _ in unordered_map(write_subject, waiting, workers or cores(), start_worker, (root, phantom, template)):
             done += 1
             if progress is not None:
@@ -148,7 +149,7 @@ def plan_task(phantom: Phantom, task: int, cohort: Cohort) -> list[Subject]:
 _SHARED: dict[str, Any] = {}
 
 
-def start_worker(root: Path, phantom: Phantom, template: Template) -> None:
+def start_worker(root: Path, phantom: Phantom, template: Template | None) -> None:
     """Keep in a worker what all its subjects share."""
     _SHARED.update(root=root, phantom=phantom, template=template)
 
@@ -157,21 +158,25 @@ def write_subject(subject: Subject) -> None:
     """Make one person and write every file of theirs, the truth last: the mark that they are done."""
     root, phantom, template = _SHARED["root"], _SHARED["phantom"], _SHARED["template"]
     rng = np.random.default_rng([phantom.seed, zlib.crc32(subject.folder.encode()), subject.number, 1])
-    person = draw_person(phantom, subject.age, rng)
-    coordinates = deformation(template, person, phantom.deformation_mm, rng)
+    anatomy_age = np.nan
+    if phantom.label_maps:
+        file, anatomy_age = choose_map(phantom.label_maps, subject.age, rng)
+        template = label_template(file, phantom.spacing_mm)
+    person = draw_person(phantom, subject.age, rng, anatomy_age)
+    head = outline(template, deformation(template, person, phantom.deformation_mm, rng))
     truth: dict[str, Any] = {"site": subject.scanner.name, "sex": subject.sex, **dataclasses.asdict(person)}
-    seed = meningioma_seed(template, coordinates, phantom.meningiomas, rng) if subject.meningioma else None
-    inner = coordinates if seed is None else displaced(coordinates, seed, template.spacing)
-    brain = build_brain(template, person, coordinates, inner, rng)
+    seed = meningioma_seed(template, head, phantom.meningiomas, rng) if subject.meningioma else None
+    inner = head if seed is None else displaced(template, head, seed)
+    brain = build_brain(template, person, head, inner, rng)
     masks: dict[str, np.ndarray] = {}
     if subject.old:
-        masks["old_infarct"], about = add_infarct(brain, template, coordinates, phantom.infarcts, False, rng)
+        masks["old_infarct"], about = add_infarct(brain, template, head, phantom.infarcts, False, rng)
         truth |= {f"old_{key}": value for key, value in about.items()}
     if subject.acute:
-        masks["infarct"], about = add_infarct(brain, template, coordinates, phantom.infarcts, True, rng)
+        masks["infarct"], about = add_infarct(brain, template, head, phantom.infarcts, True, rng)
         truth |= about
     if seed is not None:
-        masks["seg"], about = add_meningioma(brain, template, coordinates, seed, phantom.meningiomas, rng)
+        masks["seg"], about = add_meningioma(brain, template, head, seed, phantom.meningiomas, rng)
         truth |= about
     tissue = tissue_properties(subject.scanner, phantom.infarcts, phantom.meningiomas, rng)
     session = Session(subject.scanner, template, brain, tissue, rng)
@@ -179,7 +184,7 @@ def write_subject(subject: Subject) -> None:
     labels = scans / "labels" / subject.name / "ses_1"
     if subject.folder != PRETRAINING:
         scans = scans / "preprocessed"
-    artefact = dwi_artefact(template, coordinates, rng) if subject.artefact else None
+    artefact = dwi_artefact(template, head, rng) if subject.artefact else None
     for sequence in subject.sequences:
         image = session.acquire(sequence, artefact if sequence == "dwi_b1000" else None)
         write_nifti(scans / subject.name / "ses_1" / f"{sequence}.nii.gz", *session.stored(image))
@@ -219,7 +224,7 @@ def write_nifti(path: Path, voxels: np.ndarray, affine: np.ndarray) -> None:
     """Write a NIfTI file, the same bytes whenever it is written."""
     image = nib.Nifti1Image(voxels, affine)
     image.header.set_xyzt_units("mm")
-    replace_file(path, gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
+    replace_file(path, igzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from nibabel import orientations
 from scipy import ndimage
 
-from scaling.data.anatomy import TISSUES, Template, rotation, smooth_noise
+from scaling.data.anatomy import Brain, Template, rotation, smooth_noise
 from scaling.data.resample import FWHM, apply_weights, axis_weights
 from scaling.study.phantom import Infarcts, Meningiomas, Scanner
 
@@ -30,6 +30,7 @@ PROPERTIES = {
     "calcium": (900.0, 40.0, 6.0, 0.35, 0.50),
     "oedema": (1500.0, 170.0, 110.0, 0.85, 1.35),
 }
+TISSUES = tuple(PROPERTIES)
 
 
 def tissue_properties(scanner: Scanner, infarcts: Infarcts, meningiomas: Meningiomas, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -84,31 +85,41 @@ def signal(sequence: str, tissue: dict[str, np.ndarray], scanner: Scanner) -> np
 
 
 class Session:
-    """One visit to a scanner: everything that its sequences share (grid, position, receive field, relaxation times)."""
+    """One visit to a scanner: everything that its sequences share (grid, position, receive field, tissue shares on its voxels).
 
-    def __init__(
-        self,
-        scanner: Scanner,
-        template: Template,
-        brain: np.ndarray,
-        tissue: dict[str, np.ndarray],
-        rng: np.random.Generator,
-    ) -> None:
-        self.scanner, self.template, self.brain, self.tissue, self.rng = scanner, template, brain, tissue, rng
+    Signals are linear in the shares, so these are brought to the scanner's voxels once, for all sequences.
+    """
+
+    def __init__(self, scanner: Scanner, template: Template, brain: Brain, tissue: dict[str, np.ndarray], rng: np.random.Generator) -> None:
+        self.scanner, self.template, self.tissue, self.rng = scanner, template, tissue, rng
         spacing = np.asarray(scanner.spacing_mm)
-        extent = np.asarray(template.head.shape) * template.spacing
+        extent = np.asarray(template.shape) * template.spacing
         self.shape = tuple(int(n) for n in np.ceil(extent / spacing) + 1)
         turn = rotation(np.deg2rad([scanner.tilt_degrees, 0.0, 0.0]))
         self.affine = np.eye(4)
         self.affine[:3, :3] = turn * spacing
-        middle = template.affine[:3, :3] @ ((np.asarray(template.head.shape) - 1) / 2) + template.affine[:3, 3]
+        middle = template.affine[:3, :3] @ ((np.asarray(template.shape) - 1) / 2) + template.affine[:3, 3]
         self.affine[:3, 3] = middle - self.affine[:3, :3] @ ((np.asarray(self.shape) - 1) / 2) + rng.uniform(-1, 1, 3)
         self.to_template = np.linalg.inv(template.affine) @ self.affine
-        # The slice profile: a Gaussian as wide as the voxel, less what the template's voxels have already blurred.
-        wide = np.maximum(spacing**2 - template.spacing**2, 0) + scanner.blur_mm**2
+        # The slice profile: a Gaussian as wide as what is excited, less what the template's voxels have already blurred.
+        excited = spacing - np.array([0.0, 0.0, scanner.gap_mm])
+        wide = np.maximum(excited**2 - template.spacing**2, 0) + scanner.blur_mm**2
         self.sigma = np.sqrt(wide) / FWHM / template.spacing
-        self.inside = self.sample(brain.sum(0)) > 0.5
-        self.receive = np.exp(scanner.bias * smooth_noise(self.shape, float(spacing.max()), 70.0, rng))
+        sampled = {name: self.sample(share) for name, share in brain.items()}
+        self.inside = sum(sampled.values()) > 0.5
+        self.rows = [TISSUES.index(name) for name in sampled]
+        self.shares = np.stack([share[self.inside] for share in sampled.values()])
+        self.receive = self.field(scanner.bias, 70.0)
+        # Tissue is not all alike: myelin, iron and water vary from place to place.
+        self.texture = self.field(scanner.texture, 6.0) * self.field(scanner.texture, 25.0)
+        # Veins are where two sheets of random shape cross.
+        crossing = sum(smooth_noise(self.shape, float(spacing.max()), 11.0, rng)[self.inside] ** 2 for _ in range(2))
+        solid = sum(self.shares[i] for i, name in enumerate(sampled) if name in ("white", "cortex"))
+        self.veins = 1 - 0.5 * np.exp(-crossing / 0.15**2) * solid
+
+    def field(self, amplitude: float, scale_mm: float) -> np.ndarray:
+        """A smooth positive factor [n] of the voxels inside, around 1."""
+        return np.exp(np.float32(amplitude) * smooth_noise(self.shape, max(self.scanner.spacing_mm), scale_mm, self.rng)[self.inside])
 
     def sample(self, image: np.ndarray) -> np.ndarray:
         """Bring an image on the template's voxels to the scanner's."""
@@ -123,22 +134,23 @@ class Session:
         """int16 [D, H, W] image of a sequence, skull-stripped; `gain` [D, H, W] multiplies the signal (artefacts)."""
         scanner, rng = self.scanner, self.rng
         signals = signal(sequence, self.tissue, scanner).astype(np.float32)
-        present = [t for t in range(len(TISSUES)) if self.brain[t].any()]
-        ideal = np.tensordot(signals[present], self.brain[present], 1)
+        image = signals[self.rows] @ self.shares
+        if sequence != "adc":
+            image *= self.texture
         if sequence == "swi":
-            veins = np.abs(smooth_noise(ideal.shape, self.template.spacing, 14.0, rng)) < 0.06
-            ideal = ideal * (1 - 0.35 * veins * self.brain[TISSUES.index("white")])
+            image *= self.veins
         if gain is not None:
-            ideal = ideal * gain
-        image = self.sample(ideal)
+            image *= self.sample(gain)[self.inside]
         sigma = scanner.noise * signals[TISSUES.index("white")] * np.sqrt(27.0 / np.prod(scanner.spacing_mm))
         sigma *= 1.5 if sequence == "dwi_b1000" else 1.0
-        noise = (rng.standard_normal((2, *self.shape), dtype=np.float32) * np.float32(sigma)).astype(np.float32)
+        noise = rng.standard_normal((2, image.size), dtype=np.float32) * np.float32(sigma)
         if sequence == "adc":
-            image = np.maximum(image + noise[0], 1.0)
+            image = image + noise[0]
         else:
-            image = np.hypot(image * self.receive + noise[0], noise[1]) * scanner.gain * 3
-        return np.where(self.inside, np.maximum(np.rint(image), 1), 0).astype(np.int16)
+            image = np.hypot(image * self.receive + noise[0], noise[1]) * np.float32(scanner.gain * 3)
+        out = np.zeros(self.shape, np.int16)
+        out[self.inside] = np.clip(np.rint(image), 1, 32767)
+        return out
 
     def stored(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """An array on this session's grid in the site's axis order, and its affine."""

@@ -19,7 +19,8 @@ class Scanner:
     `spacing_mm` are the voxel sizes towards right, anterior and superior; `bias` is the relative amplitude of the
     receive field; `noise` is the standard deviation of the Rician noise as a share of white matter's signal in a 3 mm
     cube (smaller voxels are noisier); `orientation` names the order of the stored axes; `susceptibility` picks what the
-    site records for T2* weighting.
+    site records for T2* weighting; `gap_mm` is the part of the third voxel size that no slice excites; `texture` the relative amplitude
+    by which tissue differs from place to place.
     """
 
     name: str
@@ -30,10 +31,12 @@ class Scanner:
     repetition_scale: float = 1.0
     gain: float = 500.0
     bias: float = 0.1
-    noise: float = 0.03
+    noise: float = 0.012
     blur_mm: float = 0.0
     tilt_degrees: float = 0.0
     susceptibility: str = "t2s"
+    gap_mm: float = 0.0
+    texture: float = 0.02
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"(?=.*[RL])(?=.*[AP])(?=.*[SI])[RLAPSI]{3}", self.orientation):
@@ -66,7 +69,7 @@ class Ageing:
     ventricles_mm: float = 4.5
     atrophy: float = 0.35
     lesions_ml: float = 12.0
-    scatter: float = 0.15
+    scatter: float = 0.08
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -76,7 +79,7 @@ class Infarcts:
 
     Diffusion drops to `adc_ratio`; `contrast` scales the change of the other sequences; a share `mimics` of the
     subjects without (and half as many with) an acute infarct have an old lesion that is bright on FLAIR but not
-    restricted, or bright artefacts on DWI alone.
+    restricted, or bright artefacts on DWI alone. With `masks`, a folder of NIfTI masks in MNI space, shapes and places are theirs.
     """
 
     median_ml: float = 12.7
@@ -87,6 +90,7 @@ class Infarcts:
     contrast: float = 1.0
     mimics: float = 0.6
     positives: float = 0.55
+    masks: str = ""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -120,7 +124,7 @@ class Phantom:
 
     Anatomy is computed on cubes of `spacing_mm`. People differ by smooth deformations of `deformation_mm` and by
     ageing. Pretraining subjects miss each sequence with probability `missing`; a share `pathology` has an infarct or a
-    meningioma.
+    meningioma. With `label_maps`, a folder of anatomical label maps (see `scaling.data.label_maps`), anatomy is that of real people.
     """
 
     seed: int = 0
@@ -139,6 +143,7 @@ class Phantom:
     ageing: Ageing = Ageing()
     infarcts: Infarcts = Infarcts()
     meningiomas: Meningiomas = Meningiomas()
+    label_maps: str = ""
 
     def __post_init__(self) -> None:
         names = [s.name for s in (*self.pretraining_scanners, self.finetuning_scanner, *self.test_scanners)]
