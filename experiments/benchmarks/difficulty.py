@@ -27,13 +27,13 @@ from scaling.transfer.run import load_encoder
 
 PHANTOM = Phantom(pretraining_subjects=1, infarct=Cohort(256, 64), meningioma=Cohort(96, 32), brain_age=Cohort(256, 64))
 VOLUMES = Volumes(spacing_mm=5.0, shape=(32, 40, 32))
-FEW, DRAWS = 16, 3
-VIT, CNN = resolve_encoder(ViT(patch=8), "xs", "mup"), resolve_encoder(UNet(levels=3), "xs", "mup")
+FEW, DRAWS, BATCH = 16, 2, 8
+VIT, CNN = resolve_encoder(ViT(patch=8), "xs", "mup"), resolve_encoder(UNet(levels=3), "xxs", "mup")
 SLOTS = ("flair", "dwi_b1000", "t2s|swi")
 TASKS = (
-    (Task("infarct", "classification", (*SLOTS, "adc"), Source("fomo-task1"), (Source("fomo-task1-test"),), shots=(FEW,)), VIT, 256, 600),
-    (Task("meningioma", "segmentation", SLOTS, Source("fomo-task2"), (Source("fomo-task2-test"),), shots=(FEW,)), CNN, 96, 300),
-    (Task("brain-age", "regression", ("t1", "t2"), Source("fomo-task3"), (Source("fomo-task3-test"),), shots=(FEW,)), VIT, 256, 800),
+    (Task("infarct", "classification", (*SLOTS, "adc"), Source("fomo-task1"), (Source("fomo-task1-test"),), shots=(FEW,)), VIT, 256, 300),
+    (Task("meningioma", "segmentation", SLOTS, Source("fomo-task2"), (Source("fomo-task2-test"),), shots=(FEW,)), CNN, 96, 200),
+    (Task("brain-age", "regression", ("t1", "t2"), Source("fomo-task3"), (Source("fomo-task3-test"),), shots=(FEW,)), VIT, 256, 400),
 )
 
 
@@ -47,10 +47,10 @@ def main(folder: Path, only: str = "") -> None:
     for task, encoder, every, steps in TASKS:
         if only not in task.name:
             continue
-        for shots, draws in ((FEW, DRAWS), (every, 1)):
+        for shots, draws in ((every, 1), (FEW, DRAWS)):
             tried = dataclasses.replace(task, shots=(shots,), draws=draws)
             arrays = load_task(cache, tried, data)
-            recipe = Finetune(steps=steps, batch=16, learning_rates=(1e-3,), augment="flips")
+            recipe = Finetune(steps=steps if shots == every else steps // 2, batch=BATCH, learning_rates=(1e-3,), augment="flips")
             predicted = chain(
                 finetune(encoder, load_encoder(encoder, 0, None), arrays, tried, recipe), classical(arrays, tried, Classical(), 5.0)
             )

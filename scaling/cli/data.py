@@ -15,13 +15,21 @@ def data_phantom(
     root: Annotated[Path, typer.Argument(help="Folder to write the cohort into.")],
     seed: Annotated[int, typer.Option(help="Seed of the cohort.")] = 0,
     subjects: Annotated[int, typer.Option(help="Number of pretraining subjects.")] = 80,
+    spacing: Annotated[float, typer.Option(help="Voxels of the anatomy in mm; scanners have voxels of their own.")] = 3.0,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="FIELD=VALUE of scaling/study/phantom.py, such as infarcts.masks=FOLDER; may be repeated."),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes.", show_default="all cores")] = 0,
 ) -> None:
     """Write a synthetic cohort as NIfTI in the FOMO60K and FOMO25 layouts: several scanners, three tasks, ages and lesions."""
     from scaling.data.phantom import write_phantom
+    from scaling.study.experiment import override
     from scaling.study.phantom import Phantom
 
+    phantom = override(Phantom(seed=seed, pretraining_subjects=subjects, spacing_mm=spacing), overrides or ())
     with progress_bar("subjects") as advance:
-        write_phantom(root, Phantom(seed=seed, pretraining_subjects=subjects), advance)
+        write_phantom(root, phantom, advance, workers)
     console.print(f"Cohort in {root}", markup=False)
 
 

@@ -46,7 +46,7 @@ def check(
     it. `test` names the sources that are test sets (default: those with labels, and those with "test" in their name). Raises
     FileNotFoundError or ValueError when there is nothing to check.
     """
-    files = list_files(root)
+    files = list_files(root.absolute())  # a manifest may be kept anywhere
     known = read_known(manifest) if manifest else {}
     if manifest:
         manifest.parent.mkdir(parents=True, exist_ok=True)

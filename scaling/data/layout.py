@@ -4,7 +4,7 @@
     SOURCE/PT001_OASIS1/sub_1/ses_1/t1.nii.gz         its later published layout; subjects are then PT001_OASIS1/sub_1
     SOURCE/preprocessed/sub_1/ses_1/flair.nii.gz      FOMO25 finetuning, labels/sub_1[/ses_1]/label.txt | seg.nii.gz
     SOURCE/sub-01[/ses-01]/anat/sub-01_T1w.nii.gz     BIDS
-    SOURCE.csv, .tsv or .parquet                      path and subject, and what else is known of each scan
+    SOURCE.csv, .tsv or .parquet                      path and subject, and what else is known of each scan; or a manifest of `check`
 
 `participants.tsv` beside or above the subjects may say site, age, sex and any further label column; see `participants`.
 """
@@ -23,6 +23,7 @@ from scaling.study.config import Source, Split
 
 COLUMNS = ("path", "source", "part", "subject", "session", "sequence", "run", "site", "age", "sex", "label", "mask", "problem")
 LISTINGS = (".csv", ".tsv", ".parquet")
+JUDGED = ["source", "part", "role", "verdict", "reason", "missing", "unreadable", "remark", "spacing", "content_hash", "bytes", "modified"]
 SUBJECT = re.compile(r"sub[-_]")
 ASIDE = ("labels", "derivatives", "sourcedata", "code", "truth")  # folders that hold no scans to learn from
 BIDS_NAMES = {"t1w": "t1", "t2w": "t2", "flair": "flair", "t2starw": "t2s", "pdw": "pd", "dwi": "dwi", "swi": "swi"}
@@ -148,6 +149,8 @@ def read_listing(file: Path) -> pd.DataFrame:
     if not file.is_file():
         raise FileNotFoundError(f"{file} does not exist; expected a table of scans with the columns path and subject")
     table = read_table(file)
+    if {"role", "verdict"} <= set(table.columns):
+        table = of_manifest(table)
     if not {"path", "subject"} <= set(table.columns) or table.empty:
         raise ValueError(f"{file} has {len(table)} rows with the columns {list(table.columns)}; expected rows with path and subject")
     nameless = table[(table["path"] == "") | (table["subject"] == "")]
@@ -162,7 +165,17 @@ def read_listing(file: Path) -> pd.DataFrame:
     table["age"] = table["age"].map(parse_age) if "age" in table.columns else np.nan
     table["path"] = [str(file.parent / path) for path in table["path"]]
     table["mask"] = [str(file.parent / mask) if mask else "" for mask in table["mask"]]
-    return table.assign(problem="")
+    return table if "problem" in table.columns else table.assign(problem="")
+
+
+def of_manifest(table: pd.DataFrame) -> pd.DataFrame:
+    """The scans of a manifest of `scaling data check`: a file that it calls bad keeps its reason and is not opened again. Subjects of
+    several sources stay apart.
+    """
+    table = table[table["role"] == "scan"].reset_index(drop=True)
+    if len(table["source"].unique()) > 1:
+        table["subject"] = table["source"] + "/" + table["subject"]
+    return table.assign(problem=table["reason"].where(table["verdict"] == "bad", "")).drop(columns=JUDGED, errors="ignore")
 
 
 def describe(file: Path, scans: Path) -> dict[str, object]:

@@ -33,7 +33,8 @@ def prove_track(table: pd.DataFrame, data: Data, workers: int = 0) -> None:
     used = table[np.logical_or.reduce([select(table, source) for source in data.pretraining]) & (table["problem"] == "")]
     if "content_hash" in known.columns:
         described = unordered_map(_hash, used["path"].tolist(), workers or cores())
-        foreign = [path for path, content in described if content not in set(known["content_hash"]) - {""}]
+        contents = set(known["content_hash"]) - {""}
+        foreign = [path for path, content in described if content not in contents]
     elif {"dataset", "participant_id", "session_id", "filename"} <= set(known.columns):
         listed = set(known[["dataset", "participant_id", "session_id", "filename"]].agg("/".join, axis=1))
         foreign = [path for path in used["path"] if "/".join(Path(path).parts[-4:]) not in listed]

@@ -5,14 +5,16 @@ import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from scaling.study.config import Study
+from scaling.study.phantom import Phantom
 from scaling.study.rundir import write_text
 
 FROZEN = "study.json"
+Config = TypeVar("Config", Study, Phantom)
 
 
 def freeze(study: Study, study_dir: Path) -> None:
@@ -61,21 +63,21 @@ def load_study(file: Path, overrides: Sequence[str] = (), scale: str | None = No
     return override(study, overrides)
 
 
-def override(study: Study, overrides: Sequence[str]) -> Study:
-    """A study with fields replaced: each override is DOTTED.FIELD=VALUE, the value JSON or plain text.
+def override(config: Config, overrides: Sequence[str]) -> Config:
+    """A study, or another config, with fields replaced: each override is DOTTED.FIELD=VALUE, the value JSON or plain text.
 
     Raises ValueError for an unknown field (with the fields there are) or a value of the wrong type.
     """
     if not overrides:
-        return study
-    values = dataclasses.asdict(study)
+        return config
+    values = dataclasses.asdict(config)
     for text in overrides:
         path, separator, value = text.partition("=")
         if not separator:
             raise ValueError(f"override {text!r} has no '='; expected FIELD=VALUE such as pretrain.batch=32")
         set_field(values, path.strip(), value)
     try:
-        return TypeAdapter(Study).validate_python(values)
+        return TypeAdapter(type(config)).validate_python(values)
     except ValidationError as error:
         raise ValueError(explain(error)) from error
 
@@ -87,7 +89,7 @@ def set_field(values: dict[str, Any], path: str, text: str) -> None:
     for depth, key in enumerate(keys):
         known = [str(name) for name in (range(len(node)) if isinstance(node, list) else node)] if isinstance(node, list | dict) else []
         if key not in known:
-            raise ValueError(f"{path} is not a field of the study: expected one of {', '.join(known) or 'no further field'} for {key!r}")
+            raise ValueError(f"{path} is not a field of the config: expected one of {', '.join(known) or 'no further field'} for {key!r}")
         place = int(key) if isinstance(node, list) else key
         if depth == len(keys) - 1:
             node[place] = parse(text)

@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from test_layout import scan, text
+from typer.testing import CliRunner
 
 from scaling.cli.data import data_app
 from scaling.data import headers
+from scaling.data.cache import open_cache
 from scaling.data.check import check, partial_file
 from scaling.data.findings import Finding
 
@@ -190,3 +192,24 @@ def test_check_command_prints_json_and_exits_by_what_it_found(tmp_path: Path) ->
     summary = json.loads(result.stdout)
     assert summary["verdicts"] == {"ok": 0, "warning": 2, "bad": 0}
     assert [finding["kind"] for finding in summary["findings"]] == ["duplicates"]
+
+
+def test_manifest_prepares_as_the_folder_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for source, subject in (("a", "sub_1"), ("b", "sub_1"), ("b", "sub_2")):
+        scan(tmp_path / "data" / source / subject / "ses_1" / "t1.nii.gz", ord(source) + int(subject[-1]))
+    (tmp_path / "data" / "a" / "sub_1" / "ses_1" / "t2.nii.gz").write_bytes(b"")
+    scan(tmp_path / "data" / "b" / "labels" / "sub_1" / "ses_1" / "seg.nii.gz", 9)
+    scan(tmp_path / "data" / "loose.nii.gz", 8)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    assert CliRunner().invoke(data_app, ["check", "data", "--manifest", "elsewhere/all.parquet", "--workers", "1"]).exit_code == 1
+    grid = ["--spacing", "1", "--shape", "8", "8", "8", "--workers", "1"]
+    for root, cache in (("data", "one"), ("elsewhere/all.parquet", "two")):
+        assert CliRunner().invoke(data_app, ["prepare", root, cache, *grid]).exit_code == 1  # the empty file
+    one, two = (open_cache(tmp_path / cache) for cache in ("one", "two"))
+    assert two.index["subject"].tolist() == ["a/sub_1", "a/sub_1", "b/sub_1", "b/sub_2"]
+    assert (two.index["status"] == one.index["status"]).all()
+    assert "is empty" in two.index.loc[two.index["status"] == "failed", "reason"].item()
+    for i in np.flatnonzero(one.index["status"] == "ok"):
+        np.testing.assert_array_equal(one.volume(i), two.volume(i))
+    np.testing.assert_array_equal(one.mask(2), two.mask(2))
