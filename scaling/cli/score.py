@@ -18,7 +18,7 @@ def score(
     kind: Annotated[
         Literal["classification", "segmentation", "regression"] | None, typer.Option(help="What is scored (default: from the labels).")
     ] = None,
-    tolerance: Annotated[float, typer.Option(help="Surfaces closer than this (mm) count as equal in the NSD.")] = 2.0,
+    tolerance: Annotated[float, typer.Option(min=0, help="Surfaces closer than this (mm) count as equal in the NSD.")] = 2.0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write a row per case (csv).", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
 ) -> None:

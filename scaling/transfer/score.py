@@ -6,7 +6,7 @@ LABELS/[labels/]sub_1[/ses_1]/label.txt | seg.nii.gz
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -40,22 +40,27 @@ def score_folder(predictions: Path, labels: Path, kind: Kind | None, tolerance_m
     """Compare every label with the prediction of its case. Without a `kind`, masks are a segmentation, labels of only 0 and 1 a
     classification and other numbers a regression.
 
-    Raises FileNotFoundError for a folder that is not there and ValueError when it holds no labels, or no case can be scored.
+    Raises FileNotFoundError for a folder that is not there and ValueError when it holds no labels, a case has two labels or predictions,
+    or no case can be scored.
     """
     for folder in (predictions, labels):
         if not folder.is_dir():
             raise FileNotFoundError(
                 f"{folder} is not a folder; expected sub_1.txt or sub_1.nii.gz, ... and sub_1/label.txt or sub_1/seg.nii.gz"
             )
-    truth = find_labels(labels)
-    if not truth:
+    known = {name: found for name in ("label.txt", "seg.nii.gz") if (found := find_labels(labels, name))}
+    if not known:
         raise ValueError(
             f"{labels} holds no labels; expected sub_1/label.txt or sub_1/seg.nii.gz, with or without ses_1, in it or in labels/"
         )
-    masks = next(iter(truth.values())).name != "label.txt"
-    if kind and (kind == "segmentation") != masks:
-        raise ValueError(f"{labels} holds {'masks' if masks else 'numbers'}, which cannot be scored as {kind}")
-    found = {file.name.split(".")[0]: file for file in sorted(predictions.iterdir()) if file.name.endswith((".txt", ".nii", ".nii.gz"))}
+    # The challenge's infarcts have a mask beside their label: what is predicted decides.
+    by_content = "label.txt" not in known or ("seg.nii.gz" in known and not any(predictions.glob("*.txt")))
+    masks = kind == "segmentation" if kind else by_content
+    truth = known.get("seg.nii.gz" if masks else "label.txt", {})
+    if not truth:
+        raise ValueError(f"{labels} holds {'numbers' if masks else 'masks'}, which cannot be scored as {kind}")
+    given = [file for file in sorted(predictions.iterdir()) if file.name.endswith((".nii", ".nii.gz") if masks else ".txt")]
+    found = by_case((file.name.split(".")[0], file) for file in given)
     problems = [
         f"{case} has no prediction; expected {predictions / case}{'.nii.gz' if masks else '.txt'}" for case in truth if case not in found
     ]
@@ -73,18 +78,27 @@ def score_folder(predictions: Path, labels: Path, kind: Kind | None, tolerance_m
     if masks:
         problems += [f"{case}: the mask is empty, which the challenge rejects" for case in cases.loc[cases["prediction"] == 0, "case"]]
         return Scores("segmentation", {"dice": cases["dice"].mean(), "nsd": cases["nsd"].mean()}, cases, len(truth), problems)
-    known, given = cases["label"].to_numpy(), cases["prediction"].to_numpy()
-    if kind == "classification" or (kind is None and set(known) <= {0.0, 1.0}):
-        return Scores("classification", {"auroc": metrics.auroc(known, given)}, cases, len(truth), problems)
-    scores = {"mae": metrics.mae(known, given), "pearson": metrics.pearson(known, given)}
-    return Scores("regression", scores, cases.assign(mae=np.abs(given - known)), len(truth), problems)
+    numbers, guessed = cases["label"].to_numpy(), cases["prediction"].to_numpy()
+    if kind == "classification" or (kind is None and set(numbers) <= {0.0, 1.0}):
+        return Scores("classification", {"auroc": metrics.auroc(numbers, guessed)}, cases, len(truth), problems)
+    scores = {"mae": metrics.mae(numbers, guessed), "pearson": metrics.pearson(numbers, guessed)}
+    return Scores("regression", scores, cases.assign(mae=np.abs(guessed - numbers)), len(truth), problems)
 
 
-def find_labels(folder: Path) -> dict[str, Path]:
-    """Case -> label file, in the challenge's layouts."""
+def find_labels(folder: Path, name: str) -> dict[str, Path]:
+    """Case -> label file of that name, in the challenge's layouts."""
     root = folder / "labels" if (folder / "labels").is_dir() else folder
-    files = [file for name in ("label.txt", "seg.nii.gz") for file in sorted(root.glob(f"sub*/**/{name}"))]
-    return {file.relative_to(root).parts[0]: file for file in files}
+    return by_case((file.relative_to(root).parts[0], file) for file in sorted(root.glob(f"sub*/**/{name}")))
+
+
+def by_case(files: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    """Case -> file. Raises ValueError when a case has two."""
+    found: dict[str, Path] = {}
+    for case, file in files:
+        if case in found:
+            raise ValueError(f"{case} has both {found[case]} and {file}; expected one")
+        found[case] = file
+    return found
 
 
 def score_number(prediction: Path, label: Path) -> dict[str, float]:
@@ -94,7 +108,7 @@ def score_number(prediction: Path, label: Path) -> dict[str, float]:
 
 def read_number(file: Path) -> float:
     """The one finite number in a text file. Raises ValueError naming the file."""
-    text = file.read_text().strip() if file.suffix == ".txt" else "an image"
+    text = file.read_text(errors="replace").strip()
     try:
         number = float(text)
     except ValueError:

@@ -102,3 +102,25 @@ def test_one_class_and_not_a_number_are_told(tmp_path: Path) -> None:
     for metric in (metrics.auroc, metrics.mae, metrics.pearson):
         with pytest.raises(ValueError, match="NaN"):
             metric(np.array([0.0, 1.0, 0.0]), np.array([0.1, np.nan, 0.2]))
+
+
+def test_number_is_scored_where_a_case_has_a_mask_as_well(tmp_path: Path) -> None:
+    for case in range(4):
+        write(tmp_path / f"labels/sub_{case}/ses_1/label.txt", case % 2)
+        write(tmp_path / f"labels/sub_{case}/ses_1/seg.nii.gz", np.ones((4, 4, 4)))
+        write(tmp_path / f"numbers/sub_{case}.txt", case % 2)
+        write(tmp_path / f"masks/sub_{case}.nii.gz", np.ones((4, 4, 4)))
+    assert score_folder(tmp_path / "numbers", tmp_path / "labels", None, 2.0).metrics == {"auroc": 1.0}
+    assert score_folder(tmp_path / "masks", tmp_path / "labels", None, 2.0).metrics == {"dice": 1.0, "nsd": 1.0}
+
+
+def test_case_with_two_labels_and_text_that_is_none_are_told(tmp_path: Path) -> None:
+    for case in (1, 2):
+        write(tmp_path / f"labels/sub_{case}/ses_1/label.txt", case % 2)
+    write(tmp_path / "out/sub_1.txt", 0.5)
+    (tmp_path / "out/sub_2.txt").write_bytes(b"\xff\xfe0\x00")
+    (problem,) = score_folder(tmp_path / "out", tmp_path / "labels", None, 2.0).problems
+    assert "sub_2.txt holds " in problem
+    write(tmp_path / "labels/sub_2/ses_2/label.txt", 0)
+    with pytest.raises(ValueError, match=r"sub_2 has both .*ses_1/label.txt and .*ses_2/label.txt; expected one"):
+        score_folder(tmp_path / "out", tmp_path / "labels", None, 2.0)
