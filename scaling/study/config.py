@@ -6,9 +6,9 @@ Construction validates: an unknown field, a wrong type or an impossible value ra
 
 import math
 import re
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from scaling.study.families import Family
@@ -18,11 +18,14 @@ from scaling.study.families import ViT as ViT
 from scaling.study.objectives import Mae as Mae
 from scaling.study.objectives import ObjectiveConfig
 from scaling.study.phantom import Phantom
+from scaling.study.protocols import Augmentation as Augmentation
+from scaling.study.protocols import Classical as Classical
+from scaling.study.protocols import Finetune as Finetune
+from scaling.study.protocols import Probe as Probe
+from scaling.study.protocols import Shape3 as Shape3
+from scaling.study.protocols import Transfer as Transfer
 
 STRICT = ConfigDict(extra="forbid")
-
-Shape3 = tuple[int, int, int]
-Augmentation = Literal["none", "flips", "spatial", "intensity", "all"]  # see scaling.objectives.augment
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -128,80 +131,6 @@ class Pretrain:
     def __post_init__(self) -> None:
         if not 0 < self.decay_share < 1:
             raise ValueError(f"decay_share is {self.decay_share}; expected a share between 0 and 1")
-
-
-@dataclass(frozen=True, config=STRICT)
-class Finetune:
-    """Full finetuning, the same recipe for every arm. With several `learning_rates` each arm takes the one with the lowest
-    loss on `validation_share` of its own shots, held out for that choice only, and is then trained on all of them. `tuning` are
-    smaller budgets to try as well: n means that only the first n rates compete, 0 that the first is taken untried. The head of
-    classification and regression reads tokens pooled to `grid` cells per axis (1: global average pooling, as FOMO25's baseline).
-    Segmentation trains on crops of `window` voxels and predicts by windows that overlap by half; without one, on whole volumes.
-    """
-
-    grid: int = 2
-    steps: int = 100
-    batch: int = 8
-    learning_rates: tuple[float, ...] = (3e-4, 1e-3)
-    tuning: tuple[int, ...] = ()
-    validation_share: float = 0.25
-    weight_decay: float = 0.05
-    warmup_share: float = 0.1
-    clip_norm: float = 1.0
-    augment: Augmentation = "flips"
-    window: Shape3 | None = None
-
-    def __post_init__(self) -> None:
-        if not self.learning_rates or not 0 < self.validation_share <= 0.5:
-            raise ValueError(
-                f"a finetune has learning_rates={self.learning_rates} and validation_share={self.validation_share}; expected one rate or "
-                "more, and a share above 0 and up to 0.5"
-            )
-        if any(not 0 <= budget < len(self.learning_rates) or budget == 1 for budget in self.tuning) or len(set(self.tuning)) < len(
-            self.tuning
-        ):
-            raise ValueError(
-                f"tuning is {self.tuning}; expected budgets below the {len(self.learning_rates)} learning_rates, each 0 or at least "
-                "2, none twice"
-            )
-
-
-@dataclass(frozen=True, config=STRICT)
-class Probe:
-    """Readouts of frozen features: ridge regression on pooled tokens (`grid` cells per axis keep location), the penalty chosen by
-    leave-one-out within the shots; for segmentation a linear readout of every token. And the nearest `neighbours` among the shots
-    (0: none), which learn nothing at all.
-    """
-
-    grid: int = 2
-    penalties: tuple[float, ...] = (1e-3, 1e-2, 0.1, 1.0, 10.0)
-    mask_penalty: float = 100.0
-    neighbours: Annotated[int, Field(ge=0)] = 5
-
-
-@dataclass(frozen=True, config=STRICT)
-class Classical:
-    """The simplest classical control, no network at all: ridge regression on smoothed voxels; for segmentation on each voxel's
-    intensities at several scales.
-    """
-
-    smoothing_mm: float = 12.0
-    penalties: tuple[float, ...] = (1e-3, 1e-2, 0.1, 1.0, 10.0)
-    mask_penalty: float = 1.0
-
-
-@dataclass(frozen=True, config=STRICT)
-class Transfer:
-    """How checkpoints and controls are tried on the tasks; `None` leaves a protocol out. `supervised` is the recipe by which untrained
-    encoders learn from every labelled case, out of domain and (`Task.inside`) in domain. Surfaces closer than `nsd_tolerance_mm` count
-    as equal in the normalised surface distance.
-    """
-
-    finetune: Finetune | None = Finetune()
-    probe: Probe | None = Probe()
-    classical: Classical | None = Classical()
-    supervised: Finetune | None = None
-    nsd_tolerance_mm: float = 4.0
 
 
 @dataclass(frozen=True, config=STRICT)
