@@ -45,6 +45,8 @@ def write_study_report(study_dir: Path, plan: Plan) -> None:
         problems=[*unjudged, *(said for one in asked.values() for said in one.problems), *find_problems(study_dir, plan, statuses)],
         held_fixed=held_fixed(plan.study),
         saving=saving(plan),
+        rates=swept(study_dir / "lr_transfer.csv"),
+        schedules=swept(study_dir / "wsd_cosine.csv"),
         protocol=estimand.protocol,
         domain=estimand.domain,
     )
@@ -110,6 +112,11 @@ def held_fixed(study: Study) -> dict[str, Any]:
     fields = ("families", "pretrain", "transfer", "estimand", "smallest_effects")
     resolved = dataclasses.asdict(study)
     return {field: resolved[field] for field in fields}
+
+
+def swept(file: Path) -> pd.DataFrame:
+    """What a sweep beside the study (`experiments/lr_transfer.py`, `experiments/wsd_cosine.py`) has found, if there was one."""
+    return pd.read_csv(file) if file.exists() else pd.DataFrame()
 
 
 def saving(plan: Plan) -> str:

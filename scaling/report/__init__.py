@@ -6,6 +6,7 @@ report_from_table(data, name, y) -> ReportInput                  everything of i
 look_beyond(results, protocol, domain) -> {(task, metric): Outlook}    what ReportInput.outlooks wants
 fit_curves(results, protocol, domain) -> {(task, metric, axis): Curve}    what ReportInput.curves wants
 performance, improvement, forest, pretraining_loss               the figures, for notebooks; views(results, task) lists what they can show
+scaling.report.tuning: best_rates, rate_sweep, schedules        what makes sizes and durations comparable
 
 How it works: `views` aggregates the tidy table to one row per run, `figures` and `overview` draw, `page` fills `page.html.j2`.
 """

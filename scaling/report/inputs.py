@@ -19,6 +19,8 @@ RESULTS = (
 PRETRAINING = (
     "run", "objective", "size", "params", "duration", "seed", "loss", "flops", "seconds", "samples_per_second", "input_wait",
 )  # fmt: skip
+LR_TRANSFER = ("family", "parametrisation", "width", "rate", "samples", "loss")
+WSD_COSINE = ("size", "duration", "seed", "schedule", "samples", "loss")
 STEPS = ("name", "kind", "status", "seconds", "flops", "estimated_hours", "accelerator")
 
 
@@ -32,6 +34,7 @@ class ReportInput:
     `outlooks`: (task, metric) -> what is said beyond the runs. `self_tests`: task -> how its verdict behaves on simulated studies.
     `findings`: protocol -> what FOMO25 found, asked of this study; the first protocol's ranking is shown.
     `reconstructions`: (label, original, masked, reconstructed), arrays [D, H, W] in RAS order. `problems`: one sentence each.
+    `rates` and `schedules`: sweeps of the learning rate over widths, and of schedules over durations (`scaling.report.tuning`).
     `saving`: a sentence on what sharing trunks saved. `held_fixed`: what did not change along the axes. `protocol` and `domain`: what the
     verdicts are about; shown first, and what curves were fitted to (`fit_curves` takes the same two).
     Raises ValueError when a table with rows lacks a column."""
@@ -50,13 +53,16 @@ class ReportInput:
     reconstructions: Sequence[tuple[str, FloatArray, FloatArray, FloatArray]] = ()
     problems: Sequence[str] = ()
     held_fixed: dict[str, Any] = field(default_factory=dict)
+    rates: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(LR_TRANSFER)))
+    schedules: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(WSD_COSINE)))
     saving: str = ""
     protocol: str = "finetune"
     domain: str = "out"
 
     def __post_init__(self) -> None:
         # An empty table has whatever columns, and types, its writer gave it: the report's own are as good.
-        for table, needed in (("results", RESULTS), ("pretraining", PRETRAINING), ("steps", STEPS)):
+        tables = {"results": RESULTS, "pretraining": PRETRAINING, "steps": STEPS, "rates": LR_TRANSFER, "schedules": WSD_COSINE}
+        for table, needed in tables.items():
             given: pd.DataFrame = getattr(self, table)
             missing = [c for c in needed if c not in given]
             if given.empty:

@@ -27,6 +27,7 @@ from scaling.report.overview import forest, pretraining_loss
 from scaling.report.style import DECISIONS, change, heading, si
 from scaling.report.summary import answer
 from scaling.report.tables import cost_rows, fact_rows, pretraining_table, results_data, study_facts
+from scaling.report.tuning import rate_sweep, schedules
 from scaling.report.views import View, controls, run_points, views
 
 FIELDS = {"metric": "Metric", "objective": "Objective", "domain": "Test sites", "protocol": "Transfer", "shots": "Labelled subjects"}
@@ -52,11 +53,14 @@ def write_report(study: ReportInput, out: Path) -> Path:
     losses = _losses(study.pretraining)
     beyond = _beyond(study)
     asked = next(iter(study.findings.values()), None)
+    rates = _rates(study.rates)
+    shared = Drawn("figure-schedules", {"": schedules(study.schedules)} if len(study.schedules) else {})
     drawn = [
         overall,
         *(figure for task in tasks for figure in task["figures"].values()),
         *(part["figure"] for part in beyond if part["figure"]),
-        *(figure for pair in losses.values() for figure in pair),
+        *(figure for pair in [*losses.values(), *rates.values()] for figure in pair),
+        shared,
     ]
     data = {
         "figures": {d.id: {key: _compact(figure) for key, figure in d.figures.items()} for d in drawn},
@@ -78,6 +82,8 @@ def write_report(study: ReportInput, out: Path) -> Path:
         fitted_to=FITTED_TO,
         reconstructions=_pictures(study),
         losses=losses,
+        rates=rates,
+        schedules=shared,
         pretraining=pretraining_table(study.pretraining),
         costs=cost_rows(study.steps),
         accelerator=", ".join(sorted(map(str, study.steps["accelerator"].dropna().unique()))),
@@ -218,6 +224,17 @@ def _losses(pretraining: pd.DataFrame) -> dict[str, tuple[Drawn, Drawn]]:
             Drawn(f"figure-{slug}-loss-duration", {"": pretraining_loss(pretraining, "duration", objective)}),
         )
         for objective, slug in slugs(objectives).items()
+    }
+
+
+def _rates(sweeps: pd.DataFrame) -> dict[str, tuple[Drawn, Drawn]]:
+    """Family -> the figures of its sweep of learning rates under muP and under the standard parametrisation."""
+    return {
+        str(family): (
+            Drawn(f"figure-rates-{family}-mup", {"": rate_sweep(sweep, "mup")}),
+            Drawn(f"figure-rates-{family}-standard", {"": rate_sweep(sweep, "standard")}),
+        )
+        for family, sweep in sweeps.groupby("family")
     }
 
 

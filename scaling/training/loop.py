@@ -73,14 +73,14 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
     if jax.process_count() > 1:
         # Some find the program in the compilation cache, others take a minute longer than collectives wait for them.
         shape = (recipe.batch // 2, 2, *recipe.crop) if pairs else (recipe.batch, *recipe.crop)
-        program.step.lower(state, abstract_batch(mesh, shape), key, decay_from, end).compile()
+        program.step.lower(state, abstract_batch(mesh, shape), key, recipe.learning_rate, decay_from, end).compile()
     meet()
     began = time.perf_counter()
     with track(folder, study, step, group, execution, start) as tracker, open_checkpoints(own) as checkpoints:
         log = Log(tracker, recipe.batch, flops, execution.log_every, end, start, feed)
         pending: tuple[int, dict[str, Array]] | None = None
         for index in range(start, end):
-            state, metrics = program.step(state, global_batch(mesh, next(feed)), key, decay_from, end)
+            state, metrics = program.step(state, global_batch(mesh, next(feed)), key, recipe.learning_rate, decay_from, end)
             # One step late: reading a value of this step would wait for the device.
             if pending is not None:
                 log.row(*pending)

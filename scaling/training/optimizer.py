@@ -29,11 +29,11 @@ def adamw_direction(beta2: float, weight_decay: float, clip_norm: float, rates: 
 
 
 def warmup_stable_decay(
-    step: Int[Array, ""], peak: float, warmup: int, decay_from: Int[Array, ""], end: Int[Array, ""]
+    step: Int[Array, ""], peak: Array | float, warmup: int, decay_from: Int[Array, ""], end: Int[Array, ""]
 ) -> Float[Array, ""]:
     """Learning rate of a step: linear warm-up over `warmup` steps, constant, linear to zero between `decay_from` and `end`.
 
-    `decay_from` and `end` are traced, so that a trunk (decay_from beyond its end) and all its cooldowns share one program.
+    `peak`, `decay_from` and `end` are traced: all rates, a trunk (decay_from beyond its end) and all its cooldowns share one program.
     Source: Hu et al. 2024 (MiniCPM); linear decay to zero as in Haegele et al. 2024.
     """
     rising = jnp.minimum(1.0, (step + 1) / max(1, warmup))

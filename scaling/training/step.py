@@ -1,6 +1,7 @@
 """The compiled pretraining step, made once per shape and shared by every run that has it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -42,7 +43,8 @@ class State(NamedTuple):
 class Program(NamedTuple):
     """Compiled functions of one pretraining shape. Volumes are float16 [B, D, H, W], or pairs [B, 2, D, H, W].
 
-    `init(key) -> State`; `step(state, volumes, key, decay_from, end) -> (State, metrics)`, which consumes its state;
+    `init(key) -> State`; `step(state, volumes, key, peak, decay_from, end) -> (State, metrics)`, which consumes its state, at the rate of
+    `warmup_stable_decay`;
     `evaluate(state, volumes, key) -> loss`, single volumes without augmentation; `reconstruct(state, volumes, key)`: None where there is
     nothing to show; `embed(state, volumes [B, D, H, W])`: pooled tokens [B, E]; `abstract` is the state's shapes and shardings.
     """
@@ -66,9 +68,14 @@ def data_key(seed: int) -> PRNGKeyArray:
     return jax.random.fold_in(jax.random.key(seed), 1)
 
 
-@lru_cache
 def pretraining_program(config: ObjectiveConfig, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, mesh: Mesh) -> Program:
-    """The pretraining program of one shape on one mesh."""
+    """The pretraining program of one shape on one mesh, the same for every learning rate."""
+    return compiled_once(config, encoder, decoder, replace(pretrain, learning_rate=0.0), mesh)
+
+
+@lru_cache
+def compiled_once(config: ObjectiveConfig, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, mesh: Mesh) -> Program:
+    """`pretraining_program` of a recipe without its learning rate."""
     constrain = BatchConstraint(mesh)
     objective = build_objective(config, encoder, decoder, pretrain, constrain)
     encode = build_encoder(encoder, pretrain.dtype, pretrain.remat, constrain).encode
@@ -86,7 +93,7 @@ def pretraining_program(config: ObjectiveConfig, encoder: Encoder, decoder: Deco
         return augment(cases.astype(jnp.float32), key, pretrain.augment).reshape(volumes.shape)
 
     def step(
-        state: State, volumes: Float16[Array, "B *V D H W"], key: PRNGKeyArray, decay_from: Array, end: Array
+        state: State, volumes: Float16[Array, "B *V D H W"], key: PRNGKeyArray, peak: Array, decay_from: Array, end: Array
     ) -> tuple[State, Metrics]:
         augment_key, loss_key = step_keys(key, state.step)
         inputs = views(volumes, augment_key)
@@ -96,7 +103,7 @@ def pretraining_program(config: ObjectiveConfig, encoder: Encoder, decoder: Deco
 
         (loss, metrics), gradients = jax.value_and_grad(objective_loss, has_aux=True)(state.parameters)
         direction, moments = optimizer.update(gradients, state.moments, state.parameters)
-        rate = warmup_stable_decay(state.step, pretrain.learning_rate, warmup, decay_from, end)
+        rate = warmup_stable_decay(state.step, peak, warmup, decay_from, end)
         parameters = descend(state.parameters, direction, rate)
         means = jax.tree.map(
             lambda mean, new: objective.momentum * mean + (1 - objective.momentum) * new, state.means, objective.followed(parameters)
@@ -123,7 +130,7 @@ def pretraining_program(config: ObjectiveConfig, encoder: Encoder, decoder: Deco
     return Program(
         # Without out_shardings the whole state would be put on the first device.
         init=jax.jit(init, out_shardings=sharding),
-        step=jax.jit(step, in_shardings=(sharding, batch, None, None, None), out_shardings=(sharding, everywhere), donate_argnums=0),
+        step=jax.jit(step, in_shardings=(sharding, batch, None, None, None, None), out_shardings=(sharding, everywhere), donate_argnums=0),
         evaluate=jax.jit(evaluate, out_shardings=everywhere),
         reconstruct=jax.jit(reconstruct, out_shardings=everywhere) if objective.reconstruct else None,
         embed=jax.jit(embed, out_shardings=everywhere),

@@ -5,7 +5,7 @@ import pandas as pd
 
 from scaling.laws import holm, self_test, verdict
 from scaling.report import ReportInput, fit_curves, look_beyond
-from scaling.report.inputs import PRETRAINING, STEPS
+from scaling.report.inputs import LR_TRANSFER, PRETRAINING, STEPS, WSD_COSINE
 
 SIZES = {"xs": 120_000, "s": 900_000, "m": 6_800_000}
 DURATIONS = (5_000, 20_000, 80_000)
@@ -90,6 +90,24 @@ def synthetic_steps() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(STEPS))
 
 
+def synthetic_rates() -> pd.DataFrame:
+    """Losses parabolic in log2 of the rate: lowest at 4e-3 under muP, at half of that with each doubling of the width without."""
+    rows = []
+    for width in (32, 64, 128):
+        for parametrisation in ("mup", "standard") if width > 32 else ("mup",):
+            best = 4e-3 if parametrisation == "mup" else 4e-3 * 32 / width
+            for rate in (1e-3, 2e-3, 4e-3, 8e-3):
+                rows.append(("vit", parametrisation, width, rate, 3200, 0.5 - width / 1e3 + 0.01 * np.log2(rate / best) ** 2))
+    return pd.DataFrame(rows, columns=list(LR_TRANSFER))
+
+
+def synthetic_schedules() -> pd.DataFrame:
+    """Cooldowns 0.5 % above cosine runs, for 60 % of their samples."""
+    rows = [("xs", d, 0, "wsd", 0.6 * d, 1.005 * (1 - d / 1e6)) for d in DURATIONS]
+    rows += [("xs", d, 0, "cosine", d, 1 - d / 1e6) for d in DURATIONS]
+    return pd.DataFrame(rows, columns=list(WSD_COSINE))
+
+
 def brain(blur: float) -> np.ndarray:
     """A ball with a smaller one inside [40, 48, 40]."""
     grid = np.meshgrid(*(np.linspace(-1, 1, n) for n in (40, 48, 40)), indexing="ij")
@@ -117,5 +135,7 @@ def synthetic_study() -> ReportInput:
         reconstructions=[(f"{s} ({n} M)", brain(0.02), masked, brain(b)) for s, n, b in (("xs", 0.1, 0.2), ("m", 6.8, 0.05))],
         problems=["prepare skipped sub_7: its header says 0 mm voxels <script>alert(1)</script>."],
         held_fixed={"batch": "16", "learning rate": "1.5e-3 at every width", "crop": "32 x 40 x 32 voxels of 5 mm"},
+        rates=synthetic_rates(),
+        schedules=synthetic_schedules(),
         saving="Sharing trunks saved 38 % of the pretraining FLOPs.",
     )

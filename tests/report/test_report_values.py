@@ -12,12 +12,22 @@ import plotly.graph_objects as go
 import pytest
 from PIL import Image
 from scipy import stats
-from synthetic_study import DURATIONS, SIZES, brain, synthetic_pretraining, synthetic_results, synthetic_steps
+from synthetic_study import (
+    DURATIONS,
+    SIZES,
+    brain,
+    synthetic_pretraining,
+    synthetic_rates,
+    synthetic_results,
+    synthetic_schedules,
+    synthetic_steps,
+)
 
 from scaling.report import ReportInput, View, fit_curves, forest, improvement, performance, pretraining_loss, terminal_summary, views
 from scaling.report.images import mid_slices, montage, window
 from scaling.report.style import si
 from scaling.report.tables import cost_rows, pretraining_table, results_data
+from scaling.report.tuning import best_rates, compared, rate_sweep, schedules
 
 AGE = View("mae", "mae", "out", "finetune", 16)
 
@@ -167,6 +177,25 @@ def test_pretraining_loss_against_size_has_a_line_per_duration() -> None:
     for duration, line in zip(DURATIONS, figure.data, strict=True):
         assert line.x == pytest.approx(list(table.columns))
         assert line.y == pytest.approx(list(table.loc[duration]))
+
+
+def test_best_rates_are_those_of_the_lowest_loss_and_the_base_belongs_to_both_parametrisations() -> None:
+    found = best_rates(synthetic_rates())
+    assert found.loc[("vit", "muP")].tolist() == [4e-3, 4e-3, 4e-3]
+    assert found.loc[("vit", "standard parametrisation")].tolist() == [4e-3, 2e-3, 1e-3]
+
+
+def test_rate_sweep_marks_the_best_rate_of_each_width() -> None:
+    figure = rate_sweep(synthetic_rates(), "standard")
+    assert [trace.name for trace in figure.data] == ["width 32", "width 64", "width 128"]
+    assert [trace.x[int(np.argmax(trace.marker.size))] for trace in figure.data] == [4e-3, 2e-3, 1e-3]
+
+
+def test_schedules_are_compared_in_loss_and_in_samples() -> None:
+    assert compared(synthetic_schedules()) == (
+        "Cooldowns of one trunk end +0.5 to +0.5 % from cosine runs trained apart, for 60 % of their samples."
+    )
+    assert [len(trace.x) for trace in schedules(synthetic_schedules()).data] == [len(DURATIONS)] * 2
 
 
 def test_cost_rows_add_up_to_all_steps() -> None:

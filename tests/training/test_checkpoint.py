@@ -26,7 +26,7 @@ def program(replica: int, fsdp: int) -> Program:
 def advance(state: State, steps: int, of: Program, mesh: tuple[int, int]) -> State:
     batch = np.random.default_rng(0).normal(size=(8, *CROP)).astype(np.float16)
     for _ in range(steps):
-        state, _ = of.step(state, global_batch(make_mesh(*mesh), batch), jax.random.key(1), NEVER, 100)
+        state, _ = of.step(state, global_batch(make_mesh(*mesh), batch), jax.random.key(1), 1.5e-3, NEVER, 100)
     return state
 
 
@@ -67,7 +67,7 @@ def test_run_continues_on_fewer_devices_and_back_with_the_same_losses(tmp_path: 
     def losses(of: Program, mesh: tuple[int, int], state: State, steps: int) -> tuple[State, list[float]]:
         found = []
         for _ in range(steps):
-            state, metrics = of.step(state, global_batch(make_mesh(*mesh), batch), jax.random.key(1), NEVER, 100)
+            state, metrics = of.step(state, global_batch(make_mesh(*mesh), batch), jax.random.key(1), 1.5e-3, NEVER, 100)
             found.append(float(metrics["loss"]))
         return state, found
 

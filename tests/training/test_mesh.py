@@ -29,7 +29,7 @@ def run(replica: int, fsdp: int) -> tuple[list[float], State]:
     for _ in range(STEPS):
         batch = rng.normal(size=(16, *CROP)).astype(np.float16)
         batch[:, 4:12] += 2
-        state, metrics = program.step(state, global_batch(mesh, batch), jax.random.key(1), 10, NEVER)
+        state, metrics = program.step(state, global_batch(mesh, batch), jax.random.key(1), 1.5e-3, 10, NEVER)
         losses.append(float(metrics["loss"]))
     return losses, state
 
@@ -59,7 +59,7 @@ def test_negatives_of_all_devices_count(config: Contrastive | Momentum) -> None:
         program = pretraining_program(config, resolve_encoder(ViT(), "xxs"), resolve_decoder(ViT()), recipe, mesh)
         state, rows = program.init(jax.random.key(0)), []
         for batch in batches:
-            state, metrics = program.step(state, global_batch(mesh, batch), jax.random.key(1), NEVER, NEVER)
+            state, metrics = program.step(state, global_batch(mesh, batch), jax.random.key(1), 1.5e-3, NEVER, NEVER)
             rows.append((float(metrics["loss"]), float(metrics["gradient_norm"])))
         found.append((rows, state, np.asarray(metrics["embeddings"])))
     (one, one_state, one_embeddings), (eight, eight_state, eight_embeddings) = found
@@ -77,7 +77,7 @@ def test_means_follow_the_parameters_by_their_momentum_and_are_restored(tmp_path
     state = program.init(jax.random.key(0))
     expected = jax.tree.map(np.array, state.means["target"])
     for batch in np.random.default_rng(0).normal(size=(3, 8, 2, *CROP)).astype(np.float16):
-        state, _ = program.step(state, global_batch(mesh, batch), jax.random.key(1), NEVER, NEVER)
+        state, _ = program.step(state, global_batch(mesh, batch), jax.random.key(1), 1.5e-3, NEVER, NEVER)
         now = {name: state.parameters[name] for name in expected}
         expected = jax.tree.map(lambda mean, new: 0.99 * mean + 0.01 * np.asarray(new), expected, now)
     for a, b in zip(jax.tree.leaves(state.means["target"]), jax.tree.leaves(expected), strict=True):
@@ -105,7 +105,7 @@ def test_sharded_step_gathers_weights_layer_by_layer_and_never_reshuffles() -> N
     mesh, crop = make_mesh(1, 8), (48, 48, 48)
     recipe = Pretrain(crop=crop, batch=16, warmup=32, remat=True)
     program = pretraining_program(Mae(), resolve_encoder(ViT(), "s"), resolve_decoder(ViT()), recipe, mesh)
-    lowered = program.step.lower(program.abstract, abstract_batch(mesh, (16, *crop)), jax.random.key(1), 10, NEVER)
+    lowered = program.step.lower(program.abstract, abstract_batch(mesh, (16, *crop)), jax.random.key(1), 1.5e-3, 10, NEVER)
     text = lowered.compile().as_text()
     gathered = [np.prod([int(n) for n in shape.split(",")]) for shape in re.findall(r" = \w+\[([\d,]+)\]\S* all-gather\(", text)]
     assert gathered

@@ -1,0 +1,85 @@
+"""Does one learning rate serve every width? A sweep of rate x width, with and without the width-transferable parametrisation.
+
+Shows:    held-out loss of short masked-autoencoding runs of encoders of one depth and an eightfold range of width, over doubling learning
+          rates: with muP the best rate stays where it is, in the standard parametrisation it falls until wide encoders train at none
+Command:  python experiments/lr_transfer.py [EXPERIMENT=experiments/quickstart.py] [FAMILY=vit|unet] [RUNS=runs]
+Costs:    16 minutes of CPU time, and the preparation of the experiment's data; run again, it goes on where it was
+Ends in:  RUNS/STUDY/lr_transfer.csv, the best rates in words, and a figure in the study's report (`scaling report EXPERIMENT`)
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import Progress
+
+from scaling.data.files import write_table
+from scaling.engines.local import run_plan
+from scaling.engines.step import study_cache
+from scaling.report.tuning import best_rates
+from scaling.study.config import Mae, Study
+from scaling.study.experiment import load_study
+from scaling.study.families import UNet, ViT
+from scaling.study.ladder import CnnShape, Encoder, Parametrisation, VitShape, resolve_decoder
+from scaling.study.plan import PretrainStep, make_plan
+from scaling.training.sweep import loss_after
+
+SAMPLES, WARMUP = 3200, 640
+RATES = tuple(5e-4 * 2**i for i in range(7))
+KEY = ["family", "parametrisation", "width", "rate"]
+
+
+def vit(width: int, base: int) -> Encoder:
+    """Three blocks, heads of 32."""
+    return VitShape("vit", 8, width, 3, width // 32, 4 * width, base, 3)
+
+
+def unet(width: int, base: int) -> Encoder:
+    """Three levels, the first `width` channels wide."""
+    return CnnShape("unet", 8, (width, 2 * width, 4 * width), (1, 1, 1), base)
+
+
+FAMILIES = {"vit": (ViT(), vit, (32, 64, 128, 256)), "unet": (UNet(levels=3), unet, (4, 8, 16))}
+
+
+def runs(study: Study, name: str) -> Iterator[tuple[Parametrisation, int, float, PretrainStep]]:
+    """Every run of the sweep, the narrow ones first; the narrowest is the base, where both parametrisations are one."""
+    family, encoder_of, widths = FAMILIES[name]
+    crop = study.pretrain.crop if name == "vit" else (16, 16, 16)
+    for width in widths:
+        for parametrisation in ("mup", "standard") if width > widths[0] else ("mup",):
+            encoder = encoder_of(width, widths[0] if parametrisation == "mup" else width)
+            for rate in RATES:
+                recipe = replace(study.pretrain, crop=crop, warmup=WARMUP, learning_rate=rate, parametrisation=parametrisation)
+                config = PretrainStep(
+                    objective=Mae(), backbone=name, size=str(width), encoder=encoder, decoder=resolve_decoder(family), pretrain=recipe,
+                    data=study.data, seed=study.seeds[0], fraction=1.0, end=SAMPLES, decay_from=round(SAMPLES * (1 - recipe.decay_share)),
+                )  # fmt: skip
+                yield parametrisation, width, rate, config
+
+
+def main(experiment: str = "experiments/quickstart.py", family: str = "vit", out: str = "runs") -> None:
+    """Prepare the study's data, run what is missing of the sweep, and say which rate is best where."""
+    study, console = load_study(Path(experiment)), Console()
+    folder = Path(out) / study.name
+    table = folder / "lr_transfer.csv"
+    plan = make_plan(study)
+    if failures := run_plan(folder, plan, console, [step.name for step in plan.steps if step.kind in ("phantom", "prepare")]):
+        raise SystemExit(failures[0])
+    rows = pd.read_csv(table).to_dict("records") if table.exists() else []
+    done = {tuple(row[column] for column in KEY) for row in rows}
+    missing = [run for run in runs(study, family) if (family, *run[:3]) not in done]
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        sweep = progress.add_task(f"{family}: rate x width", total=len(missing))
+        for number, (parametrisation, width, rate, config) in enumerate(missing):
+            loss = loss_after(config, study_cache(folder), lambda done, total, n=number: progress.update(sweep, completed=n + done / total))
+            rows.append(dict(zip(KEY, (family, parametrisation, width, rate), strict=True)) | {"samples": SAMPLES, "loss": loss})
+            write_table(pd.DataFrame(rows), table)
+    console.print(best_rates(pd.DataFrame(rows)).to_string(), markup=False)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
