@@ -71,12 +71,12 @@ tiny = Study(
     objectives=OBJECTIVES,
     families=(ViT(), UNet(levels=4)),
     sizes=("xxs", "xs"),
-    durations=(2400, 4800),
+    durations=(1600, 3200),
     pretrain=Pretrain(crop=TINY, batch=16, warmup=640, augment="all"),
-    tasks=tasks((21, 23, 40), draws=3),
+    tasks=tasks((21, 23, 40), draws=2),
     transfer=Transfer(
-        finetune=Finetune(steps=30, batch=4, learning_rates=(1e-3,)),
-        supervised=Finetune(steps=120, batch=4, learning_rates=(1e-3,)),
+        finetune=Finetune(steps=20, batch=4, learning_rates=(1e-3,)),
+        supervised=Finetune(steps=80, batch=4, learning_rates=(1e-3,)),
         nsd_tolerance_mm=5.0,
     ),
     # So short a finetune says little of an encoder: the verdict is on what can be read out of its frozen features.

@@ -69,14 +69,22 @@ def load_encoder(encoder: Encoder, seed: int, checkpoint: Path | None) -> Parame
 
 def counted(predicted: Iterator[Predicted], config: TransferStep, progress: Progress) -> Iterator[Predicted]:
     """Report progress as the draws of the protocols come in."""
-    recipes, task = config.transfer, config.task
-    few_shot, all_labelled = 1, 0
-    if config.encoder:
-        readouts = (1 + (recipes.probe.neighbours > 0)) if recipes.probe else 0
-        few_shot = readouts + (1 + len(recipes.finetune.tuning) if recipes.finetune else 0)
-        if recipes.supervised and config.arm == "scratch":
-            all_labelled = (1 + (task.inside != ())) * (1 + len(recipes.supervised.tuning))
-    total = (few_shot * len(task.shots) + all_labelled) * task.draws
+    total = expected(config)
     for number, one in enumerate(predicted, start=1):
         yield one
         progress(number, total)
+
+
+def expected(config: TransferStep) -> int:
+    """How many draws of all protocols there will be."""
+    recipes, task = config.transfer, config.task
+    if config.encoder is None:
+        return len(task.shots) * task.draws
+    few_shot = all_labelled = 0
+    if recipes.probe:
+        few_shot += 1 + (recipes.probe.neighbours > 0)
+    if recipes.finetune:
+        few_shot += 1 + len(recipes.finetune.tuning)
+    if recipes.supervised and config.arm == "scratch":
+        all_labelled = (1 + (task.inside != ())) * (1 + len(recipes.supervised.tuning))
+    return (few_shot * len(task.shots) + all_labelled) * task.draws
