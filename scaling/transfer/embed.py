@@ -29,11 +29,12 @@ def embed(checkpoint: Path, folder: Path, out: Path, grid: int, workers: int, pr
     of one session on one grid. Returns a sentence for every scan that cannot be used. Interrupted, the same call goes on. Raises
     ValueError when the checkpoint is no finished run or the folder has no usable scan.
     """
-    _, config = finished_run(checkpoint)
     if out.suffix not in (".parquet", ".csv"):
         raise ValueError(f"{out} should end in .parquet or .csv")
-    if grid < 1:
-        raise ValueError(f"grid is {grid}; expected at least 1 cell per axis")
+    _, config = finished_run(checkpoint)
+    tokens = min(config.data.volumes.shape) // config.encoder.stride
+    if not 1 <= grid <= tokens:
+        raise ValueError(f"grid is {grid}; expected 1 to {tokens} cells per axis: the encoder has no more tokens")
     prepared = out.with_name(f".{out.name}.volumes")
     index = prepare(folder, list_scans(folder), config.data.volumes, prepared, progress, workers)
     usable = index[index["status"] == "ok"]

@@ -72,3 +72,14 @@ def test_list_of_no_scans_is_refused_in_a_sentence(tmp_path: Path) -> None:
         list_scans(tmp_path)
     with pytest.raises(FileNotFoundError, match="does not exist"):
         list_scans(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("out", "grid", "words"), [("x.txt", 1, "should end in .parquet"), ("x.csv", 4, "grid is 4; expected 1 to 3 cells")]
+)
+def test_embed_of_another_table_or_finer_cells_is_refused_in_a_sentence(
+    finished: Path, tmp_path: Path, out: str, grid: int, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        embed(finished / CHECKPOINT, tmp_path, tmp_path / out, grid, 1, lambda done, total: None)
+    assert not any(tmp_path.iterdir())
