@@ -23,8 +23,10 @@ def test_help_names_what_there_is(tmp_path: Path, arguments: list[str], words: l
 
 def test_experiments_of_the_readme_can_be_planned(tmp_path: Path) -> None:
     experiments = sorted((Path(__file__).parents[2] / "experiments").glob("*.py"))
-    assert len(experiments) >= 2
+    assert len(experiments) >= 3
     for experiment in experiments:
-        done = scaling("plan", experiment, folder=tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert "FLOP" in done.stdout
+        scales = [["--scale", scale] for scale in ("tiny", "small", "full")] if experiment.stem == "fomo25" else [[]]
+        for scale in scales:
+            done = scaling("plan", experiment, *scale, folder=tmp_path)
+            assert done.returncode == 0, done.stderr
+            assert "FLOP" in done.stdout
