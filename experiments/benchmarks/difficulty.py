@@ -31,7 +31,7 @@ FEW, DRAWS, BATCH = 16, 2, 8
 VIT, CNN = resolve_encoder(ViT(patch=8), "xs", "mup"), resolve_encoder(UNet(levels=3), "xxs", "mup")
 SLOTS = ("flair", "dwi_b1000", "t2s|swi")
 TASKS = (
-    (Task("infarct", "classification", (*SLOTS, "adc"), Source("fomo-task1"), (Source("fomo-task1-test"),), shots=(FEW,)), VIT, 256, 300),
+    (Task("infarct", "classification", (*SLOTS, "adc"), Source("fomo-task1"), (Source("fomo-task1-test"),), shots=(FEW,)), CNN, 256, 200),
     (Task("meningioma", "segmentation", SLOTS, Source("fomo-task2"), (Source("fomo-task2-test"),), shots=(FEW,)), CNN, 96, 200),
     (Task("brain-age", "regression", ("t1", "t2"), Source("fomo-task3"), (Source("fomo-task3-test"),), shots=(FEW,)), VIT, 256, 400),
 )

@@ -66,10 +66,10 @@ class Ageing:
 
     youngest: float = 20.0
     oldest: float = 85.0
-    ventricles_mm: float = 4.5
-    atrophy: float = 0.35
+    ventricles_mm: float = 6.0
+    atrophy: float = 0.5
     lesions_ml: float = 12.0
-    scatter: float = 0.08
+    scatter: float = 0.06
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -84,7 +84,7 @@ class Infarcts:
 
     median_ml: float = 12.7
     log_spread: float = 1.4
-    smallest_ml: float = 1.5
+    smallest_ml: float = 4.0
     largest_ml: float = 200.0
     adc_ratio: tuple[float, float] = (0.71, 0.76)
     contrast: float = 1.0

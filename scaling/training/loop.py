@@ -81,6 +81,7 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
         pending: tuple[int, dict[str, Array]] | None = None
         for index in range(start, end):
             state, metrics = program.step(state, global_batch(mesh, next(feed)), key, recipe.learning_rate, decay_from, end)
+            feed.running = metrics["loss"]
             # One step late: reading a value of this step would wait for the device.
             if pending is not None:
                 log.row(*pending)
@@ -138,15 +139,19 @@ def training_batches(cache: Cache, rows: np.ndarray, config: PretrainStep, start
 
 
 class Feed(Iterator[np.ndarray]):
-    """Batches, and the seconds that training waited for them."""
+    """Batches, and the seconds that the device had nothing to do for want of them: a batch that came while it was still at `running`,
+    the newest result of the step before, kept nobody waiting.
+    """
 
     def __init__(self, source: Iterator[np.ndarray]):
         self.source, self.waited = source, 0.0
+        self.running: Array | None = None
 
     def __next__(self) -> np.ndarray:
         asked = time.perf_counter()
         batch = next(self.source)
-        self.waited += time.perf_counter() - asked
+        if self.running is None or self.running.is_ready():  # type: ignore[attr-defined]  # jax declares it not
+            self.waited += time.perf_counter() - asked
         return batch
 
 
