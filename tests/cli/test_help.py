@@ -22,8 +22,9 @@ def test_help_names_what_there_is(tmp_path: Path, arguments: list[str], words: l
 
 
 def test_experiments_of_the_readme_can_be_planned(tmp_path: Path) -> None:
-    experiments = sorted((Path(__file__).parents[2] / "experiments").glob("*.py"))
-    assert len(experiments) >= 3
+    files = sorted((Path(__file__).parents[2] / "experiments").glob("*.py"))
+    experiments = [file for file in files if "= Study(" in file.read_text()]
+    assert {file.stem for file in experiments} >= {"quickstart", "ixi", "fomo25"}
     for experiment in experiments:
         scales = [["--scale", scale] for scale in ("tiny", "small", "full")] if experiment.stem == "fomo25" else [[]]
         for scale in scales:
