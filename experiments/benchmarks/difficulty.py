@@ -1,9 +1,9 @@
 """How hard is the synthetic cohort? Supervised networks from scratch with all labelled cases and with few, in and out of domain.
 
-Shows:    with all labels a small U-Net reaches AUROC .90, Dice .70 and a mean absolute error of 5 years at the finetuning site; with few
-          it is clearly worse, and at scanners that nobody trained on worse again. The defaults of `scaling.study.phantom` are chosen so.
+Asks:     does a small network with all labelled cases reach AUROC .90, Dice .70 and a mean absolute error of 5 years at the finetuning
+          site, is it clearly worse with few, and worse again at scanners that nobody trained on? Beside it ridge regression on voxels
 Command:  python experiments/benchmarks/difficulty.py [FOLDER]
-Ends in:  a table on the terminal; about 25 minutes on two cores and 400 MB. A FOLDER is kept, and goes on where it was
+Ends in:  a table on the terminal; some ten minutes on two quiet cores and 400 MB. A FOLDER is kept, and goes on where it was
 """
 
 import dataclasses
