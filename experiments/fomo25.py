@@ -128,7 +128,7 @@ full = Study(
     sizes=("l",),
     durations=(256_000, 512_000, 1_024_000, 2_048_000),
     seeds=(0, 1, 2),
-    pretrain=Pretrain(crop=FULL, batch=128, warmup=25_600, augment="all", dtype="bfloat16", remat=True),
+    pretrain=Pretrain(crop=FULL, batch=128, warmup=25_600, augment="all", dtype="bfloat16", remat="blocks"),
     tasks=tasks((21, 23, 200), draws=5),
     transfer=Transfer(
         finetune=Finetune(steps=400, batch=4, learning_rates=(3e-4, 1e-4), tuning=(0,), window=FULL),

@@ -4,10 +4,11 @@ python experiments/clusters/on_paper.py
 """
 
 from scaling.study.config import Mae, Pretrain, ViT
-from scaling.study.cost import ACCELERATORS, decoder_parameters, encoder_parameters, hours, pretraining_flops, pretraining_memory
+from scaling.study.cost import ACCELERATORS, decoder_parameters, encoder_parameters, hours, pretraining_flops
 from scaling.study.ladder import resolve_decoder, resolve_encoder
+from scaling.study.memory import step_memory
 
-RECIPE = Pretrain(crop=(96, 96, 96), batch=512, dtype="bfloat16", remat=True)
+RECIPE = Pretrain(crop=(96, 96, 96), batch=512, dtype="bfloat16", remat="dots")
 LONGEST, DURATIONS, DECAY = 4_000_000, (500_000, 1_000_000, 2_000_000, 4_000_000), 0.2
 ACCELERATOR, FAMILY = "h100", ViT(decoder_width=512, decoder_depth=4)
 
@@ -20,7 +21,7 @@ def main() -> None:
         encoder, decoder = resolve_encoder(FAMILY, size), resolve_decoder(FAMILY)
         parameters = encoder_parameters(encoder) + decoder_parameters(encoder, decoder)
         for devices in (8, 64, 512):
-            memory = pretraining_memory(Mae(), encoder, decoder, RECIPE, devices)
+            memory = step_memory(Mae(), encoder, decoder, RECIPE, (1, devices), ACCELERATOR)
             # Fully sharded: weights are gathered forward and again backward, gradients are reduced and scattered; float32.
             sent = 3 * 4 * parameters * (devices - 1) / devices
             alone = hours(pretraining_flops(Mae(), encoder, decoder, RECIPE) * samples, ACCELERATOR)

@@ -13,6 +13,7 @@ from scaling.study import cost
 from scaling.study.config import Mae, Pretrain
 from scaling.study.families import Family, ResEnc, UNet, ViT
 from scaling.study.ladder import resolve_decoder, resolve_encoder, rungs
+from scaling.study.memory import sample_memory
 
 models_app = typer.Typer()
 
@@ -32,14 +33,13 @@ class Rung:
 def ladder(family: Family, pretrain: Pretrain, objective: Mae) -> list[Rung]:
     """Every rung of a family under one recipe."""
     decoder = resolve_decoder(family)
-    number = 2 if pretrain.dtype == "bfloat16" else 4
     found = []
     for size in rungs(family):
         encoder = resolve_encoder(family, size, pretrain.parametrisation)
         parameters = cost.encoder_parameters(encoder)
         total = parameters + cost.decoder_parameters(encoder, decoder)
         flops = cost.pretraining_flops(objective, encoder, decoder, pretrain)
-        kept = number * cost.activations(objective, encoder, decoder, pretrain)
+        kept, _ = sample_memory(objective, encoder, decoder, pretrain, "h100")
         found.append(Rung(family.kind, size, parameters, total, flops, kept))
     return found
 
@@ -50,10 +50,10 @@ def models(
     crop: Annotated[tuple[int, int, int], typer.Option(help="Voxels of a sample.")] = (96, 96, 96),
     patch: Annotated[int, typer.Option(help="Voxels of a patch per axis: a ViT's tokens, and what masking hides.")] = 8,
     dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Of the activations.")] = "bfloat16",
-    remat: Annotated[bool, typer.Option("--remat", help="Recompute activations in the backward pass.")] = False,
+    remat: Annotated[Literal["none", "blocks", "dots"], typer.Option(help="What the backward pass computes once more.")] = "none",
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
 ) -> None:
-    """List the ladders of sizes: parameters, and the training FLOPs and activation memory of one sample of masked autoencoding."""
+    """List the ladders of sizes: parameters, and the training FLOPs and activation memory (on GPU) of one sample of masked autoencoding."""
     families: list[Family] = [ViT(patch=patch), UNet(patch=patch), ResEnc(patch=patch)]
     chosen = [each for each in families if family in ("all", each.kind)]
     for each in chosen:

@@ -8,7 +8,7 @@ import typer
 from scaling.cli.terminal import console, errors
 from scaling.cli.verdicts import page
 from scaling.engines import slurm
-from scaling.engines.jobs import load_cluster
+from scaling.engines.jobs import does_not_fit, load_cluster
 from scaling.engines.listing import plan_as_json, print_jobs, print_plan, print_status
 from scaling.study.experiment import freeze, load_study
 from scaling.study.plan import Plan, make_plan
@@ -83,12 +83,14 @@ def step(
 
 def carry_out(study_dir: Path, plan: Plan, chosen: list[str] | None = None) -> None:
     """Run a plan, or chosen steps of it, in this process. Ends with the exit code of what happened unless all is well."""
-    from scaling.training.cluster import SAVED, connect, part
+    from scaling.training.cluster import SAVED, connect, is_main, part
 
     connect()
     from scaling.engines.local import run_plan
 
     freeze(plan.study, study_dir)
+    if is_main() and (sentence := does_not_fit(plan)):
+        errors.print(sentence, style="yellow", markup=False)
     try:
         failures = run_plan(study_dir, plan, console, chosen)
     except KeyboardInterrupt:

@@ -22,7 +22,8 @@ class Cluster:
 
     `gres` is what SLURM calls a device ("gpu:a100"; "" on CPU nodes); `command` starts scaling on a node, in a container if need be
     ("apptainer exec --nv scaling.sif scaling"; "" for the Python that submits); `setup` are shell lines before it, such as
-    "module load cuda"; `options` are further options of sbatch. A job that needs longer than `max_hours` saves
+    "module load cuda"; `memory_per_device_gb` is the host's, `device_memory_gb` a device's own (0: that of `execution.accelerator`);
+    `options` are further options of sbatch. A job that needs longer than `max_hours` saves
     `grace_seconds` before its end and queues itself again.
     """
 
@@ -32,6 +33,7 @@ class Cluster:
     account: str = ""
     cpus_per_device: int = 4
     memory_per_device_gb: int = 0
+    device_memory_gb: float = 0
     max_hours: float = 24.0
     grace_seconds: int = 120
     command: str = ""
@@ -66,18 +68,8 @@ def load_cluster(file: Path) -> Cluster:
 
 
 def make_jobs(plan: Plan) -> list[Job]:
-    """Group a plan's steps: data; every stretch of pretraining by itself; all tasks of one checkpoint or control; table and report.
-
-    Raises ValueError when a step does not fit into the memory of the devices it is planned for.
-    """
+    """Group a plan's steps: data; every stretch of pretraining by itself; all tasks of one checkpoint or control; table and report."""
     accelerator = plan.study.execution.accelerator
-    room = ACCELERATORS[accelerator].memory
-    for step in plan.steps:
-        if step.memory > room:
-            raise ValueError(
-                f"{step.name} does not fit: it needs {step.memory / 1e9:.1f} GB a device and {accelerator} has {room / 1e9:.0f} GB; "
-                "use more devices in execution.mesh, pretrain.remat or a smaller batch"
-            )
     groups: dict[str, list[Step]] = {}
     for step in plan.steps:
         groups.setdefault(group(step), []).append(step)
@@ -85,10 +77,24 @@ def make_jobs(plan: Plan) -> list[Job]:
     jobs = []
     for name, steps in groups.items():
         needs = dict.fromkeys(place[need] for step in steps for need in step.needs if place[need] != name)
-        devices = plan.study.execution.mesh[0] * plan.study.execution.mesh[1] if steps[0].kind in ("trunk", "cooldown") else 1
+        devices = steps[0].mesh[0] * steps[0].mesh[1]
         expected = sum(hours(step.flops, accelerator) for step in steps) / devices
         jobs.append(Job(name, tuple(steps), tuple(needs), devices, SLOWER * expected + START_HOURS))
     return jobs
+
+
+def does_not_fit(plan: Plan, device_memory_gb: float = 0) -> str:
+    """One sentence on the step that takes the most memory if a device has less; else nothing. 0: as much as the named accelerator has."""
+    accelerator = plan.study.execution.accelerator
+    room = device_memory_gb * 1e9 or ACCELERATORS[accelerator].memory
+    largest = max(plan.steps, key=lambda step: step.memory)
+    if largest.memory <= room:
+        return ""
+    return (
+        f"{largest.name} does not fit: it needs {largest.memory / 1e9:.1f} GB on each of {' x '.join(map(str, largest.mesh))} devices, "
+        f"and {'a device of this cluster' if device_memory_gb else accelerator} has {room / 1e9:.0f} GB; "
+        "use more devices in execution.mesh, execution.accumulate, pretrain.remat or a smaller batch"
+    )
 
 
 def group(step: Step) -> str:

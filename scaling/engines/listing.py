@@ -9,9 +9,9 @@ from typing import get_args
 from rich.console import Console
 from rich.table import Table
 
-from scaling.engines.jobs import make_jobs
+from scaling.engines.jobs import does_not_fit, make_jobs
 from scaling.engines.slurm import Queued
-from scaling.study.cost import ACCELERATORS, hours
+from scaling.study.cost import hours
 from scaling.study.plan import Plan, PretrainStep, Step
 from scaling.study.rundir import Status, attempts, read_json
 
@@ -22,7 +22,7 @@ def print_plan(plan: Plan, statuses: Mapping[str, Status], console: Console) -> 
     """Every step with its costs, the totals, and what sharing trunks saves."""
     accelerator = plan.study.execution.accelerator
     table = Table(box=None, pad_edge=False)
-    for heading in ("step", "parameters", "samples", "steps", "FLOPs", "memory", f"hours on {accelerator}", "status"):
+    for heading in ("step", "parameters", "samples", "steps", "FLOPs", "mesh", "memory", f"hours on {accelerator}", "status"):
         table.add_column(heading, justify="left" if heading in ("step", "status") else "right", no_wrap=True)
     for step in plan.steps:
         table.add_row(*step_row(step, accelerator), statuses[step.name], style=COLOURS[statuses[step.name]])
@@ -42,21 +42,15 @@ def print_plan(plan: Plan, statuses: Mapping[str, Status], console: Console) -> 
             f"{apart / pretraining:.2f} times the pretraining",
             highlight=False,
         )
-    largest = max(plan.steps, key=lambda step: step.memory)
-    if largest.memory > ACCELERATORS[accelerator].memory:
-        console.print(
-            f"{largest.name} does not fit: it needs {count(largest.memory)}B a device and {accelerator} has "
-            f"{count(ACCELERATORS[accelerator].memory)}B; use more devices in execution.mesh, pretrain.remat or a smaller batch",
-            style="red",
-            markup=False,
-        )
+    if sentence := does_not_fit(plan):
+        console.print(sentence, style="red", markup=False)
 
 
 def plan_as_json(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) -> str:
     """A plan for other engines: `scaling step FOLDER NAME` runs one of its steps once those it needs are done.
 
-    Per step: name, kind, needs, status, job (steps that are worth running as one), devices, memory (bytes a device), hours
-    (on one device).
+    Per step: name, kind, needs, status, job (steps that are worth running as one), devices, mesh (replica, fsdp), memory (bytes a device),
+    hours (on one device).
     """
     accelerator = plan.study.execution.accelerator
     steps = [
@@ -67,6 +61,7 @@ def plan_as_json(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) ->
             "status": statuses[step.name],
             "job": job.name,
             "devices": job.devices,
+            "mesh": step.mesh,
             "memory": step.memory,
             "hours": hours(step.flops, accelerator),
         }
@@ -81,6 +76,7 @@ def step_row(step: Step, accelerator: str) -> list[str]:
     numbers = [count(step.parameters), count(step.samples), str(step.steps), count(step.flops), f"{count(step.memory)}B"]
     given = [step.parameters, step.samples, step.steps, step.flops, step.memory]
     cells = [text if value else "-" for text, value in zip(numbers, given, strict=True)]
+    cells.insert(-1, f"{step.mesh[0]}x{step.mesh[1]}" if step.memory else "-")
     return [step.name, *cells, f"{hours(step.flops, accelerator):.4f}" if step.flops else "-"]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from scaling.engines.jobs import Cluster, Job, make_jobs
+from scaling.engines.jobs import Cluster, Job, does_not_fit, make_jobs
 from scaling.study.plan import Plan
 from scaling.study.rundir import Status, write_text
 
@@ -45,8 +45,11 @@ class Queued:
 def submit(study_dir: Path, plan: Plan, statuses: Mapping[str, Status], cluster: Cluster) -> dict[str, str]:
     """Submit every job that has something to do and is not queued. Returns the ids by name.
 
-    Raises ValueError when the mesh does not fill nodes, or, in its own words, when SLURM refuses.
+    Raises ValueError when a step does not fit into a device's memory or the mesh does not fill nodes, or, in its own words, when SLURM
+    refuses.
     """
+    if sentence := does_not_fit(plan, cluster.device_memory_gb):
+        raise ValueError(sentence)
     queue = queued(study_dir)
     live = {name: job.id for name, job in queue.items()}
     submitted: dict[str, str] = {}

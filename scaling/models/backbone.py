@@ -12,7 +12,7 @@ from scaling.models.patches import patchify, sincos_positions, unpatchify
 from scaling.models.transformer import Constrain, unconstrained
 from scaling.models.unet import CnnDecoder, CnnEncoder
 from scaling.models.vit import MaeDecoder, VitEncoder
-from scaling.study.config import Shape3
+from scaling.study.config import Remat, Shape3
 from scaling.study.ladder import CnnDecoderShape, CnnShape, Decoder, Encoder, VitDecoderShape, VitShape
 
 Parameters = dict[str, Any]
@@ -46,7 +46,7 @@ class Backbone(NamedTuple):
     decode: Callable[[Parameters, Features, Int[Array, "B M"]], Float[Array, "B N P"]]
 
 
-def build_encoder(shape: Encoder, dtype: str = "float32", remat: bool = False, constrain: Constrain = unconstrained) -> EncoderFunctions:
+def build_encoder(shape: Encoder, dtype: str = "float32", remat: Remat = "none", constrain: Constrain = unconstrained) -> EncoderFunctions:
     """The functions of one encoder."""
     make_encoder = encoder_maker(dtype, remat, constrain)
     graph = structure(lambda rngs: make_encoder(shape, rngs))
@@ -66,7 +66,7 @@ def build_encoder(shape: Encoder, dtype: str = "float32", remat: bool = False, c
 
 
 def build_backbone(
-    encoder: Encoder, decoder: Decoder, crop: Shape3, dtype: str = "float32", remat: bool = False, constrain: Constrain = unconstrained
+    encoder: Encoder, decoder: Decoder, crop: Shape3, dtype: str = "float32", remat: Remat = "none", constrain: Constrain = unconstrained
 ) -> Backbone:
     """The functions of an encoder and its reconstruction decoder, for volumes of `crop` voxels."""
     make_encoder = encoder_maker(dtype, remat, constrain)
@@ -106,7 +106,7 @@ def build_backbone(
     return Backbone(scaled_init(init_of, encoder), encode_visible, decode)
 
 
-def encoder_maker(dtype: str, remat: bool, constrain: Constrain) -> Callable[[Encoder, nnx.Rngs], nnx.Module]:
+def encoder_maker(dtype: str, remat: Remat, constrain: Constrain) -> Callable[[Encoder, nnx.Rngs], nnx.Module]:
     """What makes the encoder module of a shape."""
 
     def make(shape: Encoder, rngs: nnx.Rngs) -> nnx.Module:

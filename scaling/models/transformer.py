@@ -7,6 +7,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from scaling.models.remat import rematerialised
+from scaling.study.config import Remat
+
 Constrain = Callable[[Array], Array]
 
 
@@ -31,11 +34,17 @@ class Linear(nnx.Linear):
         return flat.reshape(*inputs.shape[:-1], flat.shape[-1])
 
 
+def attend(q: Float[Array, "B N H K"], k: Float[Array, "B N H K"], v: Float[Array, "B N H K"]) -> Float[Array, "B N H K"]:
+    """Softmax attention; on GPUs cuDNN's, which never writes the N x N weights down, in bfloat16 (it takes heads 8, 16, ... 128 wide)."""
+    flash = jax.default_backend() == "gpu" and q.dtype == jnp.bfloat16
+    return jax.nn.dot_product_attention(q, k, v, implementation="cudnn" if flash else None)
+
+
 class Block(nnx.Module):
     """Pre-norm attention and MLP (Vaswani et al. 2017; pre-norm as in Dosovitskiy et al. 2021): [B, N, E] -> [B, N, E]."""
 
-    def __init__(self, width: int, heads: int, mlp_width: int, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.heads = heads
+    def __init__(self, width: int, heads: int, mlp_width: int, dtype: jnp.dtype, rngs: nnx.Rngs, constrain: Constrain = unconstrained):
+        self.heads, self.constrain = heads, constrain
         self.attention_norm = nnx.LayerNorm(width, dtype=dtype, rngs=rngs)
         self.qkv = Linear(width, 3 * width, dtype, rngs)
         self.attention_out = Linear(width, width, dtype, rngs)
@@ -45,9 +54,10 @@ class Block(nnx.Module):
 
     def __call__(self, x: Float[Array, "B N E"]) -> Float[Array, "B N E"]:
         B, N, E = x.shape
-        projected = jnp.split(self.qkv(self.attention_norm(x)), 3, axis=-1)
-        q, k, v = (part.reshape(B, N, self.heads, E // self.heads) for part in projected)
-        attended = jax.nn.dot_product_attention(q, k, v).reshape(B, N, E)
+        projected = jnp.split(self.constrain(self.qkv(self.attention_norm(x))), 3, axis=-1)
+        # Unpinned, XLA spreads the heads as it does the weights before and after, and shuffles where they do not divide.
+        q, k, v = (self.constrain(part.reshape(B, N, self.heads, E // self.heads)) for part in projected)
+        attended = self.constrain(attend(q, k, v)).reshape(B, N, E)
         x = x + self.attention_out(attended)
         return x + self.mlp_out(jax.nn.gelu(self.mlp_in(self.mlp_norm(x))))
 
@@ -55,11 +65,11 @@ class Block(nnx.Module):
 class Stack(nnx.Module):
     """`depth` equal blocks whose parameters share a leading axis, scanned: compile time does not grow with depth.
 
-    `remat` recomputes a block's activations in the backward pass; `constrain` pins activations at block boundaries (sharding
-    is decided by `scaling.training.mesh`, not here).
+    `remat` says what a block keeps for the backward pass (`scaling.models.remat`); `constrain` pins activations at block boundaries
+    (sharding is decided by `scaling.training.mesh`, not here).
     """
 
-    def __init__(self, depth: int, make_block: Callable[[nnx.Rngs], nnx.Module], remat: bool, constrain: Constrain, rngs: nnx.Rngs):
+    def __init__(self, depth: int, make_block: Callable[[nnx.Rngs], nnx.Module], remat: Remat, constrain: Constrain, rngs: nnx.Rngs):
         self.remat, self.constrain = remat, constrain
         keys = jax.random.split(rngs.params(), depth)
         graph, _ = nnx.split(make_block(nnx.Rngs(0)))
@@ -72,5 +82,5 @@ class Stack(nnx.Module):
         def block(x: Array, parameters: nnx.State) -> tuple[Array, None]:
             return self.constrain(nnx.merge(graph, parameters)(x)), None
 
-        x, _ = jax.lax.scan(jax.checkpoint(block) if self.remat else block, self.constrain(x), stacked)
+        x, _ = jax.lax.scan(rematerialised(block, self.remat), self.constrain(x), stacked)
         return x

@@ -11,7 +11,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from scaling.models.convolution import convolve, max_pool, mean_pool, upsample
+from scaling.models.remat import rematerialised
 from scaling.models.transformer import Constrain, Linear, Stack, unconstrained
+from scaling.study.config import Remat
 from scaling.study.ladder import CnnShape
 
 XAVIER = nnx.initializers.xavier_uniform()
@@ -88,7 +90,7 @@ class ResidualLevel(nnx.Module):
         def another(rngs: nnx.Rngs) -> ResidualBlock:
             return ResidualBlock(features, features, 1, dtype, rngs)
 
-        self.rest = Stack(blocks - 1, another, False, unconstrained, rngs) if blocks > 1 else None
+        self.rest = Stack(blocks - 1, another, "none", unconstrained, rngs) if blocks > 1 else None
 
     def __call__(self, x: Float[Array, "B D H W C"]) -> Float[Array, "B d h w F"]:
         x = self.block(x if self.stem is None else activate(self.stem(x)))
@@ -99,7 +101,7 @@ class CnnEncoder(nnx.Module):
     """Volumes to a pyramid of features: [B, D, H, W] -> one [B, d, h, w, C] per level, finest first."""
 
     def __init__(
-        self, shape: CnnShape, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32, remat: bool = False, constrain: Constrain = unconstrained
+        self, shape: CnnShape, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32, remat: Remat = "none", constrain: Constrain = unconstrained
     ):
         self.dtype, self.remat, self.constrain = dtype, remat, constrain
         levels: dict[str, nnx.Module] = {}
@@ -116,7 +118,7 @@ class CnnEncoder(nnx.Module):
         pyramid = []
         for depth in range(len(self.levels)):
             level = self.levels[f"level{depth}"]
-            x = self.constrain(recomputed(level, x) if self.remat else level(x))
+            x = self.constrain(recomputed(level, self.remat, x))
             pyramid.append(x)
         return tuple(pyramid)
 
@@ -136,7 +138,7 @@ class CnnDecoder(nnx.Module):
         rngs: nnx.Rngs,
         beside: int = 1,
         dtype: jnp.dtype = jnp.float32,
-        remat: bool = False,
+        remat: Remat = "none",
         constrain: Constrain = unconstrained,
     ):
         self.remat, self.constrain = remat, constrain
@@ -151,7 +153,7 @@ class CnnDecoder(nnx.Module):
         x = pyramid[-1]
         for depth in reversed(range(len(self.levels))):
             level, passed = self.levels[f"level{depth}"], pyramid[depth]
-            x = self.constrain(recomputed(level, x, passed) if self.remat else level(x, passed))
+            x = self.constrain(recomputed(level, self.remat, x, passed))
         return self.voxels(x)[..., 0]
 
 
@@ -169,7 +171,7 @@ class UpLevel(nnx.Module):
         return activate(self.conv(jnp.concatenate([x, passed], -1) if self.skip else x))
 
 
-def recomputed(module: nnx.Module, *inputs: Array) -> Array:
-    """Apply a module, and compute its activations once more in the backward pass rather than keep them."""
+def recomputed(module: nnx.Module, remat: Remat, *inputs: Array) -> Array:
+    """Apply a module, keeping for the backward pass what `remat` says."""
     graph, state = nnx.split(module)
-    return jax.checkpoint(lambda state, *inputs: nnx.merge(graph, state)(*inputs))(state, *inputs)
+    return rematerialised(lambda state, *inputs: nnx.merge(graph, state)(*inputs), remat)(state, *inputs)

@@ -1,12 +1,14 @@
 """The ViT encoder and the light decoder of masked reconstruction."""
 
+from functools import partial
+
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from scaling.models.patches import patchify, sincos_positions
 from scaling.models.transformer import Block, Constrain, Linear, Stack, unconstrained
-from scaling.study.config import Shape3
+from scaling.study.config import Remat, Shape3
 from scaling.study.ladder import VitDecoderShape, VitShape
 
 
@@ -18,12 +20,13 @@ class VitEncoder(nnx.Module):
         shape: VitShape,
         rngs: nnx.Rngs,
         dtype: jnp.dtype = jnp.float32,
-        remat: bool = False,
+        remat: Remat = "none",
         constrain: Constrain = unconstrained,
     ):
         self.shape = shape
         self.embedding = Linear(shape.patch**3, shape.width, dtype, rngs)
-        self.stack = Stack(shape.depth, lambda rngs: Block(shape.width, shape.heads, shape.mlp_width, dtype, rngs), remat, constrain, rngs)
+        block = partial(Block, shape.width, shape.heads, shape.mlp_width, dtype, constrain=constrain)
+        self.stack = Stack(shape.depth, lambda rngs: block(rngs=rngs), remat, constrain, rngs)
         self.norm = nnx.LayerNorm(shape.width, dtype=dtype, rngs=rngs)
 
     def __call__(self, volume: Float[Array, "B D H W"]) -> Float[Array, "B N E"]:
@@ -46,13 +49,14 @@ class MaeDecoder(nnx.Module):
         crop: Shape3,
         rngs: nnx.Rngs,
         dtype: jnp.dtype = jnp.float32,
-        remat: bool = False,
+        remat: Remat = "none",
         constrain: Constrain = unconstrained,
     ):
         self.shape, self.crop, self.patch = shape, crop, encoder.patch
         self.projection = Linear(encoder.width, shape.width, dtype, rngs)
         self.mask_token = nnx.Param(0.02 * rngs.params.normal((shape.width,)))
-        self.stack = Stack(shape.depth, lambda rngs: Block(shape.width, shape.heads, shape.mlp_width, dtype, rngs), remat, constrain, rngs)
+        block = partial(Block, shape.width, shape.heads, shape.mlp_width, dtype, constrain=constrain)
+        self.stack = Stack(shape.depth, lambda rngs: block(rngs=rngs), remat, constrain, rngs)
         self.norm = nnx.LayerNorm(shape.width, dtype=dtype, rngs=rngs)
         self.voxels = Linear(shape.width, encoder.patch**3, dtype, rngs)
 

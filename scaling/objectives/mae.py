@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from scaling.models.backbone import build_backbone
 from scaling.models.patches import patchify, unpatchify
 from scaling.models.transformer import Constrain
-from scaling.objectives.objective import Metrics, Objective, Parameters
+from scaling.objectives.objective import WHOLE, Metrics, Objective, Parameters, Part
 from scaling.study.config import Pretrain, Shape3
 from scaling.study.cost import visible_tokens
 from scaling.study.ladder import Decoder, Encoder
@@ -19,15 +19,17 @@ from scaling.study.objectives import Mae
 EPSILON = 1e-6
 
 Masking = tuple[Int[Array, "B M"], Float[Array, "B N"]]
-Mask = Callable[[PRNGKeyArray, int], Masking]
+Mask = Callable[..., Masking]
 
 
-def random_masking(key: PRNGKeyArray, batch: int, blocks: Int[np.ndarray, "N"], m: int) -> Masking:
-    """Keep m of N patches of each sample: their indices [B, M], and a mask [B, N] with 1 where hidden.
+def random_masking(key: PRNGKeyArray, batch: int, blocks: Int[np.ndarray, "N"], m: int, part: Part = WHOLE) -> Masking:
+    """Keep m of N patches of each sample of a part of a batch: their indices [B, M], and a mask [B, N] with 1 where hidden.
 
     `blocks` numbers the block of each patch. Blocks are kept in random order, each as a whole but for the last.
     """
-    scores = jax.random.uniform(key, (batch, int(blocks.max()) + 1))
+    scores = jax.random.uniform(key, (batch * part.of, int(blocks.max()) + 1))
+    if part.of > 1:
+        scores = scores.reshape(batch, part.of, -1)[:, part.place]
     kept = jnp.argsort(scores[:, blocks], axis=1)[:, :m]
     return kept, jnp.ones((batch, len(blocks))).at[jnp.arange(batch)[:, None], kept].set(0.0)
 
@@ -39,10 +41,10 @@ def patch_blocks(grid: Shape3, block: int) -> Int[np.ndarray, "N"]:
 
 
 def build_masking(config: Mae, crop: Shape3, patch: int) -> Mask:
-    """mask(key, batch) for the patches of a crop."""
+    """mask(key, samples, part=WHOLE) for the patches of a crop."""
     blocks = patch_blocks((crop[0] // patch, crop[1] // patch, crop[2] // patch), config.block)
     m = visible_tokens(len(blocks), config.mask_ratio)
-    return lambda key, batch: random_masking(key, batch, blocks, m)
+    return lambda key, samples, part=WHOLE: random_masking(key, samples, blocks, m, part)
 
 
 def patch_statistics(patches: Float[Array, "B N P"]) -> tuple[Float[Array, "B N 1"], Float[Array, "B N 1"]]:
@@ -83,15 +85,18 @@ def build_mae(config: Mae, encoder: Encoder, decoder: Decoder, pretrain: Pretrai
     masking = build_masking(config, pretrain.crop, encoder.patch)
     backbone = build_backbone(encoder, decoder, pretrain.crop, pretrain.dtype, pretrain.remat, constrain)
 
-    def predict(parameters: Parameters, patches: Float[Array, "B N P"], key: PRNGKeyArray) -> tuple[Array, Array]:
-        kept, mask = masking(key, len(patches))
+    def predict(parameters: Parameters, patches: Float[Array, "B N P"], key: PRNGKeyArray, part: Part = WHOLE) -> tuple[Array, Array]:
+        kept, mask = masking(key, len(patches), part)
         features = backbone.encode_visible(parameters["encoder"], patches, kept)
         return backbone.decode(parameters["decoder"], features, kept), mask
 
-    def loss(parameters: Parameters, volumes: Float[Array, "B D H W"], key: PRNGKeyArray) -> tuple[Array, Metrics]:
+    def part_loss(parameters: Parameters, volumes: Float[Array, "B D H W"], key: PRNGKeyArray, part: Part) -> tuple[Array, Metrics]:
         patches = patchify(volumes, encoder.patch)
-        predicted, mask = predict(parameters, patches, key)
+        predicted, mask = predict(parameters, patches, key, part)
         return reconstruction_loss(predicted, patches, mask, config), {}
+
+    def loss(parameters: Parameters, volumes: Float[Array, "B D H W"], key: PRNGKeyArray) -> tuple[Array, Metrics]:
+        return part_loss(parameters, volumes, key, WHOLE)
 
     def reconstruct(parameters: Parameters, volumes: Float[Array, "B D H W"], key: PRNGKeyArray) -> tuple[Array, Array, Array]:
         patches = patchify(volumes, encoder.patch)
@@ -100,4 +105,4 @@ def build_mae(config: Mae, encoder: Encoder, decoder: Decoder, pretrain: Pretrai
         seen, filled = (unpatchify(x, pretrain.crop, encoder.patch) for x in shown)
         return volumes, seen, filled
 
-    return Objective(backbone.init, loss, reconstruct)
+    return Objective(backbone.init, loss, reconstruct, part_loss=part_loss)

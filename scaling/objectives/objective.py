@@ -16,6 +16,16 @@ def nothing(parameters: Parameters) -> Parameters:
     return {}
 
 
+class Part(NamedTuple):
+    """One of `of` equal parts of a batch: its rows place, place + of, ... What is drawn at random is drawn for the whole batch."""
+
+    place: Array | int
+    of: int
+
+
+WHOLE = Part(0, 1)
+
+
 class Objective(NamedTuple):
     """Pure functions of a pretraining objective. Volumes are [B, D, H, W], or pairs [B, 2, D, H, W] (`pairs` of its config).
 
@@ -25,6 +35,8 @@ class Objective(NamedTuple):
     `reconstruct(parameters, volumes, key)` shows a volume, what the model sees and what it makes of it, [B, D, H, W] each;
     `followed(parameters)` is what the objective wants the running mean of, `momentum` of it kept each step: loss and reconstruct find
     it among the parameters;
+    `part_loss(parameters, volumes, key, part)` is the loss of a part of a batch: its mean over all parts is `loss`. None where it
+    needs the whole batch: gradients of parts say nothing when its cases are compared with each other;
     `aligned` says that the two volumes of a pair must go on showing the same place: they are moved alike by augmentation.
     """
 
@@ -34,6 +46,7 @@ class Objective(NamedTuple):
     followed: Callable[[Parameters], Parameters] = nothing
     momentum: float = 0.0
     aligned: bool = False
+    part_loss: Callable[[Parameters, Volumes, PRNGKeyArray, Part], tuple[Array, Metrics]] | None = None
 
 
 LOGGED = 128  # embeddings: enough for an effective rank, few enough to send to the host

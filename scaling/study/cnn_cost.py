@@ -1,4 +1,4 @@
-"""Closed-form costs of the convolutional encoders and decoders: parameters, FLOPs, activations. See `scaling.study.cost`.
+"""Closed-form costs of the convolutional encoders and decoders: parameters, FLOPs, memory. See `scaling.study.cost`.
 
 FLOPs of a convolution count the taps that meet voxels, not those on the border of zeros, as XLA does: at 6 voxels a side that is
 30 % of them.
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import NamedTuple
 
-from scaling.study.config import Shape3
+from scaling.study.config import Pretrain, Remat, Shape3
 from scaling.study.ladder import CnnDecoderShape, CnnShape
 
 
@@ -37,10 +37,13 @@ class Layer(NamedTuple):
         places = prod(3 * n - (2 if self.stride == 1 else 1) for n in self.shape) if self.kernel == 27 else prod(self.shape)
         return 2 * self.channels * self.features * places
 
-    @property
-    def activations(self) -> int:
-        """Numbers kept for the backward pass: the output, and once more what the norm made of it."""
-        return (1 + self.norm) * self.features * prod(self.shape)
+    def kept(self, number: int, on_cpu: bool) -> int:
+        """Bytes kept for the backward pass, numbers taking `number`: what it saw, its output, and that centred, in float32.
+
+        On CPU a convolution sees its input thrice, shifted (`scaling.models.convolution.decomposed`).
+        """
+        seen = 3 * self.channels * self.stride**2 if self.kernel == 27 and on_cpu else self.channels * self.stride**3
+        return (number * seen + (number + 4) * self.features * self.norm) * prod(self.shape)
 
 
 def shape_at(volume: Shape3, level: int) -> Shape3:
@@ -90,31 +93,41 @@ def decoder_parameters(encoder: CnnShape, decoder: CnnDecoderShape) -> int:
     return sum(layer.parameters for layer in layers) + sum(encoder.features[:-1])
 
 
-def encoder_training_flops(encoder: CnnShape, volume: Shape3, remat: bool) -> int:
-    """FLOPs of a forward and a backward pass; the first layer needs no gradient of its input; `remat` is one more forward pass."""
+def encoder_training_flops(encoder: CnnShape, volume: Shape3, remat: Remat) -> int:
+    """FLOPs of a forward and a backward pass; the first layer needs no gradient of its input; "blocks" is one more forward pass."""
     layers = [layer.flops for layer in encoder_layers(encoder, volume)]
-    return (4 if remat else 3) * sum(layers) - layers[0]
+    return (4 if remat == "blocks" else 3) * sum(layers) - layers[0]
 
 
-def decoder_training_flops(encoder: CnnShape, decoder: CnnDecoderShape, volume: Shape3, remat: bool) -> int:
-    """FLOPs of a forward and a backward pass of the reconstruction decoder; all levels but the voxels are rematerialised."""
+def decoder_training_flops(encoder: CnnShape, decoder: CnnDecoderShape, volume: Shape3, remat: Remat) -> int:
+    """FLOPs of a forward and a backward pass of the reconstruction decoder; "blocks" does all levels but the voxels once more."""
     layers = [layer.flops for layer in decoder_layers(encoder.features, decoder.skips, volume)]
-    return 3 * sum(layers) + (sum(layers[:-1]) if remat else 0)
+    return 3 * sum(layers) + (sum(layers[:-1]) if remat == "blocks" else 0)
 
 
-def encoder_activations(encoder: CnnShape, volume: Shape3, remat: bool) -> int:
-    """Numbers the encoder keeps for the backward pass of one sample; with `remat` its levels' outputs, and the first level's own."""
-    return kept(list(encoder_layers(encoder, volume)), encoder, volume, remat)
+def memory(encoder: CnnShape, decoder: CnnDecoderShape | None, pretrain: Pretrain, on_cpu: bool) -> tuple[int, int]:
+    """Bytes of one sample kept for the backward pass, and of the largest piece of work beyond them.
 
-
-def decoder_activations(encoder: CnnShape, decoder: CnnDecoderShape, volume: Shape3, remat: bool) -> int:
-    """The same of the reconstruction decoder."""
-    return kept(list(decoder_layers(encoder.features, decoder.skips, volume)), encoder, volume, remat)
-
-
-def kept(layers: list[Layer], encoder: CnnShape, volume: Shape3, remat: bool) -> int:
-    """Activations of all layers, or of each level's output and the largest level's layers."""
-    if not remat:
-        return sum(layer.activations for layer in layers)
-    outputs = sum(features * prod(shape_at(volume, level)) for level, features in enumerate(encoder.features))
-    return outputs + sum(layer.activations for layer in layers if layer.shape == volume)
+    On CPU rematerialisation is undone (`scaling.models.remat`), and convolutions take three copies of what they see. Elsewhere "blocks"
+    keeps the levels' outputs, "dots" those of the convolutions, and the work is a level's share of the rest.
+    """
+    number = 2 if pretrain.dtype == "bfloat16" else 4
+    layers = list(encoder_layers(encoder, pretrain.crop))
+    if decoder:
+        layers += decoder_layers(encoder.features, decoder.skips, pretrain.crop)
+    outputs = sum(f * prod(shape_at(pretrain.crop, level)) for level, f in enumerate(encoder.features))
+    # A residual block's output; a plain level's, and where the maximum of each cube was.
+    passed = 2 * outputs
+    if encoder.kind == "resenc":
+        levels = enumerate(zip(encoder.features, encoder.blocks, strict=True))
+        passed = sum(f * blocks * prod(shape_at(pretrain.crop, level)) for level, (f, blocks) in levels)
+    everything = sum(layer.kept(number, on_cpu) for layer in layers) + number * passed
+    widest = max(layer.channels * prod(layer.shape) for layer in layers if layer.kernel == 27)
+    if on_cpu or pretrain.remat == "none":
+        return everything, number * 4 * widest
+    largest = max(
+        sum(layer.kept(number, on_cpu) for layer in layers if layer.shape == shape_at(pretrain.crop, level))
+        for level in range(len(encoder.features))
+    )
+    maps = sum(layer.features * prod(layer.shape) for layer in layers) if pretrain.remat == "dots" else 0
+    return number * ((1 + (decoder is not None)) * outputs + maps), largest + number * 4 * widest

@@ -15,8 +15,8 @@ from scaling.study.families import Family
 from scaling.study.families import ResEnc as ResEnc
 from scaling.study.families import UNet as UNet
 from scaling.study.families import ViT as ViT
+from scaling.study.objectives import Count, ObjectiveConfig
 from scaling.study.objectives import Mae as Mae
-from scaling.study.objectives import ObjectiveConfig
 from scaling.study.phantom import Phantom
 from scaling.study.protocols import Augmentation as Augmentation
 from scaling.study.protocols import Classical as Classical
@@ -26,6 +26,8 @@ from scaling.study.protocols import Shape3 as Shape3
 from scaling.study.protocols import Transfer as Transfer
 
 STRICT = ConfigDict(extra="forbid")
+
+Remat = Literal["none", "blocks", "dots"]  # see scaling.models.remat
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -111,8 +113,9 @@ class Task:
 class Pretrain:
     """Optimisation of pretraining: AdamW with a warm-up, stable, decay schedule. Lengths in samples, never in steps.
 
-    The decay takes the last `decay_share` of a duration; `remat` recomputes each block's activations in the backward pass. Under
-    "mup" (`scaling.models.parametrisation`) the learning rate is that of a family's `base_width` and every other width takes its share.
+    The decay takes the last `decay_share` of a duration. The backward pass computes again nothing ("none"), all of a block ("blocks": a
+    third more FLOPs), or all but its linear maps ("dots": hardly more, for a quarter of the memory of "none"), by `remat`. Under "mup"
+    (`scaling.models.parametrisation`) the learning rate is that of a family's `base_width` and every other width takes its share.
     """
 
     crop: Shape3 = (40, 48, 40)
@@ -125,7 +128,7 @@ class Pretrain:
     decay_share: float = 0.2
     augment: Augmentation = "flips"
     dtype: Literal["float32", "bfloat16"] = "float32"
-    remat: bool = False
+    remat: Remat = "none"
     parametrisation: Literal["mup", "standard"] = "mup"
 
     def __post_init__(self) -> None:
@@ -158,16 +161,24 @@ class Estimand:
 class Execution:
     """Where and how a study runs. Nothing here may change a result beyond rounding, so nothing here is part of its identity.
 
-    `mesh` is (replica, fsdp); `checkpoint_every` and `log_every` count steps; `accelerator` is what `plan` estimates for.
+    `mesh` is (replica, fsdp): copies of the parameters, and devices that share a copy; or a number of devices, which the plan divides:
+    of each run it makes as many copies as the memory of `accelerator`, for which it estimates, has room for. `accumulate` parts of a batch
+    are computed one after the other. `checkpoint_every` and `log_every` count steps.
     """
 
-    mesh: tuple[int, int] = (1, 1)
+    mesh: tuple[Count, Count] | Count = (1, 1)
+    accumulate: Count = 1
     workers: int = 2
     checkpoint_every: int = 500
     log_every: int = 20
     accelerator: Literal["cpu-2", "a100", "h100", "h200", "tpu-v5e"] = "cpu-2"
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
     wandb_entity: str = ""
+
+    @property
+    def devices(self) -> int:
+        """Devices that pretraining runs on."""
+        return self.mesh if isinstance(self.mesh, int) else self.mesh[0] * self.mesh[1]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -231,11 +242,20 @@ class Study:
             self._check_volumes(family)
         if getattr(self.transfer, self.estimand.protocol) is None:
             raise ValueError(f"estimand.protocol is {self.estimand.protocol!r}, but transfer.{self.estimand.protocol} is left out")
-        if self.pretrain.batch % (self.execution.mesh[0] * self.execution.mesh[1]):
+        devices, parts = self.execution.devices, self.execution.accumulate
+        if self.pretrain.batch % (devices * parts):
+            mesh = devices if isinstance(self.execution.mesh, int) else " x ".join(map(str, self.execution.mesh))
+            times = f" times execution.accumulate={parts}" if parts > 1 else ""
             raise ValueError(
-                f"pretrain.batch={self.pretrain.batch} is not divisible by the {' x '.join(map(str, self.execution.mesh))} devices of "
-                f"execution.mesh; choose a multiple of {self.execution.mesh[0] * self.execution.mesh[1]}"
+                f"pretrain.batch={self.pretrain.batch} is not divisible by the {mesh} devices of execution.mesh{times}; choose a multiple "
+                f"of {devices * parts}"
             )
+        for objective in self.objectives:
+            if parts > 1 and not objective.separable:
+                raise ValueError(
+                    f"execution.accumulate is {parts}, but objective {objective.label!r} needs the whole batch at once; expected 1: "
+                    "use pretrain.remat or more devices where memory is short"
+                )
         self._check_pairs()
 
     def _check_volumes(self, family: Family) -> None:
@@ -261,7 +281,7 @@ class Study:
 
     def _check_pairs(self) -> None:
         paired = [objective for objective in self.objectives if objective.pairs]
-        devices = self.execution.mesh[0] * self.execution.mesh[1]
+        devices = self.execution.devices
         if paired and (self.pretrain.batch % (2 * devices) or self.pretrain.batch < 4):
             raise ValueError(
                 f"objective {paired[0].label!r} learns from pairs: pretrain.batch={self.pretrain.batch} must be a multiple of "

@@ -1,4 +1,4 @@
-"""Closed-form costs of the ladder: parameters, FLOPs, memory, hours. Nothing is compiled, so a plan prints at once.
+"""Closed-form costs of the ladder: parameters, FLOPs, hours. Nothing is compiled, so a plan prints at once.
 
 FLOPs count a multiply-add as two and matrix products only (Kaplan et al. 2020, appendix B); a training step is three forward
 passes (four of rematerialised blocks). Tests count the same over the traced program.
@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 from scaling.study import cnn_cost
-from scaling.study.config import Finetune, Pretrain, Shape3, Task, Transfer
+from scaling.study.config import Finetune, Pretrain, Remat, Shape3, Task, Transfer
 from scaling.study.ladder import CnnDecoderShape, CnnShape, Decoder, Encoder, VitDecoderShape, VitShape, tokens
 from scaling.study.objectives import Contrastive, CrossSequence, Hybrid, Mae, Momentum, ObjectiveConfig
 
@@ -62,6 +62,17 @@ def stack_flops(n: int, width: int, depth: int, mlp_width: int) -> int:
     return depth * (2 * n * (4 * width * width + 2 * width * mlp_width) + 4 * n * n * width)
 
 
+def stack_again(n: int, stack: VitShape | VitDecoderShape, remat: Remat) -> int:
+    """FLOPs of what `remat` computes once more of a stack: attention alone, or all but the last product, on which no gradient depends."""
+    match remat:
+        case "none":
+            return 0
+        case "dots":
+            return 4 * n * n * stack.width * stack.depth
+        case "blocks":
+            return stack_flops(n, stack.width, stack.depth, stack.mlp_width) - 2 * n * stack.depth * stack.mlp_width * stack.width
+
+
 def visible_tokens(n: int, mask_ratio: float) -> int:
     """Number of visible tokens M out of n."""
     return max(1, round(n * (1 - mask_ratio)))
@@ -75,22 +86,20 @@ def encoder_flops(encoder: Encoder, volume: Shape3) -> int:
     return 2 * n * encoder.patch**3 * encoder.width + stack_flops(n, encoder.width, encoder.depth, encoder.mlp_width)
 
 
-def encoder_training_flops(encoder: Encoder, volume: Shape3, mask_ratio: float, remat: bool) -> int:
+def encoder_training_flops(encoder: Encoder, volume: Shape3, mask_ratio: float, remat: Remat) -> int:
     """FLOPs of one forward and backward pass of the encoder: a ViT's over the visible tokens, a CNN's over all voxels.
 
-    A ViT's embedding needs no gradient of its input: two passes. A rematerialised block is computed once more, but for its last
-    product, on which no gradient depends.
+    A ViT's embedding needs no gradient of its input: two passes.
     """
     if isinstance(encoder, CnnShape):
         return cnn_cost.encoder_training_flops(encoder, volume, remat)
     m = visible_tokens(tokens(volume, encoder.patch), mask_ratio)
     embedding = 2 * m * encoder.patch**3 * encoder.width
     stack = stack_flops(m, encoder.width, encoder.depth, encoder.mlp_width)
-    last = 2 * m * encoder.depth * encoder.mlp_width * encoder.width
-    return 2 * embedding + 3 * stack + (stack - last if remat else 0)
+    return 2 * embedding + 3 * stack + stack_again(m, encoder, remat)
 
 
-def decoder_training_flops(encoder: Encoder, decoder: Decoder, volume: Shape3, mask_ratio: float, remat: bool) -> int:
+def decoder_training_flops(encoder: Encoder, decoder: Decoder, volume: Shape3, mask_ratio: float, remat: Remat) -> int:
     """FLOPs of one forward and backward pass of the reconstruction decoder, from what is visible to all patches."""
     if isinstance(encoder, CnnShape):
         assert isinstance(decoder, CnnDecoderShape)
@@ -99,8 +108,7 @@ def decoder_training_flops(encoder: Encoder, decoder: Decoder, volume: Shape3, m
     n = tokens(volume, encoder.patch)
     projections = 2 * visible_tokens(n, mask_ratio) * encoder.width * decoder.width + 2 * n * decoder.width * encoder.patch**3
     stack = stack_flops(n, decoder.width, decoder.depth, decoder.mlp_width)
-    last = 2 * n * decoder.depth * decoder.mlp_width * decoder.width
-    return 3 * (projections + stack) + (stack - last if remat else 0)
+    return 3 * (projections + stack) + stack_again(n, decoder, remat)
 
 
 def head_parameters(width: int, hidden: int, out: int) -> int:
@@ -144,61 +152,6 @@ def reconstruction_flops(mask_ratio: float, encoder: Encoder, decoder: Decoder, 
 def contrast_flops(contrast: Contrastive, width: int, batch: int) -> int:
     """Training FLOPs of projecting one sample and comparing it with all others of the batch."""
     return 3 * (head_flops(width, contrast.hidden, contrast.projection) + 2 * contrast.projection * batch)
-
-
-def stack_activations(length: int, stack: VitShape | VitDecoderShape, remat: bool) -> int:
-    """Numbers that a transformer keeps for the backward pass of `length` tokens."""
-    block = length * (8 * stack.width + 2 * stack.mlp_width) + 2 * stack.heads * length * length
-    return block + stack.depth * length * stack.width if remat else stack.depth * block
-
-
-def encoder_activations(encoder: Encoder, volume: Shape3, mask_ratio: float, remat: bool) -> int:
-    """Numbers that the encoder keeps for the backward pass of one sample."""
-    if isinstance(encoder, CnnShape):
-        return cnn_cost.encoder_activations(encoder, volume, remat)
-    return stack_activations(visible_tokens(tokens(volume, encoder.patch), mask_ratio), encoder, remat)
-
-
-def decoder_activations(encoder: Encoder, decoder: Decoder, volume: Shape3, remat: bool) -> int:
-    """Numbers that the reconstruction decoder and the loss keep for the backward pass of one sample."""
-    voxels = volume[0] * volume[1] * volume[2]
-    if isinstance(encoder, CnnShape):
-        assert isinstance(decoder, CnnDecoderShape)
-        return cnn_cost.decoder_activations(encoder, decoder, volume, remat) + 3 * voxels
-    assert isinstance(decoder, VitDecoderShape)
-    return stack_activations(tokens(volume, encoder.patch), decoder, remat) + 3 * voxels
-
-
-def activations(objective: ObjectiveConfig, encoder: Encoder, decoder: Decoder, pretrain: Pretrain) -> int:
-    """Numbers that one sample keeps for the backward pass."""
-    match objective:
-        case Mae(mask_ratio=ratio) | Hybrid(reconstruction=Mae(mask_ratio=ratio)):
-            decoded = 1
-        case CrossSequence(reconstruction=Mae(mask_ratio=ratio)):
-            decoded = 2
-        case Contrastive() | Momentum():
-            volume = pretrain.crop
-            return encoder_activations(encoder, volume, 0.0, pretrain.remat) + volume[0] * volume[1] * volume[2]
-    decoding = decoder_activations(encoder, decoder, pretrain.crop, pretrain.remat)
-    return encoder_activations(encoder, pretrain.crop, ratio, pretrain.remat) + decoded * decoding
-
-
-def pretraining_memory(objective: ObjectiveConfig, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, devices: int) -> int:
-    """Bytes one device needs: parameters, two moments and gradients in float32, and the activations kept for backward."""
-    size = 2 if pretrain.dtype == "bfloat16" else 4
-    trained, means = encoder_parameters(encoder), 0
-    match objective:
-        case Mae() | Hybrid():
-            trained += decoder_parameters(encoder, decoder)
-        case CrossSequence():
-            trained += decoder_parameters(encoder, decoder) + encoder.width * (encoder.width + 1)
-    match objective:
-        case Hybrid(contrast=head) | (Contrastive() as head):
-            trained += head_parameters(encoder.width, head.hidden, head.projection)
-        case Momentum(hidden=hidden, projection=out):
-            means = trained + head_parameters(encoder.width, hidden, out)
-            trained = means + head_parameters(out, hidden, out)
-    return (16 * trained + 4 * means + size * activations(objective, encoder, decoder, pretrain) * pretrain.batch) // devices
 
 
 def transfer_flops(task: Task, transfer: Transfer, encoder: Encoder, volume: Shape3, untrained: bool = False) -> int:

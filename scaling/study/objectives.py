@@ -24,6 +24,11 @@ class Named:
     name: str = ""
 
     @property
+    def separable(self) -> bool:
+        """Whether the loss of a batch is the mean over its cases: its gradients may then be accumulated over parts of it."""
+        return False
+
+    @property
     def label(self) -> str:
         return self.name or str(self.kind)  # type: ignore[attr-defined]
 
@@ -45,6 +50,10 @@ class Mae(Named):
     @property
     def pairs(self) -> None:
         """No pairs: single crops."""
+
+    @property
+    def separable(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True, config=STRICT)

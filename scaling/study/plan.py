@@ -8,16 +8,19 @@ One trunk per (objective, family, size, fraction of the subjects, seed) is train
 cooldown branches off; each cooldown decays the rate to zero and ends at one duration.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Literal
 
 from pydantic.dataclasses import dataclass as config
 
 from scaling.study import cost
-from scaling.study.config import STRICT, Data, Estimand, Pretrain, SmallestEffects, Study, Task, Transfer
+from scaling.study.config import STRICT, Data, Estimand, Execution, Pretrain, SmallestEffects, Study, Task, Transfer
 from scaling.study.families import Family
 from scaling.study.ladder import Decoder, Encoder, resolve_decoder, resolve_encoder
+from scaling.study.memory import step_memory
 from scaling.study.objectives import ObjectiveConfig
 from scaling.study.phantom import Phantom
 
@@ -95,7 +98,9 @@ StepConfig = PhantomStep | PrepareStep | PretrainStep | TransferStep | CollectSt
 
 @dataclass(frozen=True)
 class Step:
-    """A node of the plan. `name` is its folder; `flops` and `memory` are estimates, 0 where no network runs."""
+    """A node of the plan. `name` is its folder; `flops` and `memory` (bytes a device) are estimates, 0 where no network
+    runs; `mesh` is (replica, fsdp).
+    """
 
     name: str
     kind: Kind
@@ -106,6 +111,7 @@ class Step:
     steps: int = 0
     flops: float = 0.0
     memory: int = 0
+    mesh: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -174,15 +180,14 @@ def pretraining_steps(
     decoder = resolve_decoder(family)
     pretrain = study.pretrain
     per_sample = cost.pretraining_flops(objective, encoder, decoder, pretrain)
-    devices = study.execution.mesh[0] * study.execution.mesh[1]
-    memory = cost.pretraining_memory(objective, encoder, decoder, pretrain, devices)
+    mesh, memory = choose_mesh(study.execution, partial(step_memory, objective, encoder, decoder, pretrain))
     parameters = cost.encoder_parameters(encoder)
 
     def step(name: str, kind: Kind, end: int, decay_from: int | None, start: int, needs: tuple[str, ...]) -> Step:
         resolved = PretrainStep(objective, family.label, size, encoder, decoder, pretrain, study.data, seed, fraction, end, decay_from)
         samples = end - start
         count = samples // pretrain.batch
-        return Step(name, kind, resolved, needs, parameters, samples, count, float(per_sample * samples), memory)
+        return Step(name, kind, resolved, needs, parameters, samples, count, float(per_sample * samples), memory, mesh)
 
     steps: list[Step] = []
     shared = trunk_name(objective.label, size, fraction, seed)
@@ -195,6 +200,17 @@ def pretraining_steps(
         cooldown = run_name(shared, duration)
         steps.append(step(cooldown, "cooldown", duration, branch, branch, (trunk,)))
     return steps, float(per_sample * sum(study.durations))
+
+
+def choose_mesh(execution: Execution, memory: Callable[[tuple[int, int], str, int], int]) -> tuple[tuple[int, int], int]:
+    """The mesh of a run and the bytes it takes on each device: as asked for, or of the number of devices asked for the mesh that shares
+    parameters among as few as have room for them, since copies have less to send.
+    """
+    asked, accelerator = execution.mesh, execution.accelerator
+    meshes = [asked] if not isinstance(asked, int) else [(asked // n, n) for n in range(1, asked + 1) if asked % n == 0]
+    room = cost.ACCELERATORS[accelerator].memory
+    found = [(mesh, memory(mesh, accelerator, execution.accumulate)) for mesh in meshes]
+    return next((each for each in found if each[1] <= room), found[-1])
 
 
 def transfer_step(

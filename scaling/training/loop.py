@@ -43,8 +43,8 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
     """
     folder = study_dir / step.name
     recipe = config.pretrain
-    mesh = make_mesh(*execution.mesh)
-    program = pretraining_program(config.objective, config.encoder, config.decoder, recipe, mesh)
+    mesh = make_mesh(*step.mesh)
+    program = pretraining_program(config.objective, config.encoder, config.decoder, recipe, mesh, execution.accumulate)
     end = config.end // recipe.batch
     decay_from = NEVER if config.decay_from is None else config.decay_from // recipe.batch
     root = jax.random.key(config.seed)

@@ -15,9 +15,10 @@ from jaxtyping import Array, Float, Float16, PRNGKeyArray
 from scaling.models.backbone import build_encoder
 from scaling.models.parametrisation import rate_multipliers
 from scaling.models.projector import pooled
+from scaling.models.transformer import Constrain
 from scaling.objectives.augment import augment
 from scaling.objectives.build import build_objective
-from scaling.objectives.objective import Metrics, Parameters
+from scaling.objectives.objective import Metrics, Objective, Parameters, Part
 from scaling.study.config import Pretrain
 from scaling.study.ladder import Decoder, Encoder
 from scaling.study.objectives import ObjectiveConfig
@@ -68,13 +69,37 @@ def data_key(seed: int) -> PRNGKeyArray:
     return jax.random.fold_in(jax.random.key(seed), 1)
 
 
-def pretraining_program(config: ObjectiveConfig, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, mesh: Mesh) -> Program:
-    """The pretraining program of one shape on one mesh, the same for every learning rate."""
-    return compiled_once(config, encoder, decoder, replace(pretrain, learning_rate=0.0), mesh)
+def accumulated(
+    objective: Objective, parameters: Parameters, inputs: Array, key: PRNGKeyArray, parts: int, constrain: Constrain
+) -> tuple[Array, Metrics, Parameters]:
+    """Loss, metrics and gradients of a batch, one part of it at a time. Raises ValueError where the parts depend on each other."""
+    part_loss = objective.part_loss
+    if part_loss is None:
+        raise ValueError("this objective needs the whole batch at once; expected execution.accumulate=1")
+    # Rows i, i + parts, ...: every device has its share of each part.
+    rows = inputs.reshape(-1, parts, *inputs.shape[1:])
+
+    def add(total: Parameters, index: Array) -> tuple[Parameters, tuple[Array, Metrics]]:
+        loss_of = jax.value_and_grad(lambda p: part_loss(p, constrain(rows[:, index]), key, Part(index, parts)), has_aux=True)
+        found, gradients = loss_of(parameters)
+        return jax.tree.map(lambda a, b: a + b / parts, total, gradients), found
+
+    gradients, found = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, parameters), jnp.arange(parts))
+    loss, metrics = jax.tree.map(lambda values: values.mean(0), found)
+    return loss, metrics, gradients
+
+
+def pretraining_program(
+    config: ObjectiveConfig, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, mesh: Mesh, accumulate: int = 1
+) -> Program:
+    """The pretraining program of one shape on one mesh, the same for every learning rate; gradients are those of `accumulate` parts of a
+    batch, one after the other.
+    """
+    return compiled_once(config, encoder, decoder, replace(pretrain, learning_rate=0.0), mesh, accumulate)
 
 
 @lru_cache
-def compiled_once(config: ObjectiveConfig, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, mesh: Mesh) -> Program:
+def compiled_once(config: ObjectiveConfig, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, mesh: Mesh, accumulate: int) -> Program:
     """`pretraining_program` of a recipe without its learning rate."""
     constrain = BatchConstraint(mesh)
     objective = build_objective(config, encoder, decoder, pretrain, constrain)
@@ -97,11 +122,11 @@ def compiled_once(config: ObjectiveConfig, encoder: Encoder, decoder: Decoder, p
     ) -> tuple[State, Metrics]:
         augment_key, loss_key = step_keys(key, state.step)
         inputs = views(volumes, augment_key)
-
-        def objective_loss(parameters: Parameters) -> tuple[Array, Metrics]:
-            return objective.loss(parameters | state.means, inputs, loss_key)
-
-        (loss, metrics), gradients = jax.value_and_grad(objective_loss, has_aux=True)(state.parameters)
+        if accumulate == 1:
+            loss_of = jax.value_and_grad(lambda parameters: objective.loss(parameters | state.means, inputs, loss_key), has_aux=True)
+            (loss, metrics), gradients = loss_of(state.parameters)
+        else:
+            loss, metrics, gradients = accumulated(objective, state.parameters, inputs, loss_key, accumulate, constrain)
         direction, moments = optimizer.update(gradients, state.moments, state.parameters)
         rate = warmup_stable_decay(state.step, peak, warmup, decay_from, end)
         parameters = descend(state.parameters, direction, rate)

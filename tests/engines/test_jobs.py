@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from scaling.engines.jobs import Cluster, load_cluster, make_jobs
-from scaling.engines.slurm import options, write_script
+from scaling.engines.jobs import Cluster, does_not_fit, load_cluster, make_jobs
+from scaling.engines.slurm import options, submit, write_script
 from scaling.study.experiment import load_study
 from scaling.study.plan import make_plan
 from tests.conftest import EXPERIMENT
@@ -48,10 +48,14 @@ def test_job_runs_its_steps_with_the_clusters_command() -> None:
     assert "srun --kill-on-bad-exit=1 apptainer exec --nv scaling.sif scaling step runs/micro collect report\n" in script
 
 
-def test_step_that_does_not_fit_is_told_before_anything_is_submitted() -> None:
+def test_step_that_does_not_fit_is_told_before_anything_is_submitted(tmp_path: Path) -> None:
     plan = make_plan(load_study(EXPERIMENT, ["pretrain.batch=4000000", "durations=[20000000]"]))
-    with pytest.raises(ValueError, match=r"trunk-16000000 does not fit: it needs .* GB a device and cpu-2 has 16 GB"):
-        make_jobs(plan)
+    assert "trunk-16000000 does not fit: it needs" in does_not_fit(plan)
+    assert "cpu-2 has 16 GB" in does_not_fit(plan)
+    small = make_plan(load_study(EXPERIMENT))
+    assert not does_not_fit(small)
+    with pytest.raises(ValueError, match=r"does not fit: it needs 0.0 GB on each of 1 x 1 devices, and a device of this cluster has 0 GB"):
+        submit(tmp_path, small, {}, Cluster(devices_per_node=1, device_memory_gb=0.001))
 
 
 @pytest.mark.parametrize(

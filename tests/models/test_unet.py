@@ -11,7 +11,7 @@ from scaling.models.backbone import build_backbone, build_encoder
 from scaling.models.heads import UNetHead
 from scaling.models.patches import patchify
 from scaling.models.unet import CnnDecoder, InstanceNorm, ResidualBlock
-from scaling.study.config import ResEnc, UNet
+from scaling.study.config import Remat, ResEnc, UNet
 from scaling.study.ladder import resolve_decoder, resolve_encoder
 
 SHAPE = (16, 24, 16)
@@ -105,16 +105,17 @@ def test_decoder_without_skips_sees_the_bottleneck_alone() -> None:
     assert np.abs(skipping(pyramid) - skipping(other)).max() > 1e-3
 
 
-def test_rematerialisation_changes_memory_not_gradients() -> None:
+@pytest.mark.parametrize("remat", ["blocks", "dots"])
+def test_rematerialisation_changes_memory_not_gradients(remat: Remat) -> None:
     encoder = resolve_encoder(ResEnc(levels=2), "s")
     volume = jnp.asarray(np.random.default_rng(0).normal(size=(1, 8, 8, 8)), jnp.float32)
     parameters = jax.jit(build_encoder(encoder).init)(jax.random.key(0))
 
-    def gradients(remat: bool) -> dict:
+    def gradients(remat: Remat) -> dict:
         encode = build_encoder(encoder, remat=remat).encode
         return jax.jit(jax.grad(lambda p: jnp.square(encode(p, volume)[..., 0]).sum()))(parameters)
 
-    for a, b in zip(jax.tree.leaves(gradients(False)), jax.tree.leaves(gradients(True)), strict=True):
+    for a, b in zip(jax.tree.leaves(gradients("none")), jax.tree.leaves(gradients(remat)), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-3 * max(1e-3, float(np.abs(b).max())))
 
 

@@ -13,7 +13,7 @@ from scaling.models.heads import PooledHead, SegmentationHead, side_by_side
 from scaling.models.patches import grid_pool, patchify, sincos_positions, unpatchify
 from scaling.models.transformer import Block, Stack, unconstrained
 from scaling.models.vit import VitEncoder
-from scaling.study.config import ViT
+from scaling.study.config import Remat, ViT
 from scaling.study.ladder import resolve_encoder
 
 SHAPE = (16, 24, 8)
@@ -73,8 +73,8 @@ def test_block_computes_pre_norm_attention_and_mlp() -> None:
     np.testing.assert_allclose(block(jnp.asarray(x)), numpy_block(parameters, x.astype(np.float64), 3), atol=2e-5)
 
 
-@pytest.mark.parametrize("remat", [False, True])
-def test_stack_is_its_blocks_one_after_the_other(remat: bool) -> None:
+@pytest.mark.parametrize("remat", ["none", "blocks", "dots"])
+def test_stack_is_its_blocks_one_after_the_other(remat: Remat) -> None:
     stack = Stack(3, lambda rngs: Block(64, 1, 256, jnp.dtype("float32"), rngs), remat, unconstrained, nnx.Rngs(0))
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 64)), jnp.float32)
     graph, stacked = nnx.split(stack.blocks)

@@ -11,7 +11,7 @@ from flax import nnx
 from scaling.models.vit import MaeDecoder, VitEncoder
 from scaling.objectives.build import build_objective
 from scaling.study import cost
-from scaling.study.config import Mae, Pretrain, ViT
+from scaling.study.config import Mae, Pretrain, Remat, ViT
 from scaling.study.experiment import load_study
 from scaling.study.ladder import VIT_WIDTHS, resolve_decoder, resolve_encoder
 from scaling.study.objectives import Contrastive, CrossSequence, Hybrid, Momentum, ObjectiveConfig
@@ -52,15 +52,16 @@ def test_parameters_of_every_rung_match_the_model(size: str) -> None:
 @pytest.mark.parametrize(
     ("config", "remat"),
     [
-        (Mae(), False),
-        (Mae(), True),
-        (Contrastive(hidden=48, projection=24), True),
-        (Momentum(projection=40), True),
-        (Hybrid(), False),
-        (CrossSequence(), False),
+        (Mae(), "none"),
+        (Mae(), "blocks"),
+        (Mae(), "dots"),
+        (Contrastive(hidden=48, projection=24), "blocks"),
+        (Momentum(projection=40), "blocks"),
+        (Hybrid(), "none"),
+        (CrossSequence(), "none"),
     ],
 )
-def test_training_flops_match_a_count_over_the_traced_program(config: ObjectiveConfig, remat: bool) -> None:
+def test_training_flops_match_a_count_over_the_traced_program(config: ObjectiveConfig, remat: Remat) -> None:
     encoder, decoder = resolve_encoder(ViT(), "m"), resolve_decoder(ViT())
     recipe = Pretrain(crop=CROP, batch=4, remat=remat)
     objective = build_objective(config, encoder, decoder, recipe)

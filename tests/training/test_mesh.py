@@ -19,10 +19,10 @@ CROP = (16, 16, 16)
 STEPS = 20
 
 
-def run(replica: int, fsdp: int) -> tuple[list[float], State]:
+def run(replica: int, fsdp: int, accumulate: int = 1) -> tuple[list[float], State]:
     mesh = make_mesh(replica, fsdp)
-    recipe = Pretrain(crop=CROP, batch=16, warmup=32, remat=True)
-    program = pretraining_program(Mae(), resolve_encoder(ViT(), "xxs"), resolve_decoder(ViT()), recipe, mesh)
+    recipe = Pretrain(crop=CROP, batch=16, warmup=32, remat="blocks")
+    program = pretraining_program(Mae(), resolve_encoder(ViT(), "xxs"), resolve_decoder(ViT()), recipe, mesh, accumulate)
     state = program.init(jax.random.key(0))
     rng = np.random.default_rng(0)
     losses = []
@@ -39,8 +39,8 @@ def one_device() -> tuple[list[float], State]:
     return run(1, 1)
 
 
-@pytest.mark.parametrize("shape", [(8, 1), (1, 8), (2, 4)])
-def test_losses_agree_with_one_device(one_device: tuple[list[float], State], shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize("shape", [(8, 1), (1, 8), (2, 4), (1, 1, 4), (2, 4, 2)])
+def test_losses_agree_with_one_device_and_the_whole_batch_at_once(one_device: tuple[list[float], State], shape: tuple[int, ...]) -> None:
     losses, state = run(*shape)
     np.testing.assert_allclose(losses, one_device[0], rtol=1e-5)
     for a, b in zip(jax.tree.leaves(state.parameters), jax.tree.leaves(one_device[1].parameters), strict=True):
@@ -101,10 +101,11 @@ def test_fsdp_spreads_parameters_and_both_moments(one_device: tuple[list[float],
     assert here < 0.2 * whole
 
 
-def test_sharded_step_gathers_weights_layer_by_layer_and_never_reshuffles() -> None:
-    mesh, crop = make_mesh(1, 8), (48, 48, 48)
-    recipe = Pretrain(crop=crop, batch=16, warmup=32, remat=True)
-    program = pretraining_program(Mae(), resolve_encoder(ViT(), "s"), resolve_decoder(ViT()), recipe, mesh)
+@pytest.mark.parametrize(("size", "crop"), [("s", (48, 48, 48)), ("l", (24, 24, 24))])  # two heads and four, on eight devices
+def test_sharded_step_gathers_weights_layer_by_layer_and_never_reshuffles(size: str, crop: tuple[int, int, int]) -> None:
+    mesh = make_mesh(1, 8)
+    recipe = Pretrain(crop=crop, batch=16, warmup=32, remat="blocks")
+    program = pretraining_program(Mae(), resolve_encoder(ViT(), size), resolve_decoder(ViT()), recipe, mesh)
     lowered = program.step.lower(program.abstract, abstract_batch(mesh, (16, *crop)), jax.random.key(1), 1.5e-3, 10, NEVER)
     text = lowered.compile().as_text()
     gathered = [np.prod([int(n) for n in shape.split(",")]) for shape in re.findall(r" = \w+\[([\d,]+)\]\S* all-gather\(", text)]

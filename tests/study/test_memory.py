@@ -1,0 +1,93 @@
+"""The closed form of a step's memory against the account of XLA's compiled step, and what a plan makes of it."""
+
+from pathlib import Path
+
+import jax
+import pytest
+
+from scaling.engines.jobs import does_not_fit
+from scaling.study.config import Family, Mae, Pretrain, ResEnc, UNet, ViT
+from scaling.study.experiment import load_study
+from scaling.study.ladder import resolve_decoder, resolve_encoder
+from scaling.study.memory import step_memory
+from scaling.study.objectives import CrossSequence, Hybrid, Momentum, ObjectiveConfig
+from scaling.study.plan import make_plan
+from scaling.training.mesh import abstract_batch, make_mesh
+from scaling.training.step import NEVER, pretraining_program
+
+MICRO = Path(__file__).parents[1] / "micro_study.py"
+MAE = Mae()
+RUNGS: list[tuple[Family, str, int, int]] = [
+    (ViT(), "s", 48, 16),
+    (ViT(decoder_width=256, decoder_depth=4), "m", 48, 8),
+    (ViT(), "l", 24, 8),
+]
+CONVOLUTIONAL: list[tuple[Family, str, int, int]] = [
+    (UNet(levels=4), "m", 32, 8),
+    (UNet(levels=3, skips=False), "xs", 32, 8),
+    (ResEnc(levels=4), "xs", 32, 8),
+]
+
+
+def ratio(family: Family, size: str, recipe: Pretrain, shape: tuple[int, int], config: ObjectiveConfig = MAE, parts: int = 1) -> float:
+    """The closed form over what XLA says: arguments, outputs and temporaries of a step, state counted once, since it is donated."""
+    encoder, decoder, mesh = resolve_encoder(family, size), resolve_decoder(family), make_mesh(*shape)
+    program = pretraining_program(config, encoder, decoder, recipe, mesh, parts)
+    volumes = (recipe.batch // 2, 2, *recipe.crop) if config.pairs else (recipe.batch, *recipe.crop)
+    lowered = program.step.lower(program.abstract, abstract_batch(mesh, volumes), jax.random.key(1), 1.5e-3, 10, NEVER)
+    found = lowered.compile().memory_analysis()
+    state = sum(leaf.size // (leaf.sharding.num_devices if not leaf.sharding.is_fully_replicated else 1) * 4
+                for leaf in jax.tree.leaves(program.abstract))  # fmt: skip
+    if shape[0] == 1:
+        assert found.alias_size_in_bytes >= state
+    taken = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes + found.temp_size_in_bytes
+    return step_memory(config, encoder, decoder, recipe, shape, accumulate=parts) / taken
+
+
+@pytest.mark.parametrize(
+    ("remat", "shape", "parts"), [("none", (1, 1), 1), ("blocks", (1, 8), 1), pytest.param("dots", (1, 1), 4, marks=pytest.mark.slow)]
+)
+def test_memory_of_a_small_step_is_what_xla_says(remat: str, shape: tuple[int, int], parts: int) -> None:
+    recipe = Pretrain(crop=(24, 24, 24), batch=16, warmup=16, remat=remat)  # type: ignore[arg-type]
+    assert ratio(ViT(), "xxs", recipe, shape, parts=parts) == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(1, 1), (1, 8), (8, 1)])
+@pytest.mark.parametrize(
+    ("family", "size", "crop", "batch", "remat"),
+    [(*rung, remat) for rung in RUNGS for remat in ("none", "blocks", "dots")] + [(*rung, "none") for rung in CONVOLUTIONAL],
+)
+def test_memory_of_every_family_is_what_xla_says(
+    family: Family, size: str, crop: int, batch: int, remat: str, shape: tuple[int, int]
+) -> None:
+    recipe = Pretrain(crop=(crop,) * 3, batch=batch, warmup=16, remat=remat)  # type: ignore[arg-type]
+    assert ratio(family, size, recipe, shape) == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", [Hybrid(), CrossSequence(), Momentum()], ids=lambda c: c.kind)
+def test_memory_of_other_objectives_is_near_what_xla_says(config: ObjectiveConfig) -> None:
+    recipe = Pretrain(crop=(48, 48, 48), batch=16, warmup=16)
+    assert ratio(ViT(), "s", recipe, (1, 1), config) == pytest.approx(1, abs=0.3)
+
+
+def test_plan_divides_a_number_of_devices_by_what_fits() -> None:
+    large = ["pretrain.batch=16", "durations=[320]", "execution.accelerator=tpu-v5e", 'sizes=["xxs","4xl"]']
+    large += ["families.0.decoder_width=2048", "families.0.decoder_depth=12"]
+    plan = make_plan(load_study(MICRO, [*large, "execution.mesh=8"]))
+    trunks = [step for step in plan.steps if step.kind == "trunk"]
+    assert [step.mesh for step in trunks] == [(8, 1), (4, 2)]
+    assert all(step.memory <= 16e9 for step in trunks)
+    assert not does_not_fit(plan)
+    assert "trunk-256 does not fit: it needs" in does_not_fit(make_plan(load_study(MICRO, [*large, "execution.mesh=[8,1]"])))
+
+
+def test_parts_of_a_batch_take_less_and_are_refused_where_cases_are_compared() -> None:
+    plans = [make_plan(load_study(MICRO, ["pretrain.batch=16", f"execution.accumulate={parts}"])) for parts in (1, 4)]
+    whole, parts = (max(step.memory for step in plan.steps) for plan in plans)
+    assert parts < 0.7 * whole
+    with pytest.raises(ValueError, match=r"execution.accumulate is 2, but objective 'contrastive' needs the whole batch at once"):
+        load_study(MICRO, ['objectives=[{"kind":"contrastive"}]', "execution.accumulate=2"])
+    with pytest.raises(ValueError, match=r"not divisible by the 2 x 2 devices of execution.mesh times execution.accumulate=3"):
+        load_study(MICRO, ["execution.mesh=[2,2]", "execution.accumulate=3"])
