@@ -49,14 +49,14 @@ def tasks(shots: tuple[int, int, int], draws: int) -> tuple[Task, ...]:
 
 
 OBJECTIVES = (Mae(), Contrastive(), Hybrid())
-TINY, SMALL, FULL = (32, 40, 32), (48, 64, 48), (96, 96, 96)
+TINY, SMALL, FULL = (24, 24, 24), (48, 64, 48), (96, 96, 96)
 
 tiny = Study(
     name="fomo25-tiny",
     data=Data(
         root="runs/fomo25-tiny-data",
         pretraining=(Source("fomo60k"),),
-        volumes=Volumes(spacing_mm=5.0, shape=TINY),
+        volumes=Volumes(spacing_mm=8.0, shape=TINY),
         split=Split(test_subjects=72),
         # Lesions larger and clearer than in life, as in the quickstart.
         phantom=Phantom(
@@ -69,15 +69,15 @@ tiny = Study(
         ),
     ),
     objectives=OBJECTIVES,
-    families=(ViT(), UNet(levels=4)),
+    families=(ViT(patch=4), UNet(levels=3, patch=4, sizes=("xxs",))),
     sizes=("xxs", "xs"),
     durations=(1600, 3200),
     pretrain=Pretrain(crop=TINY, batch=16, warmup=640, augment="all"),
     tasks=tasks((21, 23, 40), draws=2),
     transfer=Transfer(
         finetune=Finetune(steps=20, batch=4, learning_rates=(1e-3,)),
-        supervised=Finetune(steps=80, batch=4, learning_rates=(1e-3,)),
-        nsd_tolerance_mm=5.0,
+        supervised=Finetune(steps=60, batch=4, learning_rates=(1e-3,)),
+        nsd_tolerance_mm=8.0,
     ),
     # So short a finetune says little of an encoder: the verdict is on what can be read out of its frozen features.
     estimand=Estimand(protocol="probe"),
