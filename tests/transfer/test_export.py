@@ -43,7 +43,11 @@ class HandedIn(NamedTuple):
 
 
 CNNS = {"unet": CnnShape("unet", 8, (4, 8), (1, 1), 4), "resenc": CnnShape("resenc", 8, (4, 8), (1, 2), 4)}
-EXPORTED = ["vit meningioma", "vit brain-age", "unet meningioma", pytest.param("resenc infarct", marks=pytest.mark.slow)]
+EXPORTED = [
+    "vit meningioma",
+    "vit brain-age",
+    *(pytest.param(which, marks=pytest.mark.slow) for which in ("unet meningioma", "resenc infarct")),
+]
 
 
 @pytest.fixture(scope="module", params=EXPORTED)
