@@ -68,9 +68,10 @@ def fit_design(data: Scores) -> Design:
     names = sorted(data.runs["block"].astype(str).unique()) if "block" in data.runs else [""]
     shifts = np.array([data.runs["block"].astype(str) == name for name in names[1:]], float).reshape(-1, len(size)).T
     cluster = numbers(data.runs["cluster"])
+    block = numbers(data.runs["block"].astype(str)) if "block" in data.runs else np.zeros(len(size), np.int64)
     for size_levels, duration_levels in ((True, True), (False, True), (False, False)):
-        left, size_step = _columns(size, size_levels)
-        right, duration_step = _columns(duration, duration_levels)
+        left, size_step = _columns(size, size_levels, block)
+        right, duration_step = _columns(duration, duration_levels, block)
         X = np.concatenate([np.ones((len(size), 1)), left, right, shifts], axis=1)
         none = np.zeros(shifts.shape[1])
         steps = {
@@ -85,11 +86,15 @@ def fit_design(data: Scores) -> Design:
         inverse = np.linalg.pinv(X)
         contrasts = {name: step @ inverse for name, step in steps.items()}
         strata = residual_strata(X, cluster)
-        if all(contrast_variance(data.values[:, :1, :1], a, strata, data.strata[:1]).run_df for a in contrasts.values()):
+        # Where blocks have ladders of their own, a step from the smallest level to the largest would be one between blocks.
+        known = {name: np.allclose(step @ inverse @ X, step) for name, step in steps.items()}
+        if known["budget"] and all(
+            contrast_variance(data.values[:, :1, :1], a, strata, data.strata[:1]).run_df for a in contrasts.values()
+        ):
             break
     base = np.concatenate([[1.0], 0 * size_step, 0 * duration_step, shifts.mean(0)]) @ inverse
     notes = [f"Averaged over {', '.join(names)}."] if names[1:] else []
-    if np.linalg.matrix_rank(X) < X.shape[1]:
+    if not all(known.values()):
         notes.append("Size and duration changed together in every run: their separate effects cannot be told apart.")
         contrasts = {"budget": contrasts["budget"]}
     if not size_levels and left.shape[1]:
@@ -97,16 +102,18 @@ def fit_design(data: Scores) -> Design:
     return Design(contrasts, base, strata, tuple(notes))
 
 
-def _columns(x: FloatArray, as_levels: bool) -> tuple[FloatArray, FloatArray]:
+def _columns(x: FloatArray, as_levels: bool, block: IntArray) -> tuple[FloatArray, FloatArray]:
     """Design columns [R, p] of one factor, zero at its smallest level, and the step [p] from its smallest to its
-    largest."""
+    largest: on a line that of the blocks with more than one level, on average, each within its own."""
     levels = np.unique(x)
     if len(levels) == 1:
         return np.empty((len(x), 0)), np.empty(0)
     if as_levels:
         return (x[:, None] == levels[None, 1:]).astype(float), np.eye(1, len(levels) - 1, len(levels) - 2)[0]
     position = np.log(x / levels[0]) if levels[0] > 0 else x - levels[0]
-    return position[:, None] / position.max(), np.ones(1)
+    spans = np.array([np.ptp(position[block == one]) for one in np.unique(block)])
+    span = spans[spans > 0].mean() if spans.any() else position.max()
+    return position[:, None] / position.max(), np.array([span / position.max()])
 
 
 def estimate_effect(

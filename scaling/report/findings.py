@@ -21,20 +21,21 @@ CHOICES = {
 }
 # The challenge's leaderboards: fomo25.github.io, and "Findings from the FOMO25 Challenge" (arXiv 2604.11679).
 PUBLISHED = Path(__file__).parent / "published_fomo25.csv"
+WIDEST = 1000.0  # beyond it an interval says no more than that there is none
 PUBLISHED_COLUMNS = {"infarct": ("auroc",), "meningioma": ("dice", "nsd"), "brain-age": ("mae", "pearson")}
 
 
-def against_rows(findings: Mapping[str, Findings]) -> Rows:
-    """Finding (a): protocol, task, objective, control, difference (positive: pretraining is better), its interval, decision, models that
-    are better than the mean of the control.
+def against_rows(findings: Mapping[str, Findings], by_objective: bool) -> Rows:
+    """Finding (a), of all pretrained models or by objective: protocol, task, objective, control, scores, difference (positive: pretraining
+    is better), its interval, decision, models that are better than the mean of the control.
     """
     rows = []
     for protocol, found in findings.items():
-        for one in found.against:
+        for one in (one for one in found.against if (one.objective != "all") == by_objective):
             comparison = one.comparison
             effect, relative = comparison.effect, comparison.relative
-            known = effect.low is not None and effect.high is not None
-            interval = f"{change(effect.low, relative)} to {change(effect.high, relative)}" if known else "none"
+            known = effect.low is not None and effect.high is not None and effect.high - effect.low < WIDEST
+            interval = f"{change(effect.low, relative)} to {change(effect.high, relative)}" if known else "too few runs for one"
             rows.append(
                 [
                     CHOICES.get(protocol, protocol),

@@ -145,3 +145,20 @@ def test_compare_paired_arms_on_shared_cases_beats_their_scatter() -> None:
 )
 def test_decide_follows_the_stated_rule(low, high, probability, decision: str) -> None:
     assert decide(0.0, low, high, probability, 0.02) == decision
+
+
+def test_blocks_with_ladders_of_their_own_are_not_taken_for_sizes() -> None:
+    """A large family that is better by 0.3 at every size, within which size does nothing, is no gain from size."""
+    rng = np.random.default_rng(0)
+    rows = [
+        {"block": block, "size": size, "duration": duration, "run": f"{block}-{size}-{duration}", "case": case}
+        | {"value": 0.3 * (block == "large") + 0.01 * case + rng.normal(0, 0.003)}
+        for block, sizes in (("small", (1e3,)), ("large", (1e6, 2e6)))
+        for size in sizes
+        for duration in (100, 200)
+        for case in range(30)
+    ]
+    found = verdict(pd.DataFrame(rows), task="t", metric="dice", smallest_effect=0.05)
+    assert {effect.name for effect in found.effects} == {"budget", "size", "duration"}
+    assert all(abs(effect.estimate) < 0.02 for effect in found.effects)
+    assert not any("cannot be told apart" in note for note in found.notes)
