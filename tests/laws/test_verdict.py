@@ -162,3 +162,4 @@ def test_blocks_with_ladders_of_their_own_are_not_taken_for_sizes() -> None:
     assert {effect.name for effect in found.effects} == {"budget", "size", "duration"}
     assert all(abs(effect.estimate) < 0.02 for effect in found.effects)
     assert not any("cannot be told apart" in note for note in found.notes)
+    assert found.trend_p is None or found.trend_p > 0.05
