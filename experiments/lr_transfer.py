@@ -72,10 +72,11 @@ def main(experiment: str = "experiments/quickstart.py", family: str = "vit", out
     rows = pd.read_csv(table).to_dict("records") if table.exists() else []
     done = {tuple(row[column] for column in KEY) for row in rows}
     missing = [run for run in runs(study, family) if (family, *run[:3]) not in done]
+    cache = study_cache(folder)
     with Progress(console=console, disable=not console.is_terminal) as progress:
         sweep = progress.add_task(f"{family}: rate x width", total=len(missing))
         for number, (parametrisation, width, rate, config) in enumerate(missing):
-            loss = loss_after(config, study_cache(folder), lambda done, total, n=number: progress.update(sweep, completed=n + done / total))
+            loss = loss_after(config, cache, lambda done, total, n=number: progress.update(sweep, completed=n + done / total))
             rows.append(dict(zip(KEY, (family, parametrisation, width, rate), strict=True)) | {"samples": SAMPLES, "loss": loss})
             write_table(pd.DataFrame(rows), table)
     console.print(best_rates(pd.DataFrame(rows)).to_string(), markup=False)

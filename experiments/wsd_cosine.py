@@ -64,6 +64,7 @@ def main(experiment: str = "experiments/quickstart.py", size: str = "xs", out: s
         samples = spent[step.name] + spent[step.needs[0]]
         rows.append(row(step, "wsd", samples, read_json(folder / step.name / "summary.json")["heldout_loss"]))
     done = {(r["size"], r["duration"], r["seed"]) for r in rows if r["schedule"] == "cosine"}
+    cache = study_cache(folder)
     with Progress(console=console, disable=not console.is_terminal) as progress:
         for step in cooldowns:
             config = step.config
@@ -72,7 +73,7 @@ def main(experiment: str = "experiments/quickstart.py", size: str = "xs", out: s
                 continue
             bar = progress.add_task(f"cosine, {config.end} samples")
             advance, peak = partial(show, progress, bar), partial(cosine, config)
-            loss = loss_after(replace(config, decay_from=None), study_cache(folder), advance, peak)
+            loss = loss_after(replace(config, decay_from=None), cache, advance, peak)
             rows.append(row(step, "cosine", config.end, loss))
             write_table(pd.DataFrame(rows), table)
     write_table(pd.DataFrame(rows), table)

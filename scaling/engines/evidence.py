@@ -3,12 +3,12 @@
 import pandas as pd
 
 from scaling.laws import Findings, SelfTest, Verdict, find, holm, self_test, verdict
+from scaling.laws.findings import PRETRAINED
+from scaling.report.views import SUPERVISED, baseline_arm
 from scaling.study.config import Study, Task
 
 METRICS_OF = {"classification": ("auroc",), "segmentation": ("dice", "nsd"), "regression": ("mae", "pearson")}  # the main one first
-PRETRAINED = "pretrained"
-# Each protocol's pretrained runs are compared with the untrained ones that had the same, and with controls that have their own.
-UNTRAINED = {"finetune": "scratch", "probe": "random"}
+PROTOCOLS = ("finetune", "probe")  # those that the findings are asked under, where pretrained runs were tried by them
 
 
 def judge(predictions: pd.DataFrame, study: Study) -> tuple[list[Verdict], dict[str, SelfTest], list[str]]:
@@ -32,7 +32,7 @@ def findings(predictions: pd.DataFrame, study: Study) -> dict[str, Findings]:
     """The findings under every protocol that pretrained runs were tried by, the estimand's first."""
     tried = set(predictions.loc[predictions["arm"] == PRETRAINED, "protocol"])
     smallest = {metric: getattr(study.smallest_effects, metric) for metrics in METRICS_OF.values() for metric in metrics}
-    protocols = sorted((protocol for protocol in UNTRAINED if protocol in tried), key=lambda name: name != study.estimand.protocol)
+    protocols = sorted((protocol for protocol in PROTOCOLS if protocol in tried), key=lambda name: name != study.estimand.protocol)
     found = {}
     for protocol in protocols:
         tables = {
@@ -49,8 +49,8 @@ def scored(predictions: pd.DataFrame, study: Study, task: Task, metric: str, pro
     and of the controls that they are compared with.
     """
     here = predictions[(predictions["task"] == task.name) & (predictions["domain"] == study.estimand.domain)]
-    own = here["arm"].isin(["supervised out of domain", "supervised in domain"])
-    same = here["arm"].isin([PRETRAINED, UNTRAINED[protocol]]) & (here["protocol"] == protocol) & (here["shots"] == max(task.shots))
+    own = here["arm"].isin(SUPERVISED)
+    same = here["arm"].isin([PRETRAINED, baseline_arm(protocol)]) & (here["protocol"] == protocol) & (here["shots"] == max(task.shots))
     classical = (here["arm"] == "classical") & (here["shots"] == max(task.shots))
     # Sizes enter as parameters; durations branched off one trunk are one cluster; a case is named by its site as well.
     cases = here[own | same | classical].drop(columns="size").rename(columns={"params": "size", "trunk": "cluster"})

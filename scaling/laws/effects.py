@@ -60,6 +60,11 @@ def numbers(column: pd.Series) -> IntArray:
     return np.asarray(pd.factorize(column)[0], np.int64)
 
 
+def block_numbers(runs: pd.DataFrame) -> IntArray:
+    """The block of each run [R]; without blocks all are of one."""
+    return numbers(runs["block"].astype(str)) if "block" in runs else np.zeros(len(runs), np.int64)
+
+
 def fit_design(data: Scores) -> Design:
     """The richest additive mean (levels of size and duration, else straight lines in their logarithms) that leaves
     residuals to learn the run variance from, and the least-squares contrasts under it. Blocks (another factor of the study,
@@ -68,7 +73,7 @@ def fit_design(data: Scores) -> Design:
     names = sorted(data.runs["block"].astype(str).unique()) if "block" in data.runs else [""]
     shifts = np.array([data.runs["block"].astype(str) == name for name in names[1:]], float).reshape(-1, len(size)).T
     cluster = numbers(data.runs["cluster"])
-    block = numbers(data.runs["block"].astype(str)) if "block" in data.runs else np.zeros(len(size), np.int64)
+    block = block_numbers(data.runs)
     for size_levels, duration_levels in ((True, True), (False, True), (False, False)):
         left, size_step = _columns(size, size_levels, block)
         right, duration_step = _columns(duration, duration_levels, block)

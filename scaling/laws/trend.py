@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import multivariate_t
 
 from scaling.laws.crossed import contrast_variance
-from scaling.laws.effects import Design, numbers
+from scaling.laws.effects import Design, block_numbers
 from scaling.laws.scores import FloatArray, Scores
 
 SHAPES = {  # gain over progress u through the budget, 0 to 1
@@ -23,7 +23,7 @@ def trend_test(data: Scores, design: Design, sign: float) -> tuple[float, str] |
     where nothing tells how much runs vary. The trend is that within blocks, which may have ladders of their own."""
     u = progress(data.runs["size"].to_numpy(float), data.runs["duration"].to_numpy(float))
     shapes = np.stack([shape(u) for shape in SHAPES.values()])
-    block = numbers(data.runs["block"].astype(str)) if "block" in data.runs else np.zeros(len(u), np.int64)
+    block = block_numbers(data.runs)
     contrasts = shapes - np.stack([shapes[:, block == b].mean(1) for b in block], axis=1)
     if not contrasts.any():
         return None

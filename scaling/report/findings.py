@@ -21,8 +21,8 @@ CHOICES = {
 }
 # The challenge's leaderboards: fomo25.github.io, and "Findings from the FOMO25 Challenge" (arXiv 2604.11679).
 PUBLISHED = Path(__file__).parent / "published_fomo25.csv"
-WIDEST = 1000.0  # beyond it an interval says no more than that there is none
 PUBLISHED_COLUMNS = {"infarct": ("auroc",), "meningioma": ("dice", "nsd"), "brain-age": ("mae", "pearson")}
+WIDEST = 1000.0  # beyond it an interval says no more than that there is none
 
 
 def against_rows(findings: Mapping[str, Findings], by_objective: bool) -> Rows:
