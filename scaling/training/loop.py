@@ -103,7 +103,7 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
         seconds = time.perf_counter() - began
         crops = heldout_crops(cache, heldout, recipe)
         tried = heldout_pairs(cache, heldout, recipe, pairs) if pairs else heldout_batches(crops, recipe.batch)
-        embeddings = describe_embeddings(heldout_embeddings(program, state, crops, recipe.batch))
+        embeddings = describe_embeddings(heldout_embeddings(program, state, crops, recipe.batch // execution.accumulate))
         summary = {
             "samples": float(config.end),
             "flops": flops * config.end,

@@ -52,7 +52,7 @@ class Program(NamedTuple):
 
     init: Callable[[PRNGKeyArray], State]
     step: jax.stages.Wrapped
-    evaluate: Callable[[State, Batch, PRNGKeyArray], Array]
+    evaluate: jax.stages.Wrapped
     reconstruct: Callable[[State, Batch, PRNGKeyArray], tuple[Array, Array, Array]] | None
     embed: Callable[[State, Batch], Array]
     abstract: State
@@ -69,19 +69,26 @@ def data_key(seed: int) -> PRNGKeyArray:
     return jax.random.fold_in(jax.random.key(seed), 1)
 
 
-def accumulated(
-    objective: Objective, parameters: Parameters, inputs: Array, key: PRNGKeyArray, parts: int, constrain: Constrain
-) -> tuple[Array, Metrics, Parameters]:
-    """Loss, metrics and gradients of a batch, one part of it at a time. Raises ValueError where the parts depend on each other."""
-    part_loss = objective.part_loss
-    if part_loss is None:
+def part_loss(
+    objective: Objective, inputs: Array, key: PRNGKeyArray, parts: int, constrain: Constrain
+) -> Callable[[Parameters, Array], tuple[Array, Metrics]]:
+    """Loss and metrics of a part of a batch, given its number. Raises ValueError where the parts depend on each other."""
+    loss = objective.part_loss
+    if loss is None:
         raise ValueError("this objective needs the whole batch at once; expected execution.accumulate=1")
     # Rows i, i + parts, ...: every device has its share of each part.
     rows = inputs.reshape(-1, parts, *inputs.shape[1:])
+    return lambda parameters, index: loss(parameters, constrain(rows[:, index]), key, Part(index, parts))
+
+
+def accumulated(
+    objective: Objective, parameters: Parameters, inputs: Array, key: PRNGKeyArray, parts: int, constrain: Constrain
+) -> tuple[Array, Metrics, Parameters]:
+    """Loss, metrics and gradients of a batch, one part of it at a time."""
+    loss_of = jax.value_and_grad(part_loss(objective, inputs, key, parts, constrain), has_aux=True)
 
     def add(total: Parameters, index: Array) -> tuple[Parameters, tuple[Array, Metrics]]:
-        loss_of = jax.value_and_grad(lambda p: part_loss(p, constrain(rows[:, index]), key, Part(index, parts)), has_aux=True)
-        found, gradients = loss_of(parameters)
+        found, gradients = loss_of(parameters, index)
         return jax.tree.map(lambda a, b: a + b / parts, total, gradients), found
 
     gradients, found = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, parameters), jnp.arange(parts))
@@ -92,8 +99,8 @@ def accumulated(
 def pretraining_program(
     config: ObjectiveConfig, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, mesh: Mesh, accumulate: int = 1
 ) -> Program:
-    """The pretraining program of one shape on one mesh, the same for every learning rate; gradients are those of `accumulate` parts of a
-    batch, one after the other.
+    """The pretraining program of one shape on one mesh, the same for every learning rate; gradients and held-out losses are those of
+    `accumulate` parts of a batch, one after the other.
     """
     return compiled_once(config, encoder, decoder, replace(pretrain, learning_rate=0.0), mesh, accumulate)
 
@@ -139,7 +146,11 @@ def compiled_once(config: ObjectiveConfig, encoder: Encoder, decoder: Decoder, p
     def evaluate(state: State, volumes: Float16[Array, "B *V D H W"], key: PRNGKeyArray) -> Array:
         # Without augmentation the two crops of a pair may be one and the same.
         inputs = views(volumes, key) if config.pairs else volumes.astype(jnp.float32)
-        return objective.loss(state.parameters | state.means, inputs, key)[0]
+        parameters = state.parameters | state.means
+        if accumulate == 1:
+            return objective.loss(parameters, inputs, key)[0]
+        loss_of = part_loss(objective, inputs, key, accumulate, constrain)
+        return jax.lax.map(lambda index: loss_of(parameters, index)[0], jnp.arange(accumulate)).mean()
 
     def reconstruct(state: State, volumes: Float16[Array, "B *V D H W"], key: PRNGKeyArray) -> tuple[Array, Array, Array]:
         assert objective.reconstruct is not None

@@ -1,4 +1,4 @@
-"""A SLURM cluster of two nodes on this machine, from nothing: no root, no accounting, nothing outside its folder.
+"""A SLURM cluster of two nodes on this machine, from nothing: no root, no accounting, nothing left behind outside its folder.
 
 Debian: apt-get install --no-install-recommends slurmctld slurmd slurm-client munge
 """
@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,9 +26,9 @@ SlurmctldPort={port}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket,cred_expire=5
+AuthInfo=socket={sockets}/munge,cred_expire=5
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool.%n
+SlurmdSpoolDir={sockets}/%n
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
@@ -60,21 +61,23 @@ def installed() -> bool:
 @contextmanager
 def cold_slurm(folder: Path) -> Iterator[dict[str, str]]:
     """Start the daemons with everything in `folder`; gives the environment in which SLURM's commands find them."""
-    for name in ("munge", "state", "spool.127.0.0.1", "spool.127.0.0.2"):
+    for name in ("munge", "state"):
         (folder / name).mkdir(parents=True, mode=0o755)
+    sockets = Path(tempfile.mkdtemp(prefix="slurm-"))  # the path of a socket has 108 letters at most
+    sockets.chmod(0o755)
     (folder / "munge/key").write_bytes(os.urandom(128))
     (folder / "munge/key").chmod(0o400)
     ports = dict(zip(("port", "first", "second"), free_ports(3), strict=True))
-    text = CONFIG.format(host=socket.gethostname().split(".")[0], user=getpass.getuser(), folder=folder, **ports)
+    text = CONFIG.format(host=socket.gethostname().split(".")[0], user=getpass.getuser(), folder=folder, sockets=sockets, **ports)
     (folder / "slurm.conf").write_text(text)
     environment = {**os.environ, "PATH": PATH, "SLURM_CONF": str(folder / "slurm.conf")}
-    munge = {name: f"--{name}={folder}/munge/{name.split('-')[0]}" for name in ("socket", "key-file", "log-file", "pid-file", "seed-file")}
+    munge = [f"--{name}-file={folder}/munge/{name}" for name in ("key", "log", "pid", "seed")]
 
     def start(*command: str) -> None:
         subprocess.run(command, env=environment, check=True)
 
     try:
-        start("munged", "-f", *munge.values())
+        start("munged", "-f", f"--socket={sockets}/munge", *munge)
         start("slurmctld")
         for node in ("127.0.0.1", "127.0.0.2"):
             start("slurmd", "-N", node)
@@ -84,6 +87,7 @@ def cold_slurm(folder: Path) -> Iterator[dict[str, str]]:
         for file in [*folder.glob("slurmd.*.pid"), folder / "slurmctld.pid", folder / "munge/pid"]:
             if file.exists():
                 os.kill(int(file.read_text()), signal.SIGTERM)
+        shutil.rmtree(sockets, ignore_errors=True)  # the daemons are still leaving
 
 
 def say(environment: dict[str, str], *command: str) -> str:

@@ -47,6 +47,19 @@ def test_losses_agree_with_one_device_and_the_whole_batch_at_once(one_device: tu
         np.testing.assert_allclose(a, b, atol=2e-4)
 
 
+def test_heldout_loss_in_parts_is_that_of_the_whole_batch_and_takes_less() -> None:
+    mesh, recipe = make_mesh(1, 1), Pretrain(crop=(32, 32, 32), batch=16, warmup=32)
+    volumes = np.random.default_rng(0).normal(size=(16, *recipe.crop)).astype(np.float16)
+    shapes = resolve_encoder(ViT(), "xxs"), resolve_decoder(ViT())
+    whole, parts = (pretraining_program(Mae(), *shapes, recipe, mesh, accumulate) for accumulate in (1, 4))
+    given = (whole.init(jax.random.key(0)), volumes, jax.random.key(1))
+    compiled = [program.evaluate.lower(*given).compile() for program in (whole, parts)]
+    losses = [float(evaluate(*given)) for evaluate in compiled]
+    taken = [evaluate.memory_analysis().temp_size_in_bytes for evaluate in compiled]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert taken[1] < 0.8 * taken[0]
+
+
 @pytest.mark.parametrize(
     "config", [Contrastive(learned_temperature=True), pytest.param(Momentum(), marks=pytest.mark.slow)], ids=lambda c: c.kind
 )
