@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 EXPERIMENT = Path(__file__).parent / "micro_study.py"
@@ -24,6 +26,14 @@ def scaling(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str
 def environment() -> dict[str, str]:
     """A user's environment: one device."""
     return {**os.environ, "XLA_FLAGS": ""}
+
+
+def same_results(one: Path, other: Path) -> None:
+    """Whether two folders of a study hold the same table, to a thousandth: other meshes add in another order."""
+    keys = ["run", "arm", "task", "protocol", "shots", "draw", "site", "metric"]
+    ours, theirs = (pd.read_parquet(study / "results.parquet").set_index(keys).sort_index() for study in (one, other))
+    assert ours.index.equals(theirs.index)
+    np.testing.assert_allclose(ours["value"], theirs["value"], rtol=1e-3, atol=1e-3)
 
 
 @pytest.fixture(scope="session")

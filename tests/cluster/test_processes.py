@@ -1,4 +1,4 @@
-"""Two processes of four devices each, told to stop, then one process, then two again: the losses of a run that one device did in one go."""
+"""Two processes of four devices each against one process of one: a whole study; and a run told to stop, continued by one, then by two."""
 
 import json
 import os
@@ -14,22 +14,22 @@ import numpy as np
 import pytest
 
 from scaling.training.cluster import SAVED, find_processes
-from tests.conftest import EXPERIMENT, environment, scaling
+from tests.conftest import EXPERIMENT, environment, same_results, scaling
 
 STUDY = Path("runs/micro")
 TRUNK, COOLDOWN = "pretrain/mae-xxs-seed0-trunk-1024", "pretrain/mae-xxs-seed0-1280"
 LONGER = ("--set", "durations=[160,320,1280]")
 
 
-def two_processes(name: str, folder: Path) -> list["subprocess.Popen[str]"]:
-    """Start a step on 2 x 4 devices: the same command twice."""
+def two_processes(*arguments: object, folder: Path) -> list["subprocess.Popen[str]"]:
+    """Run a verb on 2 x 4 devices: the same command twice."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     processes = []
     for rank in range(2):
         meet = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(rank), "JAX_NUM_CPU_DEVICES": "4"}
-        command = [sys.executable, "-m", "scaling", "step", str(EXPERIMENT), name, *LONGER, "--set", "execution.mesh=[2,4]"]
+        command = [sys.executable, "-m", "scaling", *map(str, arguments), "--set", "execution.mesh=[2,4]"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         processes.append(subprocess.Popen(command, cwd=folder, env={**environment(), **meet}, text=True, **pipes))  # type: ignore[call-overload]
     return processes
@@ -38,6 +38,17 @@ def two_processes(name: str, folder: Path) -> list["subprocess.Popen[str]"]:
 def losses(run: Path) -> list[tuple[int, float]]:
     rows = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
     return [(row["step"], row["loss"]) for row in rows]
+
+
+@pytest.mark.slow
+def test_study_of_two_processes_ends_in_the_table_of_one(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "cohort", tmp_path / "cohort")
+    for step in ("phantom", "prepare"):
+        shutil.copytree(finished / STUDY / step, tmp_path / STUDY / step)
+    processes = two_processes("run", EXPERIMENT, folder=tmp_path)
+    said = [process.communicate(timeout=900)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    same_results(tmp_path / STUDY, finished / STUDY)
 
 
 @pytest.fixture
@@ -55,7 +66,7 @@ def test_preempted_run_of_two_processes_continues_on_one_and_on_two_again(contin
     done = scaling("step", EXPERIMENT, TRUNK, COOLDOWN, *LONGER, folder=reference)
     assert done.returncode == 0, done.stderr
 
-    processes = two_processes(TRUNK, folder)
+    processes = two_processes("step", EXPERIMENT, TRUNK, *LONGER, folder=folder)
     run = folder / STUDY / TRUNK
     deadline = time.monotonic() + 400
     while not (run / "metrics.jsonl").exists() or not losses(run):
@@ -71,7 +82,7 @@ def test_preempted_run_of_two_processes_continues_on_one_and_on_two_again(contin
     assert not (run / "LOCK").exists()
 
     assert scaling("step", EXPERIMENT, TRUNK, *LONGER, folder=folder).returncode == 0
-    last = two_processes(COOLDOWN, folder)
+    last = two_processes("step", EXPERIMENT, COOLDOWN, *LONGER, folder=folder)
     assert [(process.communicate(timeout=400)[0], process.returncode)[1] for process in last] == [0, 0]
 
     for name in (TRUNK, COOLDOWN):

@@ -8,13 +8,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from scaling.study.lock import owner
 from tests.cluster.cold_slurm import cold_slurm, installed, say, wait_for
-from tests.conftest import EXPERIMENT
+from tests.conftest import EXPERIMENT, same_results
 
 pytestmark = [pytest.mark.slurm, pytest.mark.skipif(not installed(), reason="SLURM is not installed")]
 
@@ -25,7 +23,6 @@ partition = "main"
 cpus_per_device = 2
 setup = ["export XLA_FLAGS="]
 """
-KEYS = ["run", "arm", "task", "protocol", "shots", "draw", "site", "metric"]
 
 
 @pytest.fixture
@@ -74,9 +71,7 @@ def test_preempted_killed_and_drained_study_ends_in_the_table_of_the_local_engin
     wait_for(lambda: not say(slurm, "squeue", "--noheader"), 900)
     assert done("report")
 
-    ours, theirs = (pd.read_parquet(folder / STUDY / "results.parquet").set_index(KEYS).sort_index() for folder in (tmp_path, finished))
-    assert ours.index.equals(theirs.index)
-    np.testing.assert_allclose(ours["value"], theirs["value"], rtol=1e-3, atol=1e-3)
+    same_results(tmp_path / STUDY, finished / STUDY)
     assert "device hours spent" in scaling("status", STUDY)
 
 
