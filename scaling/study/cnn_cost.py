@@ -5,6 +5,7 @@ FLOPs of a convolution count the taps that meet voxels, not those on the border 
 """
 
 from collections.abc import Iterator
+from itertools import accumulate
 from math import prod
 from typing import NamedTuple
 
@@ -36,6 +37,11 @@ class Layer(NamedTuple):
         """Forward FLOPs. A row of n outputs meets 3n - 2 voxels, at stride two 3n - 1."""
         places = prod(3 * n - (2 if self.stride == 1 else 1) for n in self.shape) if self.kernel == 27 else prod(self.shape)
         return 2 * self.channels * self.features * places
+
+    @property
+    def wide(self) -> int:
+        """Numbers that a convolution sees."""
+        return self.channels * prod(self.shape) if self.kernel == 27 else 0
 
     def kept(self, number: int, on_cpu: bool) -> int:
         """Bytes kept for the backward pass, numbers taking `number`: what it saw, its output, and that centred, in float32.
@@ -105,29 +111,32 @@ def decoder_training_flops(encoder: CnnShape, decoder: CnnDecoderShape, volume: 
     return 3 * sum(layers) + (sum(layers[:-1]) if remat == "blocks" else 0)
 
 
-def memory(encoder: CnnShape, decoder: CnnDecoderShape | None, pretrain: Pretrain, on_cpu: bool) -> tuple[int, int]:
-    """Bytes of one sample kept for the backward pass, and of the largest piece of work beyond them.
+def memory(encoder: CnnShape, decoder: CnnDecoderShape, pretrain: Pretrain, decoded: int, target: bool, on_cpu: bool) -> tuple[int, int]:
+    """Bytes of one sample, decoded so many times, kept for the backward pass, and of the largest piece of work beyond them: a layer's
+    of the backward pass, or of the forward pass of a `target` encoder beside it.
 
     On CPU rematerialisation is undone (`scaling.models.remat`), and convolutions take three copies of what they see. Elsewhere "blocks"
     keeps the levels' outputs, "dots" those of the convolutions, and the work is a level's share of the rest.
     """
-    number = 2 if pretrain.dtype == "bfloat16" else 4
-    layers = list(encoder_layers(encoder, pretrain.crop))
-    if decoder:
-        layers += decoder_layers(encoder.features, decoder.skips, pretrain.crop)
+    number = 2 if pretrain.dtype == "bfloat16" and not on_cpu else 4
+    encoding = list(encoder_layers(encoder, pretrain.crop))
+    decoding = decoded * list(decoder_layers(encoder.features, decoder.skips, pretrain.crop))
+    layers = encoding + decoding
     outputs = sum(f * prod(shape_at(pretrain.crop, level)) for level, f in enumerate(encoder.features))
     # A residual block's output; a plain level's, and where the maximum of each cube was.
     passed = 2 * outputs
     if encoder.kind == "resenc":
         levels = enumerate(zip(encoder.features, encoder.blocks, strict=True))
         passed = sum(f * blocks * prod(shape_at(pretrain.crop, level)) for level, (f, blocks) in levels)
-    everything = sum(layer.kept(number, on_cpu) for layer in layers) + number * passed
-    widest = max(layer.channels * prod(layer.shape) for layer in layers if layer.kernel == 27)
+    widest = number * max(layer.wide for layer in layers)
     if on_cpu or pretrain.remat == "none":
-        return everything, number * 4 * widest
+        pieces = [[(layer.kept(number, on_cpu), number * 4 * layer.wide) for layer in part] for part in (encoding, decoding)]
+        kept, work = zip(*pieces[0], (number * passed, 2 * widest * target), *pieces[1], strict=True)
+        # When the backward pass is at a layer, what those after it kept is gone.
+        return sum(kept), max(map(sum, zip(accumulate(kept), work, strict=True))) - sum(kept)
     largest = max(
         sum(layer.kept(number, on_cpu) for layer in layers if layer.shape == shape_at(pretrain.crop, level))
         for level in range(len(encoder.features))
     )
     maps = sum(layer.features * prod(layer.shape) for layer in layers) if pretrain.remat == "dots" else 0
-    return number * ((1 + (decoder is not None)) * outputs + maps), largest + number * 4 * widest
+    return number * ((1 + decoded) * outputs + maps), largest + 4 * widest

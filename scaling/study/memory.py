@@ -1,5 +1,5 @@
 """Memory of a pretraining step on one device in closed form, nothing compiled: what XLA's own account says, within 15 % (`tests/study/
-test_memory.py`: reconstruction, on CPU).
+test_memory.py`: every objective and backbone, on CPU).
 
 At its peak a step holds the state and the batch; what the forward pass kept for the backward pass; the largest piece of work; and the
 gradients, twice once the optimiser turns them into updates. Bytes; E is a stack's width, F that of its MLP, n its tokens, h its heads.
@@ -109,11 +109,12 @@ def sample_memory(
         case _:
             ratio, decoded = 0.0, 0
     if not isinstance(encoder, VitShape):
-        shape = decoder if decoded and isinstance(decoder, CnnDecoderShape) else None
-        kept, work = cnn_cost.memory(encoder, shape, pretrain, accelerator == "cpu-2")
-        return kept * max(decoded, 1) + 4 * 3 * voxels * decoded, work
+        assert isinstance(decoder, CnnDecoderShape)
+        kept, work = cnn_cost.memory(encoder, decoder, pretrain, decoded, isinstance(objective, Momentum), accelerator == "cpu-2")
+        return kept + 4 * 3 * voxels * decoded, work
     assert isinstance(decoder, VitDecoderShape)
-    half, weights = pretrain.dtype == "bfloat16", not flash(pretrain, accelerator)
+    # On CPU XLA computes in float32 what is asked for in bfloat16.
+    half, weights = pretrain.dtype == "bfloat16" and accelerator != "cpu-2", not flash(pretrain, accelerator)
     n = tokens(pretrain.crop, encoder.patch)
     m = visible_tokens(n, ratio)
     setting = (pretrain.remat, half, weights)

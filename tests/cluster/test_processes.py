@@ -17,8 +17,9 @@ from scaling.training.cluster import SAVED, find_processes
 from tests.conftest import EXPERIMENT, environment, same_results, scaling
 
 STUDY = Path("runs/micro")
-TRUNK, COOLDOWN = "pretrain/mae-xxs-seed0-trunk-1024", "pretrain/mae-xxs-seed0-1280"
-LONGER = ("--set", "durations=[160,320,1280]")
+# 48 steps more: after some 60, rounding that differs in the seventh digit has grown into the fifth, whatever it is that runs.
+TRUNK, COOLDOWN = "pretrain/mae-xxs-seed0-trunk-512", "pretrain/mae-xxs-seed0-640"
+LONGER = ("--set", "durations=[160,320,640]")
 
 
 def two_processes(*arguments: object, folder: Path) -> list["subprocess.Popen[str]"]:
@@ -78,7 +79,7 @@ def test_preempted_run_of_two_processes_continues_on_one_and_on_two_again(contin
     assert [process.returncode for process in processes] == [SAVED, SAVED], said
     (saved,) = [int(step.name) for step in (run / "checkpoints").iterdir()]
     assert losses(run)[-1][0] == saved - 1
-    assert f"saved after {saved} of 128 steps" in said[0]
+    assert f"saved after {saved} of 64 steps" in said[0]
     assert not (run / "LOCK").exists()
 
     assert scaling("step", EXPERIMENT, TRUNK, *LONGER, folder=folder).returncode == 0

@@ -1,5 +1,6 @@
 """Eight devices against one: the same numbers, whatever the mesh."""
 
+import math
 import re
 from pathlib import Path
 
@@ -120,11 +121,17 @@ def test_sharded_step_gathers_weights_layer_by_layer_and_never_reshuffles(size: 
     recipe = Pretrain(crop=crop, batch=16, warmup=32, remat="blocks")
     program = pretraining_program(Mae(), resolve_encoder(ViT(), size), resolve_decoder(ViT()), recipe, mesh)
     lowered = program.step.lower(program.abstract, abstract_batch(mesh, (16, *crop)), jax.random.key(1), 1.5e-3, 10, NEVER)
-    text = lowered.compile().as_text()
-    gathered = [np.prod([int(n) for n in shape.split(",")]) for shape in re.findall(r" = \w+\[([\d,]+)\]\S* all-gather\(", text)]
+    found = collectives(lowered.compile().as_text())
+    assert {kind for kind, _ in found} <= {"all-gather", "all-reduce", "reduce-scatter"}
+    gathered = [size for kind, size in found if kind == "all-gather"]
     assert gathered
     assert max(gathered) < sum(leaf.size for leaf in jax.tree.leaves(program.abstract.parameters)) / 8
-    assert not re.findall(r" all-to-all\(", text)
+
+
+def collectives(text: str) -> list[tuple[str, int]]:
+    """The collectives of a compiled program and how many elements each gives, those joined into one counted together."""
+    calls = re.findall(r" = (\([^()]*\)|\S+) (all-[\w-]+?|reduce-scatter|collective-[\w-]+?|ragged-[\w-]+?)(?:-start)?\(", text)
+    return [(kind, sum(math.prod(map(int, dims.split(","))) for dims in re.findall(r"\[([\d,]+)\]", shape))) for shape, kind in calls]
 
 
 @pytest.mark.parametrize(
