@@ -12,9 +12,7 @@ import pandas as pd
 from scaling.data.cache import Cache, open_cache, prepare
 from scaling.data.layout import scan_sources
 from scaling.data.leakage import describe_skipped, find_leakage
-from scaling.data.phantom import write_phantom
 from scaling.data.track import prove_track
-from scaling.engines.reporting import write_study_report
 from scaling.study.lock import locked
 from scaling.study.plan import (
     CollectStep,
@@ -30,8 +28,6 @@ from scaling.study.rundir import LOCK, Status, begin, fail, finish, plan_status,
 from scaling.training.cluster import agreed, is_main, leave, stopping
 from scaling.training.loop import pretrain
 from scaling.training.tracking import track
-from scaling.transfer.collect import collect
-from scaling.transfer.run import transfer
 
 Progress = Callable[[float, float], None]
 
@@ -101,23 +97,31 @@ def explain(error: Exception) -> str:
 
 
 def carry_out(study_dir: Path, plan: Plan, step: Step, folder: Path, progress: Progress) -> None:
-    """What each kind of step does that one process runs."""
+    """What each kind of step does that one process runs. Each imports its own: pretraining need not wait for seconds of the others'."""
     execution = plan.study.execution
     match step.config:
         case PhantomStep() as config:
+            from scaling.data.phantom import write_phantom
+
             root = Path(config.root)
             with locked(root.with_name(f".{root.name}.{LOCK}")):  # other studies may share the cohort
                 write_phantom(root, config.phantom, progress)
         case PrepareStep() as config:
             prepare_study(folder, config, execution.workers, progress)
         case TransferStep() as config:
+            from scaling.transfer.run import transfer
+
             checkpoint = study_dir / step.needs[0] / "checkpoints" if config.arm == "pretrained" else None
             with track(folder, plan.study.name, step, f"{config.objective}-{config.size}", execution) as tracker:
                 tracker.summarise(transfer(folder, checkpoint, config, study_cache(study_dir), progress))
                 tracker.table("results", pd.read_parquet(folder / "results.parquet"))
         case CollectStep():
+            from scaling.transfer.collect import collect
+
             collect(study_dir, plan)
         case ReportStep():
+            from scaling.engines.reporting import write_study_report
+
             write_study_report(study_dir, plan)
 
 

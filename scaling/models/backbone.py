@@ -1,6 +1,7 @@
 """The one interface through which any backbone serves any objective and any task: pure functions over nested dicts of arrays."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -49,13 +50,13 @@ class Backbone(NamedTuple):
 def build_encoder(shape: Encoder, dtype: str = "float32", remat: Remat = "none", constrain: Constrain = unconstrained) -> EncoderFunctions:
     """The functions of one encoder."""
     make_encoder = encoder_maker(dtype, remat, constrain)
-    graph = structure(lambda rngs: make_encoder(shape, rngs))
+    graph = cache(lambda: structure(lambda rngs: make_encoder(shape, rngs)))
 
     def init_of(shape: Encoder) -> Callable[[PRNGKeyArray], Parameters]:
         return lambda key: parameters_of(make_encoder(shape, nnx.Rngs(key)))
 
     def features(parameters: Parameters, volumes: Float[Array, "B D H W"]) -> Features:
-        found = nnx.merge(graph, parameters)(volumes)
+        found = nnx.merge(graph(), parameters)(volumes)
         return found if isinstance(found, tuple) else (found,)
 
     def encode(parameters: Parameters, volumes: Float[Array, "B D H W"]) -> Float[Array, "B N E"]:
@@ -78,8 +79,9 @@ def build_backbone(
         assert isinstance(decoder, CnnDecoderShape)
         return CnnDecoder(encoder.features, decoder.skips, rngs, dtype=jnp.dtype(dtype), remat=remat, constrain=constrain)
 
-    encoder_graph = structure(lambda rngs: make_encoder(encoder, rngs))
-    decoder_graph = structure(lambda rngs: make_decoder(encoder, rngs))
+    # Not made before they are needed: shapes alone are asked for more often.
+    encoder_graph = cache(lambda: structure(lambda rngs: make_encoder(encoder, rngs)))
+    decoder_graph = cache(lambda: structure(lambda rngs: make_decoder(encoder, rngs)))
 
     def init_of(shape: Encoder) -> Callable[[PRNGKeyArray], Parameters]:
         def init(key: PRNGKeyArray) -> Parameters:
@@ -90,7 +92,7 @@ def build_backbone(
         return init
 
     def encode_visible(parameters: Parameters, patches: Float[Array, "B N P"], kept: Int[Array, "B M"]) -> Features:
-        encode = nnx.merge(encoder_graph, parameters)
+        encode = nnx.merge(encoder_graph(), parameters)
         if isinstance(encoder, VitShape):
             positions = jnp.asarray(sincos_positions(crop, encoder.patch, encoder.width))
             return (encode.encode_patches(jnp.take_along_axis(patches, kept[..., None], axis=1), positions[kept]),)
@@ -98,7 +100,7 @@ def build_backbone(
         return encode(unpatchify(patches * seen[..., None], crop, encoder.patch))
 
     def decode(parameters: Parameters, features: Features, kept: Int[Array, "B M"]) -> Float[Array, "B N P"]:
-        decode = nnx.merge(decoder_graph, parameters)
+        decode = nnx.merge(decoder_graph(), parameters)
         if isinstance(encoder, VitShape):
             return decode(features[-1], kept).astype(jnp.float32)
         return patchify(decode(features), encoder.patch).astype(jnp.float32)

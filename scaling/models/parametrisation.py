@@ -40,6 +40,13 @@ def deepened(encoder: Encoder) -> Encoder:
     return replace(encoder, depth=encoder.depth + 1) if isinstance(encoder, VitShape) else encoder
 
 
+def as_base(encoder: Encoder) -> Encoder:
+    """An encoder of the same shape that is its own base: its initial values are not scaled in turn."""
+    if isinstance(encoder, VitShape):
+        return replace(encoder, base_width=encoder.width, base_depth=encoder.depth)
+    return replace(encoder, base_width=encoder.features[0])
+
+
 def scaled_init(init_of: Callable[[Encoder], Init], encoder: Encoder) -> Init:
     """`init_of(encoder)` with its weights started as the parametrisation has it."""
     if encoder.widening == encoder.deepening == 1:
@@ -64,7 +71,8 @@ def multipliers(init_of: Callable[[Encoder], Init], encoder: Encoder) -> tuple[A
 
     Which dimensions grow is read off the shapes of `init_of` a wider and a deeper encoder: any model and any objective will do.
     """
-    own, wide, deep = (jax.eval_shape(init_of(shape), jax.random.key(0)) for shape in (encoder, widened(encoder), deepened(encoder)))
+    shapes = (as_base(shape) for shape in (encoder, widened(encoder), deepened(encoder)))
+    own, wide, deep = (jax.eval_shape(init_of(shape), jax.random.key(0)) for shape in shapes)
     r, l = encoder.widening, encoder.deepening  # noqa: E741
 
     def factors(path: Any, own: Any, wide: Any, deep: Any) -> tuple[float, float]:

@@ -72,9 +72,7 @@ class Stack(nnx.Module):
     def __init__(self, depth: int, make_block: Callable[[nnx.Rngs], nnx.Module], remat: Remat, constrain: Constrain, rngs: nnx.Rngs):
         self.remat, self.constrain = remat, constrain
         keys = jax.random.split(rngs.params(), depth)
-        graph, _ = nnx.split(make_block(nnx.Rngs(0)))
-        stacked = jax.vmap(lambda key: nnx.split(make_block(nnx.Rngs(key)))[1])(keys)
-        self.blocks = nnx.merge(graph, stacked)
+        self.blocks = nnx.merge(*jax.vmap(lambda key: nnx.split(make_block(nnx.Rngs(key))))(keys))
 
     def __call__(self, x: Float[Array, "B *N E"]) -> Float[Array, "B *N E"]:
         graph, stacked = nnx.split(self.blocks)
