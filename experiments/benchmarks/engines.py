@@ -4,7 +4,7 @@ Shows, on the study of the tests and on a ViT of size s (48^3 crops, batch 16): 
 beyond training, and SLURM beyond the queue and the step itself; how often a step's program is compiled; seconds from the command to the
 first training step; samples per second of 1, 2, 4 and 8 virtual devices at one global batch; how long a save holds training up. What is
 compared runs in turns; figures are medians.
-Costs: about four minutes on two quiet cores; with SLURM about as long again. Commands:
+Costs: four to ten CPU minutes; with SLURM about as long again. Commands:
 
     python experiments/benchmarks/engines.py
     python experiments/benchmarks/engines.py FACTS.toml    # SLURM alone, where it is at hand
@@ -86,9 +86,8 @@ def local(folder: Path) -> None:
         counts.append(len(compiled) - before)
     training = sum(read_json(study_dir / step.name / "summary.json")["seconds"] for step in second)
     print(f"local engine: {(taken - training) / len(second):.2f} s a step beyond training, held-out evaluation included")
-    steps_compiled = sum(name == "jit(step)" or name == "step" for name in compiled)
-    print(f"compilations: the training step {steps_compiled} time(s) in {len(runs)} runs; a first seed {counts[1]}, a second {counts[2]}")
-    print(sorted(set(compiled)))
+    own = compiled.count("jit(step)")
+    print(f"compilations: {own} of the training step in {len(runs)} runs; {counts[1]} of all programs for the first seed, then {counts[2]}")
 
 
 def starts(folder: Path) -> None:
