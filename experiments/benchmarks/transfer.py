@@ -13,7 +13,6 @@ import copy
 import os
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import torch
+from in_torch import DEVICE, Block, load, load_blocks, seconds
 from torch import nn
 
 from scaling.models.backbone import build_encoder
@@ -30,24 +30,7 @@ from scaling.study.ladder import VitShape, resolve_encoder
 from scaling.transfer.program import finetune_program
 
 CASES, SEQUENCES, RATE = 21, 2, 3e-4
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-class Block(nn.Module):
-    """`scaling.models.transformer.Block` in PyTorch."""
-
-    def __init__(self, width: int, heads: int, mlp_width: int):
-        super().__init__()
-        self.heads = heads
-        self.attention_norm, self.mlp_norm = nn.LayerNorm(width, 1e-6), nn.LayerNorm(width, 1e-6)
-        self.qkv, self.attention_out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp_in, self.mlp_out = nn.Linear(width, mlp_width), nn.Linear(mlp_width, width)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        B, N, E = x.shape
-        q, k, v = self.qkv(self.attention_norm(x)).view(B, N, 3, self.heads, E // self.heads).permute(2, 0, 3, 1, 4)
-        x = x + self.attention_out(nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, N, E))
-        return x + self.mlp_out(nn.functional.gelu(self.mlp_in(self.mlp_norm(x)), approximate="tanh"))
+CLOCK = time.perf_counter if DEVICE.type == "cuda" else time.process_time
 
 
 class Classifier(nn.Module):
@@ -74,23 +57,12 @@ class Classifier(nn.Module):
         return self.output((self.pool @ self.norm(x)).view(B, -1))[:, 0]
 
 
-def load(module: nn.Module, ours: dict[str, Any]) -> None:
-    """Give a layer, or all layers below it, our parameters of the same names."""
-    if "bias" in ours:
-        weight = ours["kernel"].T if "kernel" in ours else ours["scale"]
-        module.load_state_dict({"weight": torch.tensor(np.asarray(weight)), "bias": torch.tensor(np.asarray(ours["bias"]))})
-        return
-    for name, inner in ours.items():
-        load(getattr(module, name), inner)
-
-
 def loaded(parameters: dict[str, Any], shape: VitShape, side: int, grid: int) -> Classifier:
     """The network in PyTorch with the parameters of ours."""
     network = Classifier(shape, side, grid)
     encoder = parameters["encoder"]
     load(network, {"embedding": encoder["embedding"], "norm": encoder["norm"], "output": parameters["head"]["output"]})
-    for depth, block in enumerate(network.blocks):
-        load(block, jax.tree.map(lambda leaf: leaf[depth], encoder["stack"]["blocks"]))  # noqa: B023 (called at once)
+    load_blocks(network.blocks, encoder["stack"]["blocks"])
     return network.to(DEVICE)
 
 
@@ -109,16 +81,6 @@ def finetune_in_torch(network: Classifier, images: torch.Tensor, labels: torch.T
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
         optimizer.step()
-
-
-def seconds(run: Callable[[], object]) -> float:
-    """How long a call takes, its results computed."""
-    clock = time.perf_counter if DEVICE.type == "cuda" else time.process_time
-    began = clock()
-    jax.block_until_ready(run())
-    if DEVICE.type == "cuda":
-        torch.cuda.synchronize()
-    return clock() - began
 
 
 def main(size: str = "xs", rows: int = 16, steps: int = 5, rounds: int = 3, side: int = 48) -> None:
@@ -160,9 +122,9 @@ def main(size: str = "xs", rows: int = 16, steps: int = 5, rounds: int = 3, side
         f"PyTorch {torch.__version__}, eager": in_torch,
     }
     for run in compared.values():
-        seconds(run)  # compile
+        seconds(run, CLOCK)  # compile
     samples = rows * recipe.steps * recipe.batch
-    speeds = pd.DataFrame([{name: samples / seconds(run) for name, run in compared.items()} for _ in range(rounds)])
+    speeds = pd.DataFrame([{name: samples / seconds(run, CLOCK) for name, run in compared.items()} for _ in range(rounds)])
     print(f"ViT {size}, {SEQUENCES} sequences of {side}^3 voxels, batch {recipe.batch}, on {jax.devices()[0].device_kind} and {DEVICE}")
     ratios = speeds.rdiv(speeds.iloc[:, 0], axis=0)
     for name in speeds:

@@ -18,6 +18,7 @@ from scaling.cli.tables import tables_app
 from scaling.cli.terminal import errors
 from scaling.cli.tracking import tracking_app
 from scaling.cli.verdicts import verdicts_app
+from scaling.engines.memory import keep_freed_memory
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,6 +44,7 @@ app.add_typer(data_app, name="data", rich_help_panel="Data")
 
 def main() -> None:
     """Entry point: wrong input ends in one sentence and exit code 2."""
+    keep_freed_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs a traceback per thread of what it then raises
     try:

@@ -9,7 +9,6 @@ import jax
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from scaling.engines.memory import keep_freed_memory
 from scaling.engines.step import explain, run_step
 from scaling.study.plan import Plan, Step
 from scaling.study.rundir import plan_status
@@ -26,7 +25,6 @@ def run_plan(study_dir: Path, plan: Plan, console: Console, chosen: Collection[s
 
     Returns a sentence per step that failed or had to be left out. KeyboardInterrupt passes: rerunning resumes.
     """
-    keep_freed_memory()
     unfinished = agreed(lambda: [name for name, status in plan_status(study_dir, plan).items() if status != "done"])
     waiting = [step for step in plan.steps if step.name in unfinished and (chosen is None or step.name in chosen)]
     if not is_main():

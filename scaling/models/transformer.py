@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from scaling.models.attention import attend
 from scaling.models.remat import rematerialised
 from scaling.study.config import Remat
 
@@ -32,12 +33,6 @@ class Linear(nnx.Linear):
     def __call__(self, inputs: Array, out_sharding: object = None) -> Array:
         flat = super().__call__(inputs.reshape(-1, inputs.shape[-1]))
         return flat.reshape(*inputs.shape[:-1], flat.shape[-1])
-
-
-def attend(q: Float[Array, "B N H K"], k: Float[Array, "B N H K"], v: Float[Array, "B N H K"]) -> Float[Array, "B N H K"]:
-    """Softmax attention; on GPUs cuDNN's, which never writes the N x N weights down, in bfloat16 (it takes heads 8, 16, ... 128 wide)."""
-    flash = jax.default_backend() == "gpu" and q.dtype == jnp.bfloat16
-    return jax.nn.dot_product_attention(q, k, v, implementation="cudnn" if flash else None)
 
 
 class Block(nnx.Module):
@@ -80,5 +75,8 @@ class Stack(nnx.Module):
         def block(x: Array, parameters: nnx.State) -> tuple[Array, None]:
             return self.constrain(nnx.merge(graph, parameters)(x)), None
 
-        x, _ = jax.lax.scan(rematerialised(block, self.remat), self.constrain(x), stacked)
+        # On CPU the copies into and out of the scan's stacks take a quarter of the step; but what is outside of a scan is never computed
+        # again there.
+        unrolled = jax.default_backend() == "cpu" and self.remat == "none"
+        x, _ = jax.lax.scan(rematerialised(block, self.remat), self.constrain(x), stacked, unroll=unrolled)
         return x

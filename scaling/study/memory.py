@@ -15,20 +15,22 @@ Stack = VitShape | VitDecoderShape
 
 
 def flash(pretrain: Pretrain, accelerator: str) -> bool:
-    """Whether attention never writes its n x n weights down (`scaling.models.transformer.attend`)."""
+    """Whether attention never keeps its n x n weights (`scaling.models.attention`)."""
+    if accelerator == "cpu-2":
+        return pretrain.dtype == "float32"
     return pretrain.dtype == "bfloat16" and accelerator in ("a100", "h100", "h200")
 
 
-def block_kept(n: int, stack: Stack, remat: Remat, half: bool, weights: bool) -> int:
+def block_kept(n: int, stack: Stack, remat: Remat, half: bool, weights: bool, scanned: bool) -> int:
     """Bytes that the backward pass finds of one transformer block.
 
-    "none" keeps all that automatic differentiation asks for, norms in float32: 12 E, 6 F (five for the gelu) and the attention weights,
-    before and after the dropped type.
+    "none" keeps all that automatic differentiation asks for, norms in float32: 12 E, 6 F (five for the gelu, three where no scan has to
+    hand them over) and the attention weights, before and after the dropped type.
     """
     width, mlp, squares = stack.width, stack.mlp_width, stack.heads * n * weights
     match remat:
         case "none":
-            return n * ((36 * width + 12 * mlp + 6 * squares) if half else (48 * width + 24 * mlp + 8 * squares))
+            return n * ((36 * width + 12 * mlp + 6 * squares) if half else (48 * width + (24 if scanned else 16) * mlp + 8 * squares))
         case "blocks":
             return n * width * (2 if half else 4)
         case "dots":
@@ -118,12 +120,13 @@ def sample_memory(
     n = tokens(pretrain.crop, encoder.patch)
     m = visible_tokens(n, ratio)
     setting = (pretrain.remat, half, weights)
+    scanned = accelerator != "cpu-2"
     # The patches that the embedding saw.
-    kept = encoder.depth * block_kept(m, encoder, *setting) + 4 * m * encoder.patch**3
+    kept = encoder.depth * block_kept(m, encoder, *setting, scanned) + 4 * m * encoder.patch**3
     work = block_work(m, encoder, *setting)
     if decoded:
         # Where the visible tokens go, and the tokens that they are put into.
-        kept += decoded * (decoder.depth * block_kept(n, decoder, *setting) + 3 * 4 * n * decoder.width)
+        kept += decoded * (decoder.depth * block_kept(n, decoder, *setting, scanned) + 3 * 4 * n * decoder.width)
         # Patches, targets and predictions; they are gone when the blocks' backward pass begins.
         work = max(work, block_work(n, decoder, *setting), 3 * 4 * voxels)
     return kept, work

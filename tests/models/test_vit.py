@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 from scipy.special import erf, softmax
 
+from scaling.models.attention import tiled
 from scaling.models.heads import PooledHead, SegmentationHead, side_by_side
 from scaling.models.patches import grid_pool, patchify, sincos_positions, unpatchify
 from scaling.models.transformer import Block, Stack, unconstrained
@@ -112,3 +113,14 @@ def test_heads_start_where_they_say() -> None:
     logits = SegmentationHead(encoder, 3, SHAPE, nnx.Rngs(0))((tokens,), present)
     assert logits.shape == (2, *SHAPE)
     np.testing.assert_allclose(jax.nn.sigmoid(logits), 0.047, atol=0.01)
+
+
+@pytest.mark.parametrize("length", [7, 131, 192, 320])  # one part; one, for want of a divisor; two; four
+def test_tiled_attention_equals_jaxs_in_value_and_gradients(length: int) -> None:
+    q, k, v, weights = jnp.asarray(np.random.default_rng(0).normal(size=(4, 2, length, 3, 8)), jnp.float32)
+
+    def both(attention):  # type: ignore[no-untyped-def]
+        return jax.value_and_grad(lambda *qkv: (weights * attention(*qkv)).sum(), argnums=(0, 1, 2))(3 * q, k, v)
+
+    for ours, theirs in zip(jax.tree.leaves(both(tiled)), jax.tree.leaves(both(jax.nn.dot_product_attention)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)

@@ -29,7 +29,15 @@ CONVOLUTIONAL: list[tuple[Family, str, int, int]] = [
 ]
 
 
-def ratio(family: Family, size: str, recipe: Pretrain, shape: tuple[int, int], config: ObjectiveConfig = MAE, parts: int = 1) -> float:
+def ratio(
+    family: Family,
+    size: str,
+    recipe: Pretrain,
+    shape: tuple[int, int],
+    config: ObjectiveConfig = MAE,
+    parts: int = 1,
+    accelerator: str = "cpu-2",
+) -> float:
     """The closed form over what XLA says: arguments, outputs and temporaries of a step, state counted once, since it is donated."""
     encoder, decoder, mesh = resolve_encoder(family, size), resolve_decoder(family), make_mesh(*shape)
     program = pretraining_program(config, encoder, decoder, recipe, mesh, parts)
@@ -41,7 +49,7 @@ def ratio(family: Family, size: str, recipe: Pretrain, shape: tuple[int, int], c
     if shape[0] == 1:
         assert found.alias_size_in_bytes >= state
     taken = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes + found.temp_size_in_bytes
-    return step_memory(config, encoder, decoder, recipe, shape, accumulate=parts) / taken
+    return step_memory(config, encoder, decoder, recipe, shape, accelerator, parts) / taken
 
 
 @pytest.mark.parametrize(
@@ -81,6 +89,13 @@ def test_memory_of_every_objective_is_what_xla_says(config: ObjectiveConfig, fam
 def test_memory_in_bfloat16_on_cpu_is_what_xla_says(family: Family, size: str, crop: int, batch: int, remat: str) -> None:
     recipe = Pretrain(crop=(crop,) * 3, batch=batch, warmup=16, remat=remat, dtype="bfloat16")  # type: ignore[arg-type]
     assert ratio(family, size, recipe, (1, 1)) == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.slow
+def test_memory_where_blocks_are_scanned_is_what_xla_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # what a GPU would be given, compiled here
+    recipe = Pretrain(crop=(48, 48, 48), batch=8, warmup=16)
+    assert ratio(ViT(decoder_depth=3), "m", recipe, (1, 1), accelerator="h100") == pytest.approx(1, abs=0.15)
 
 
 def test_plan_divides_a_number_of_devices_by_what_fits() -> None:

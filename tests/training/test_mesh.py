@@ -45,7 +45,8 @@ def test_losses_agree_with_one_device_and_the_whole_batch_at_once(one_device: tu
     losses, state = run(*shape)
     np.testing.assert_allclose(losses, one_device[0], rtol=1e-5)
     for a, b in zip(jax.tree.leaves(state.parameters), jax.tree.leaves(one_device[1].parameters), strict=True):
-        np.testing.assert_allclose(a, b, atol=2e-4)
+        # Keys have biases without a gradient: no softmax sees them. Adam makes steps of what rounding leaves there.
+        np.testing.assert_allclose(a, b, atol=1e-3)
 
 
 def test_heldout_loss_in_parts_is_that_of_the_whole_batch_and_takes_less() -> None:
