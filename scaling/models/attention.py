@@ -10,8 +10,8 @@ TILE = 128  # keys, or queries, whose weights are in the cache together
 def attend(q: Float[Array, "B N H K"], k: Float[Array, "B N H K"], v: Float[Array, "B N H K"]) -> Float[Array, "B N H K"]:
     """Softmax attention; on GPUs cuDNN's, which never writes the N x N weights down, in bfloat16 (it takes heads 8, 16, ... 128 wide)."""
     backend = jax.default_backend()
-    if backend == "cpu" and q.dtype == jnp.float32:
-        return tiled(q, k, v)
+    if backend == "cpu":
+        return tiled(*(x.astype(jnp.float32) for x in (q, k, v))).astype(q.dtype)
     flash = backend == "gpu" and q.dtype == jnp.bfloat16
     return jax.nn.dot_product_attention(q, k, v, implementation="cudnn" if flash else None)
 

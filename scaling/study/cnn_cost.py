@@ -43,13 +43,9 @@ class Layer(NamedTuple):
         """Numbers that a convolution sees."""
         return self.channels * prod(self.shape) if self.kernel == 27 else 0
 
-    def kept(self, number: int, on_cpu: bool) -> int:
-        """Bytes kept for the backward pass, numbers taking `number`: what it saw, its output, and that centred, in float32.
-
-        On CPU a convolution sees its input thrice, shifted (`scaling.models.convolution.decomposed`).
-        """
-        seen = 3 * self.channels * self.stride**2 if self.kernel == 27 and on_cpu else self.channels * self.stride**3
-        return (number * seen + (number + 4) * self.features * self.norm) * prod(self.shape)
+    def kept(self, number: int) -> int:
+        """Bytes kept for the backward pass, numbers taking `number`: what it saw, its output, and that centred, in float32."""
+        return (number * self.channels * self.stride**3 + (number + 4) * self.features * self.norm) * prod(self.shape)
 
 
 def shape_at(volume: Shape3, level: int) -> Shape3:
@@ -115,8 +111,8 @@ def memory(encoder: CnnShape, decoder: CnnDecoderShape, pretrain: Pretrain, deco
     """Bytes of one sample, decoded so many times, kept for the backward pass, and of the largest piece of work beyond them: a layer's
     of the backward pass, or of the forward pass of a `target` encoder beside it.
 
-    On CPU rematerialisation is undone (`scaling.models.remat`), and convolutions take three copies of what they see. Elsewhere "blocks"
-    keeps the levels' outputs, "dots" those of the convolutions, and the work is a level's share of the rest.
+    On CPU rematerialisation is undone (`scaling.models.remat`). Elsewhere "blocks" keeps the levels' outputs, "dots" those of the
+    convolutions, and the work is a level's share of the rest.
     """
     number = 2 if pretrain.dtype == "bfloat16" and not on_cpu else 4
     encoding = list(encoder_layers(encoder, pretrain.crop))
@@ -130,12 +126,12 @@ def memory(encoder: CnnShape, decoder: CnnDecoderShape, pretrain: Pretrain, deco
         passed = sum(f * blocks * prod(shape_at(pretrain.crop, level)) for level, (f, blocks) in levels)
     widest = number * max(layer.wide for layer in layers)
     if on_cpu or pretrain.remat == "none":
-        pieces = [[(layer.kept(number, on_cpu), number * 4 * layer.wide) for layer in part] for part in (encoding, decoding)]
+        pieces = [[(layer.kept(number), number * 4 * layer.wide) for layer in part] for part in (encoding, decoding)]
         kept, work = zip(*pieces[0], (number * passed, 2 * widest * target), *pieces[1], strict=True)
         # When the backward pass is at a layer, what those after it kept is gone.
         return sum(kept), max(map(sum, zip(accumulate(kept), work, strict=True))) - sum(kept)
     largest = max(
-        sum(layer.kept(number, on_cpu) for layer in layers if layer.shape == shape_at(pretrain.crop, level))
+        sum(layer.kept(number) for layer in layers if layer.shape == shape_at(pretrain.crop, level))
         for level in range(len(encoder.features))
     )
     maps = sum(layer.features * prod(layer.shape) for layer in layers) if pretrain.remat == "dots" else 0

@@ -16,9 +16,7 @@ Stack = VitShape | VitDecoderShape
 
 def flash(pretrain: Pretrain, accelerator: str) -> bool:
     """Whether attention never keeps its n x n weights (`scaling.models.attention`)."""
-    if accelerator == "cpu-2":
-        return pretrain.dtype == "float32"
-    return pretrain.dtype == "bfloat16" and accelerator in ("a100", "h100", "h200")
+    return accelerator == "cpu-2" or (pretrain.dtype == "bfloat16" and accelerator in ("a100", "h100", "h200"))
 
 
 def block_kept(n: int, stack: Stack, remat: Remat, half: bool, weights: bool, scanned: bool) -> int:
