@@ -1,5 +1,5 @@
 """Memory of a pretraining step on one device in closed form, nothing compiled: what XLA's own account says, within 15 % (`tests/study/
-test_memory.py`: every objective and backbone, on CPU).
+test_memory.py`: every objective and backbone, on CPU; of what a GPU is given, compiled there, up to a third more).
 
 At its peak a step holds the state and the batch; what the forward pass kept for the backward pass; the largest piece of work; and the
 gradients, twice once the optimiser turns them into updates. Bytes; E is a stack's width, F that of its MLP, n its tokens, h its heads.

