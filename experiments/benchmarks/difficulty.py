@@ -12,9 +12,10 @@ import tempfile
 from itertools import chain
 from pathlib import Path
 
-from scaling.data.cache import open_cache, prepare
+from scaling.data.cache import open_cache
 from scaling.data.layout import scan_sources
 from scaling.data.phantom import write_phantom
+from scaling.data.prepare import prepare
 from scaling.data.tasks import load_task
 from scaling.study.config import Classical, Data, Finetune, Source, Split, Task, Volumes
 from scaling.study.families import UNet, ViT

@@ -21,9 +21,9 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from scaling.data.cache import prepare
 from scaling.data.check import check
 from scaling.data.layout import scan_sources
+from scaling.data.prepare import prepare
 from scaling.data.reading import gunzip, read_scan
 from scaling.data.volume import foreground, scan_to_grid, session_grid
 from scaling.study.config import Source, Split, Volumes

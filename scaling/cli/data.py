@@ -76,8 +76,8 @@ def data_prepare(
     """Bring every scan below a folder to one grid, in a cache that training reads. Interrupt at any moment; the same command
     goes on. A scan that cannot be used is listed, and the exit code is then 1.
     """
-    from scaling.data.cache import prepare
     from scaling.data.layout import LISTINGS, find_sources, scan_sources
+    from scaling.data.prepare import prepare
     from scaling.study.config import Source, Split, Volumes
 
     listed = root.name.endswith(LISTINGS)

@@ -4,7 +4,8 @@ phantom   writes a synthetic cohort in the FOMO60K and FOMO25 layouts      anato
 layout    folders, or a table of scans -> a table with one row per scan      files, participants
 check     headers of a collection -> a manifest and findings               headers, findings, leakage, summary
 track     a manifest of FOMO60K proves the challenge's method track
-cache     table -> stacked float16 volumes on one grid + index             ingest, reading, volume
+prepare   table -> a cache: stacked float16 volumes on one grid, and an index  ingest, reading, volume
+cache     open it                                                          shards, compressed
 tasks     cache -> labelled arrays of a task and its few-shot draws
 pipeline  cache -> endless batches of crops (grain)
 """

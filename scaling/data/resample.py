@@ -1,8 +1,9 @@
-"""Separable resampling: one small matrix per axis, applied as matrix products (much faster than scipy.ndimage)."""
+"""Separable resampling: one small matrix per axis, applied as matrix products (much faster than scipy.ndimage).
+
+SciPy is imported where it is used: that takes half a second, and pretraining mostly needs none of it.
+"""
 
 import numpy as np
-from scipy import ndimage
-from scipy.interpolate import BSpline
 
 FWHM = 2.3548  # full width at half maximum of a Gaussian, in standard deviations
 
@@ -14,6 +15,8 @@ def axis_weights(size: int, start: float, step: float, count: int, sigma: float 
     places = start + step * np.arange(count)
     weights = np.maximum(1 - np.abs(places[:, None] - np.arange(size)), 0)
     if sigma > 0:
+        from scipy import ndimage
+
         weights = ndimage.gaussian_filter1d(weights, sigma, axis=1, mode="constant")
     return weights.astype(np.float32)
 
@@ -22,6 +25,8 @@ def spline_weights(size: int, start: float, step: float, count: int) -> np.ndarr
     """float32 [count, size]: cubic B-splines with unit coefficients spacing, at start + step * i (smooth, not
     interpolating).
     """
+    from scipy.interpolate import BSpline
+
     places = start + step * np.arange(count)
     bump = BSpline.basis_element(np.arange(-2.0, 3.0), extrapolate=False)
     return np.nan_to_num(bump(places[:, None] - np.arange(size))).astype(np.float32)

@@ -9,9 +9,8 @@ from scipy import ndimage
 
 from scaling.data.reading import Scan, UnreadableVolume, read_mask, read_scan
 from scaling.data.resample import FWHM, apply_weights, axis_weights
-from scaling.study.config import Volumes
+from scaling.study.config import BACKGROUND, Volumes
 
-BACKGROUND = -2.5  # in standard deviations of the foreground: as dark as the darkest tissue of most contrasts
 CLIP = (0.5, 99.5)  # percentiles of the foreground
 HEAD_HEIGHT = 170.0  # mm; what is further below the vertex is neck (as in FSL's robustfov)
 SAMPLE, STRIDE = 2**21, 13  # of more voxels than that, every 13th is enough for percentiles and histograms

@@ -9,10 +9,7 @@ from pathlib import Path
 import jax
 import pandas as pd
 
-from scaling.data.cache import Cache, open_cache, prepare
-from scaling.data.layout import scan_sources
-from scaling.data.leakage import describe_skipped, find_leakage
-from scaling.data.track import prove_track
+from scaling.data.cache import Cache, open_cache
 from scaling.study.lock import locked
 from scaling.study.plan import (
     CollectStep,
@@ -24,7 +21,7 @@ from scaling.study.plan import (
     Step,
     TransferStep,
 )
-from scaling.study.rundir import LOCK, Status, begin, fail, finish, plan_status, record_attempt, step_status, write_json
+from scaling.study.rundir import LOCK, Status, begin, fail, finish, plan_status, record_attempt, step_status
 from scaling.training.cluster import agreed, is_main, leave, stopping
 from scaling.training.loop import pretrain
 from scaling.training.tracking import track
@@ -107,6 +104,8 @@ def carry_out(study_dir: Path, plan: Plan, step: Step, folder: Path, progress: P
             with locked(root.with_name(f".{root.name}.{LOCK}")):  # other studies may share the cohort
                 write_phantom(root, config.phantom, progress)
         case PrepareStep() as config:
+            from scaling.engines.preparing import prepare_study
+
             prepare_study(folder, config, execution.workers, progress)
         case TransferStep() as config:
             from scaling.transfer.run import transfer
@@ -128,15 +127,3 @@ def carry_out(study_dir: Path, plan: Plan, step: Step, folder: Path, progress: P
 def study_cache(study_dir: Path) -> Cache:
     """The prepared volumes of a study."""
     return open_cache(study_dir / "prepare" / "cache")
-
-
-def prepare_study(folder: Path, config: PrepareStep, workers: int, progress: Progress) -> None:
-    """Prepare every scan of the study; list what could not be used, and what is both in pretraining and in a test set."""
-    data, root = config.data, Path(config.data.root)
-    tested = tuple(dict.fromkeys(source for task in config.tasks for source in task.test))
-    trained = tuple(dict.fromkeys(source for task in config.tasks for source in (task.train, *task.inside)))
-    table = scan_sources(root, tuple(dict.fromkeys((*data.pretraining, *trained, *tested))), data.split)
-    prove_track(table, data)
-    index = prepare(root, table, data.volumes, folder / "cache", progress, workers, data.compressed)
-    write_json(folder / "skipped.json", describe_skipped(index))
-    write_json(folder / "leakage.json", find_leakage(index, data.pretraining, tested))

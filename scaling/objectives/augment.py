@@ -14,10 +14,9 @@ Geometry is in `augment_spatial`, intensities in `augment_intensity`.
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from scaling.data.volume import BACKGROUND
 from scaling.objectives.augment_intensity import jitter_intensity
 from scaling.objectives.augment_spatial import flip_left_right, move, random_moves
-from scaling.study.config import Augmentation
+from scaling.study.config import BACKGROUND, Augmentation
 
 
 def augment(volumes: Float[Array, "B *S D H W"], key: PRNGKeyArray, preset: Augmentation) -> Float[Array, "B *S D H W"]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from scaling.data.resample import spline_weights
-from scaling.data.volume import BACKGROUND
+from scaling.study.config import BACKGROUND
 
 CHANCE = 0.5  # of each effect, for each volume
 BLUR = 1.0  # largest standard deviation of the blur, voxels

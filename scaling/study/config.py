@@ -29,6 +29,9 @@ STRICT = ConfigDict(extra="forbid")
 
 Remat = Literal["none", "blocks", "dots"]  # see scaling.models.remat
 
+# Prepared voxels outside of the head, in standard deviations of those inside: as dark as the darkest tissue of most contrasts.
+BACKGROUND = -2.5
+
 
 @dataclass(frozen=True, config=STRICT)
 class Source:

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scaling.data.cache import Cache, open_cache, prepare
+from scaling.data.cache import Cache, open_cache
 from scaling.data.files import extension, walk, write_table
 from scaling.data.layout import ASIDE, COLUMNS, SUBJECT, describe
+from scaling.data.prepare import prepare
 from scaling.data.reading import EXTENSIONS
 from scaling.objectives.objective import Parameters
 from scaling.study.finished import finished_run

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scaling.data.cache import Cache, open_cache, prepare
+from scaling.data.cache import Cache, open_cache
 from scaling.data.layout import scan_sources
 from scaling.data.phantom import write_phantom
+from scaling.data.prepare import prepare
 from scaling.study.config import Data, Source, Split, Task, Volumes
 from scaling.study.phantom import Cohort, Phantom
 

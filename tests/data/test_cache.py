@@ -15,10 +15,11 @@ import pandas as pd
 import pytest
 from test_layout import scan, text
 
-from scaling.data import cache as cache_module
-from scaling.data.cache import Cache, open_cache, prepare
+from scaling.data import prepare as prepare_module
+from scaling.data.cache import Cache, open_cache
 from scaling.data.layout import scan_sources
 from scaling.data.pipeline import batches
+from scaling.data.prepare import prepare
 from scaling.study.config import Source, Split, Volumes
 
 GRID = Volumes(2.0, (12, 14, 12))
@@ -63,7 +64,7 @@ def test_unusable_first_scan_gives_its_session_no_grid(tmp_path: Path) -> None:
 
 
 def test_prepare_gives_the_same_bytes_for_any_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_module, "GROUP", 4)
+    monkeypatch.setattr(prepare_module, "GROUP", 4)
     table = collection(tmp_path)
     one = prepare(tmp_path, table, GRID, tmp_path / "one", workers=1)
     two = prepare(tmp_path, table, GRID, tmp_path / "two", workers=2)
@@ -75,7 +76,8 @@ def test_prepare_killed_and_run_again_gives_the_same_bytes(tmp_path: Path) -> No
     table = collection(tmp_path, subjects=40)
     expected = prepare(tmp_path, table, GRID, tmp_path / "whole", workers=1)
     script = (
-        "import sys, time; from pathlib import Path; from scaling.data.cache import prepare; from scaling.data.layout import scan_sources\n"
+        "import sys, time; from pathlib import Path; from scaling.data.layout import scan_sources\n"
+        "from scaling.data.prepare import prepare\n"
         "from scaling.study.config import Source, Split, Volumes\n"
         "root = Path(sys.argv[1])\n"
         "prepare(root, scan_sources(root, [Source('data')], Split()), Volumes(2.0, (12, 14, 12)), root / 'killed',\n"
@@ -149,10 +151,10 @@ def test_prepare_on_a_small_disk_says_what_it_needs_before_it_starts(tmp_path: P
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_prepare_on_a_disk_that_fills_up_says_so_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_module, "GROUP", 2)
+    monkeypatch.setattr(prepare_module, "GROUP", 2)
     table = collection(tmp_path, subjects=3)
     expected = prepare(tmp_path, table, GRID, tmp_path / "whole", workers=1)
-    from scaling.data.ingest import Shards
+    from scaling.data.shards import Shards
 
     write, written = Shards.write, []
 

@@ -9,7 +9,6 @@ from scipy import ndimage, stats
 from scipy.interpolate import BSpline
 from scipy.spatial.transform import Rotation
 
-from scaling.data.volume import BACKGROUND
 from scaling.objectives.augment import augment, augment_masks
 from scaling.objectives.augment_intensity import (
     MIXED,
@@ -22,6 +21,7 @@ from scaling.objectives.augment_intensity import (
     thicken,
 )
 from scaling.objectives.augment_spatial import flip_left_right, move, random_moves, rotations
+from scaling.study.config import BACKGROUND
 from scaling.training.mesh import BATCH_AXES, make_mesh
 
 SHAPE = (14, 18, 12)
