@@ -18,6 +18,7 @@ from rich.progress import Progress
 
 from scaling.data.files import write_table
 from scaling.engines.local import run_plan
+from scaling.engines.memory import keep_freed_memory
 from scaling.engines.step import study_cache
 from scaling.report.tuning import best_rates
 from scaling.study.config import Mae, Study
@@ -63,6 +64,7 @@ def runs(study: Study, name: str) -> Iterator[tuple[Parametrisation, int, float,
 
 def main(experiment: str = "experiments/quickstart.py", family: str = "vit", out: str = "runs") -> None:
     """Prepare the study's data, run what is missing of the sweep, and say which rate is best where."""
+    keep_freed_memory()
     study, console = load_study(Path(experiment)), Console()
     folder = Path(out) / study.name
     table = folder / "lr_transfer.csv"

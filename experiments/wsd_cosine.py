@@ -20,6 +20,7 @@ from rich.progress import Progress, TaskID
 
 from scaling.data.files import write_table
 from scaling.engines.local import run_plan
+from scaling.engines.memory import keep_freed_memory
 from scaling.engines.step import study_cache
 from scaling.report.tuning import compared
 from scaling.study.experiment import load_study
@@ -49,6 +50,7 @@ def show(progress: Progress, bar: TaskID, done: float, total: float) -> None:
 
 def main(experiment: str = "experiments/quickstart.py", size: str = "xs", out: str = "runs") -> None:
     """Run the study's pretraining of one size and what is missing of the cosine runs; compare."""
+    keep_freed_memory()
     study, console = load_study(Path(experiment)), Console()
     plan = make_plan(replace(study, sizes=(size,), families=study.families[:1], objectives=study.objectives[:1]))
     folder = Path(out) / study.name

@@ -30,7 +30,7 @@ def decomposed(x: Float[Array, "B D H W C"], kernel: Float[Array, "3 3 3 C F"], 
 def planar(x: Float[Array, "B D H W C"], kernel: Float[Array, "3 3 3 C F"], stride: int = 1) -> Float[Array, "B d h w F"]:
     """`convolve` as one 2D convolution: depth folded into the batch, the three depth taps side by side on the channels."""
     B, _, H, W, C = x.shape
-    planes = shifted(x, 1)[:, ::stride].reshape(-1, H, W, 3 * C)
+    planes = shifted(x, 1, stride).reshape(-1, H, W, 3 * C)
     flat = kernel.transpose(1, 2, 0, 3, 4).reshape(3, 3, 3 * C, -1)
     out = jax.lax.conv_general_dilated(planes, flat, (stride,) * 2, ((1, 1),) * 2, dimension_numbers=LAYOUT_2D)
     return out.reshape(B, -1, *out.shape[1:])
@@ -73,11 +73,13 @@ def correlate(x: Float[Array, "B D H W C"], y: Float[Array, "B D H W F"]) -> Flo
     return total.reshape(3, C, 3, 3, F)[:, :, ::-1, ::-1].transpose(3, 2, 0, 1, 4)
 
 
-def shifted(x: Float[Array, "*S C"], axis: int) -> Float[Array, "*S 3C"]:
-    """The neighbour before, the value and the neighbour behind along an axis, side by side on the channels; nought beyond the border."""
+def shifted(x: Float[Array, "*S C"], axis: int, stride: int = 1) -> Float[Array, "*s 3C"]:
+    """The neighbour before, the value and the neighbour behind along an axis, side by side on the channels, at every `stride`-th place;
+    nought beyond the border.
+    """
     length = x.shape[axis]
     padded = jnp.pad(x, [(1, 1) if other == axis else (0, 0) for other in range(x.ndim)])
-    return jnp.concatenate([jax.lax.slice_in_dim(padded, tap, tap + length, axis=axis) for tap in range(3)], -1)
+    return jnp.concatenate([jax.lax.slice_in_dim(padded, tap, tap + length, stride, axis) for tap in range(3)], -1)
 
 
 def blocks_of_two(x: Float[Array, "B D H W C"]) -> Float[Array, "B d 2 h 2 w 2 C"]:

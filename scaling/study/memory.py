@@ -108,23 +108,23 @@ def sample_memory(
             decoded = 2
         case _:
             ratio, decoded = 0.0, 0
+    on_cpu = accelerator == "cpu-2"
     if not isinstance(encoder, VitShape):
         assert isinstance(decoder, CnnDecoderShape)
-        kept, work = cnn_cost.memory(encoder, decoder, pretrain, decoded, isinstance(objective, Momentum), accelerator == "cpu-2")
+        kept, work = cnn_cost.memory(encoder, decoder, pretrain, decoded, isinstance(objective, Momentum), on_cpu)
         return kept + 4 * 3 * voxels * decoded, work
     assert isinstance(decoder, VitDecoderShape)
     # On CPU XLA computes in float32 what is asked for in bfloat16.
-    half, weights = pretrain.dtype == "bfloat16" and accelerator != "cpu-2", not flash(pretrain, accelerator)
+    half, weights = pretrain.dtype == "bfloat16" and not on_cpu, not flash(pretrain, accelerator)
     n = tokens(pretrain.crop, encoder.patch)
     m = visible_tokens(n, ratio)
     setting = (pretrain.remat, half, weights)
-    scanned = accelerator != "cpu-2"
     # The patches that the embedding saw.
-    kept = encoder.depth * block_kept(m, encoder, *setting, scanned) + 4 * m * encoder.patch**3
+    kept = encoder.depth * block_kept(m, encoder, *setting, not on_cpu) + 4 * m * encoder.patch**3
     work = block_work(m, encoder, *setting)
     if decoded:
         # Where the visible tokens go, and the tokens that they are put into.
-        kept += decoded * (decoder.depth * block_kept(n, decoder, *setting, scanned) + 3 * 4 * n * decoder.width)
+        kept += decoded * (decoder.depth * block_kept(n, decoder, *setting, not on_cpu) + 3 * 4 * n * decoder.width)
         # Patches, targets and predictions; they are gone when the blocks' backward pass begins.
         work = max(work, block_work(n, decoder, *setting), 3 * 4 * voxels)
     return kept, work

@@ -44,9 +44,13 @@ def one_device() -> tuple[list[float], State]:
 def test_losses_agree_with_one_device_and_the_whole_batch_at_once(one_device: tuple[list[float], State], shape: tuple[int, ...]) -> None:
     losses, state = run(*shape)
     np.testing.assert_allclose(losses, one_device[0], rtol=1e-5)
-    for a, b in zip(jax.tree.leaves(state.parameters), jax.tree.leaves(one_device[1].parameters), strict=True):
-        # Keys have biases without a gradient: no softmax sees them. Adam makes steps of what rounding leaves there.
-        np.testing.assert_allclose(a, b, atol=1e-3)
+    ours, theirs = (jax.tree.leaves_with_path(each.parameters) for each in (state, one_device[1]))
+    for (path, a), (_, b) in zip(ours, theirs, strict=True):
+        bound: float | np.ndarray = 2e-4
+        if [part.key for part in path[-2:]] == ["qkv", "bias"]:
+            # Those of the keys have no gradient, for no softmax sees them: Adam makes steps of what rounding leaves there.
+            bound = np.repeat([2e-4, 1e-3, 2e-4], a.shape[-1] // 3)
+        assert (np.abs(np.asarray(a) - b) <= bound + 1e-7 * np.abs(b)).all(), path
 
 
 def test_heldout_loss_in_parts_is_that_of_the_whole_batch_and_takes_less() -> None:
