@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from scaling.models.parameters import Parameters, keys_from, parameters_of, structure
 from scaling.models.parametrisation import scaled_init
 from scaling.models.patches import patchify, sincos_positions, unpatchify
 from scaling.models.transformer import Constrain, unconstrained
@@ -16,7 +17,6 @@ from scaling.models.vit import MaeDecoder, VitEncoder
 from scaling.study.config import Remat, Shape3
 from scaling.study.ladder import CnnDecoderShape, CnnShape, Decoder, Encoder, VitDecoderShape, VitShape
 
-Parameters = dict[str, Any]
 Features = tuple[Array, ...]
 
 
@@ -53,7 +53,7 @@ def build_encoder(shape: Encoder, dtype: str = "float32", remat: Remat = "none",
     graph = cache(lambda: structure(lambda rngs: make_encoder(shape, rngs)))
 
     def init_of(shape: Encoder) -> Callable[[PRNGKeyArray], Parameters]:
-        return lambda key: parameters_of(make_encoder(shape, nnx.Rngs(key)))
+        return lambda key: parameters_of(make_encoder(shape, keys_from(key)))
 
     def features(parameters: Parameters, volumes: Float[Array, "B D H W"]) -> Features:
         found = nnx.merge(graph(), parameters)(volumes)
@@ -85,7 +85,7 @@ def build_backbone(
 
     def init_of(shape: Encoder) -> Callable[[PRNGKeyArray], Parameters]:
         def init(key: PRNGKeyArray) -> Parameters:
-            rngs = nnx.Rngs(key)
+            rngs = keys_from(key)
             modules = {"encoder": make_encoder(shape, rngs), "decoder": make_decoder(shape, rngs)}
             return {name: parameters_of(module) for name, module in modules.items()}
 
@@ -117,13 +117,3 @@ def encoder_maker(dtype: str, remat: Remat, constrain: Constrain) -> Callable[[E
         return CnnEncoder(shape, rngs, jnp.dtype(dtype), remat, constrain)
 
     return make
-
-
-def structure(make: Callable[[nnx.Rngs], nnx.Module]) -> Any:
-    """A module's graph without its parameters."""
-    return nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))[0]
-
-
-def parameters_of(module: nnx.Module) -> Parameters:
-    """A module's parameters, a nested dict of arrays."""
-    return nnx.to_pure_dict(nnx.split(module)[1])

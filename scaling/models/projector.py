@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from scaling.models.backbone import Parameters, parameters_of, structure
+from scaling.models.parameters import Parameters, keys_from, parameters_of, structure
 from scaling.models.transformer import Linear
 from scaling.study.ladder import Encoder
 
@@ -39,7 +39,7 @@ def build_head(width: int, hidden: int, out: int) -> HeadFunctions:
         return Head(width, hidden, out, rngs)
 
     graph = structure(make)
-    return HeadFunctions(lambda key: parameters_of(make(nnx.Rngs(key))), lambda parameters, x: nnx.merge(graph, parameters)(x))
+    return HeadFunctions(lambda key: parameters_of(make(keys_from(key))), lambda parameters, x: nnx.merge(graph, parameters)(x))
 
 
 def build_projector(encoder: Encoder, hidden: int, out: int) -> HeadFunctions:

@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from scaling.models.attention import attend
+from scaling.models.parameters import keys_from
 from scaling.models.remat import rematerialised
 from scaling.study.config import Remat
 
@@ -67,7 +68,7 @@ class Stack(nnx.Module):
     def __init__(self, depth: int, make_block: Callable[[nnx.Rngs], nnx.Module], remat: Remat, constrain: Constrain, rngs: nnx.Rngs):
         self.remat, self.constrain = remat, constrain
         keys = jax.random.split(rngs.params(), depth)
-        self.blocks = nnx.merge(*jax.vmap(lambda key: nnx.split(make_block(nnx.Rngs(key))))(keys))
+        self.blocks = nnx.merge(*jax.vmap(lambda key: nnx.split(make_block(keys_from(key))))(keys))
 
     def __call__(self, x: Float[Array, "B *N E"]) -> Float[Array, "B *N E"]:
         graph, stacked = nnx.split(self.blocks)

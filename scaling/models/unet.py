@@ -11,12 +11,11 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from scaling.models.convolution import convolve, max_pool, mean_pool, upsample
+from scaling.models.parameters import xavier
 from scaling.models.remat import rematerialised
 from scaling.models.transformer import Constrain, Linear, Stack, unconstrained
 from scaling.study.config import Remat
 from scaling.study.ladder import CnnShape
-
-XAVIER = nnx.initializers.xavier_uniform()
 
 
 def activate(x: Array) -> Array:
@@ -43,7 +42,7 @@ class ConvNorm(nnx.Module):
 
     def __init__(self, channels: int, features: int, dtype: jnp.dtype, rngs: nnx.Rngs, stride: int = 1):
         self.dtype, self.stride = dtype, stride
-        self.kernel = nnx.Param(XAVIER(rngs.params(), (3, 3, 3, channels, features)))
+        self.kernel = nnx.Param(xavier(rngs.params(), (3, 3, 3, channels, features)))
         self.norm = InstanceNorm(features)
 
     def __call__(self, x: Float[Array, "B D H W C"]) -> Float[Array, "B d h w F"]:
@@ -162,7 +161,7 @@ class UpLevel(nnx.Module):
 
     def __init__(self, channels: int, passed: int, features: int, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.dtype, self.skip = dtype, passed > 0
-        self.kernel = nnx.Param(XAVIER(rngs.params(), (channels, 8 * features)))
+        self.kernel = nnx.Param(xavier(rngs.params(), (channels, 8 * features)))
         self.bias = nnx.Param(jnp.zeros(features))
         self.conv = ConvNorm(features + passed, features, dtype, rngs)
 

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
@@ -54,7 +55,7 @@ class MaeDecoder(nnx.Module):
     ):
         self.shape, self.crop, self.patch = shape, crop, encoder.patch
         self.projection = Linear(encoder.width, shape.width, dtype, rngs)
-        self.mask_token = nnx.Param(0.02 * rngs.params.normal((shape.width,)))
+        self.mask_token = nnx.Param(0.02 * jax.random.normal(rngs.params(), (shape.width,)))
         block = partial(Block, shape.width, shape.heads, shape.mlp_width, dtype, constrain=constrain)
         self.stack = Stack(shape.depth, lambda rngs: block(rngs=rngs), remat, constrain, rngs)
         self.norm = nnx.LayerNorm(shape.width, dtype=dtype, rngs=rngs)

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from scaling.models.backbone import Features, build_backbone, parameters_of, structure
+from scaling.models.backbone import Features, build_backbone
+from scaling.models.parameters import keys_from, parameters_of, structure
 from scaling.models.patches import patchify, unpatchify
 from scaling.models.projector import pooled
 from scaling.models.transformer import Constrain, Linear
@@ -38,7 +39,7 @@ def build_cross_sequence(config: CrossSequence, encoder: Encoder, decoder: Decod
 
     def init(key: PRNGKeyArray) -> Parameters:
         backbone_key, shift_key = jax.random.split(key)
-        return backbone.init(backbone_key) | {"shift": parameters_of(make_shift(encoder.width, nnx.Rngs(shift_key)))}
+        return backbone.init(backbone_key) | {"shift": parameters_of(make_shift(encoder.width, keys_from(shift_key)))}
 
     def other(parameters: Parameters, features: Features) -> Features:
         """Each row's partner's features, moved to the row's own contrast."""

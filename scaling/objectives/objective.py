@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from scaling.models.backbone import Parameters as Parameters
+from scaling.models.parameters import Parameters as Parameters
 
 Metrics = dict[str, Array]
 Volumes = Float[Array, "B *V D H W"]

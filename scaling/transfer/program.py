@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from scaling.models.backbone import build_encoder
 from scaling.models.heads import make_head
+from scaling.models.parameters import keys_from, parameters_of, structure
 from scaling.models.windows import by_windows, lesion_crops
 from scaling.objectives.augment import augment, augment_masks
 from scaling.objectives.objective import Parameters
@@ -55,12 +56,12 @@ def finetune_program(encoder: Encoder, kind: Kind, sequences: int, shape: Shape3
         return make_head(kind, encoder, sequences, window, recipe.grid, rngs)
 
     features = build_encoder(encoder).features
-    head_graph = nnx.split(nnx.eval_shape(lambda: head(nnx.Rngs(0))))[0]
+    head_graph = structure(head)
     optimizer = adamw_direction(0.999, recipe.weight_decay, recipe.clip_norm)
     warmup = round(recipe.warmup_share * recipe.steps)
 
     def init_head(key: PRNGKeyArray) -> Parameters:
-        return nnx.to_pure_dict(nnx.split(head(nnx.Rngs(key)))[1])
+        return parameters_of(head(keys_from(key)))
 
     def network(parameters: Any, images: Float[Array, "B S d h w"], present: Array) -> Array:
         B, S = images.shape[:2]
