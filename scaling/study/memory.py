@@ -1,5 +1,5 @@
 """Memory of a pretraining step on one device in closed form, nothing compiled: what XLA's own account says, within 15 % (`tests/study/
-test_memory.py`: every objective and backbone, on CPU; of what a GPU is given, compiled there, up to a third more).
+test_memory.py`: every objective and backbone, on CPU; of what a GPU is given, compiled there, up to a third more; ViTs for a TPU).
 
 At its peak a step holds the state and the batch; what the forward pass kept for the backward pass; the largest piece of work; and the
 gradients, twice once the optimiser turns them into updates. Bytes; E is a stack's width, F that of its MLP, n its tokens, h its heads.
@@ -36,14 +36,14 @@ def block_kept(n: int, stack: Stack, remat: Remat, half: bool, weights: bool, sc
 
 
 def block_work(n: int, stack: Stack, remat: Remat, half: bool, weights: bool) -> int:
-    """Bytes that the backward pass of one block takes beyond what was kept."""
+    """Bytes that the backward pass of one block takes beyond what was kept; attention weights are normalised in float32."""
     width, mlp, squares = stack.width, stack.mlp_width, stack.heads * n * weights
     numbers = {
         "none": 4 * width + 3 * mlp + 3 * squares,
         "blocks": 12 * width + 4 * mlp + 2 * squares,
         "dots": 12 * width + 3 * mlp + 2 * squares,
     }
-    return n * numbers[remat] * (3 if half else 4)
+    return n * numbers[remat] * (3 if half and not weights else 4)
 
 
 def step_memory(
@@ -122,6 +122,9 @@ def sample_memory(
     # The patches that the embedding saw.
     kept = encoder.depth * block_kept(m, encoder, *setting, not on_cpu) + 4 * m * encoder.patch**3
     work = block_work(m, encoder, *setting)
+    if accelerator.startswith("tpu"):
+        # Volumes on their way to patches: the last of their axes, a patch's, is padded to 128 numbers.
+        work = max(work, 4 * 128 // encoder.patch * voxels)
     if decoded:
         # Where the visible tokens go, and the tokens that they are put into.
         kept += decoded * (decoder.depth * block_kept(n, decoder, *setting, not on_cpu) + 3 * 4 * n * decoder.width)
