@@ -70,7 +70,7 @@ def forest(verdicts: Sequence[Verdict]) -> go.Figure:
         figure.add_vrect(x0=-1, x1=1, fillcolor=MUTED, opacity=0.12, line_width=0, layer="below")
         figure.add_vline(x=0, line={"color": MUTED, "width": 1})
         figure.add_annotation(
-            text="not worth having", x=-1, y=1, yref="paper", xanchor="right", yanchor="top", showarrow=False,
+            text="not worth having", x=-1, y=1, yref="paper", xanchor="left", yanchor="bottom", showarrow=False,
             font={"size": 11, "color": MUTED},
         )  # fmt: skip
     return figure
