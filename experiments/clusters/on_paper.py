@@ -21,7 +21,7 @@ def main() -> None:
         encoder, decoder = resolve_encoder(FAMILY, size), resolve_decoder(FAMILY)
         parameters = encoder_parameters(encoder) + decoder_parameters(encoder, decoder)
         for devices in (8, 64, 512):
-            memory = step_memory(Mae(), encoder, decoder, RECIPE, (1, devices), ACCELERATOR)
+            memory = step_memory(Mae(), encoder, decoder, RECIPE, (1, devices, 1), ACCELERATOR)
             # Fully sharded: weights are gathered forward and again backward, gradients are reduced and scattered; float32.
             sent = 3 * 4 * parameters * (devices - 1) / devices
             alone = hours(pretraining_flops(Mae(), encoder, decoder, RECIPE) * samples, ACCELERATOR)

@@ -40,7 +40,7 @@ def ladder(family: Family, pretrain: Pretrain, objective: Mae) -> list[Rung]:
         total = parameters + cost.decoder_parameters(encoder, decoder)
         flops = cost.pretraining_flops(objective, encoder, decoder, pretrain)
         kept, _ = sample_memory(objective, encoder, decoder, pretrain, "h100")
-        found.append(Rung(family.kind, size, parameters, total, flops, kept))
+        found.append(Rung(family.kind, size, parameters, total, flops, round(kept)))
     return found
 
 

@@ -1,5 +1,6 @@
 """A plan as jobs for a scheduler: which steps go together, what each job needs, and the facts of a cluster they run on."""
 
+import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ def make_jobs(plan: Plan) -> list[Job]:
     jobs = []
     for name, steps in groups.items():
         needs = dict.fromkeys(place[need] for step in steps for need in step.needs if place[need] != name)
-        devices = steps[0].mesh[0] * steps[0].mesh[1]
+        devices = math.prod(steps[0].mesh)
         expected = sum(hours(step.flops, accelerator) for step in steps) / devices
         jobs.append(Job(name, tuple(steps), tuple(needs), devices, SLOWER * expected + START_HOURS))
     return jobs

@@ -49,8 +49,8 @@ def print_plan(plan: Plan, statuses: Mapping[str, Status], console: Console) -> 
 def plan_as_json(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) -> str:
     """A plan for other engines: `scaling step FOLDER NAME` runs one of its steps once those it needs are done.
 
-    Per step: name, kind, needs, status, job (steps that are worth running as one), devices, mesh (replica, fsdp), memory (bytes a device),
-    hours (on one device).
+    Per step: name, kind, needs, status, job (steps that are worth running as one), devices, mesh (replica, fsdp,
+    tensor), memory (bytes a device), hours (on one device).
     """
     accelerator = plan.study.execution.accelerator
     steps = [
@@ -76,7 +76,7 @@ def step_row(step: Step, accelerator: str) -> list[str]:
     numbers = [count(step.parameters), count(step.samples), str(step.steps), count(step.flops), f"{count(step.memory)}B"]
     given = [step.parameters, step.samples, step.steps, step.flops, step.memory]
     cells = [text if value else "-" for text, value in zip(numbers, given, strict=True)]
-    cells.insert(-1, f"{step.mesh[0]}x{step.mesh[1]}" if step.memory else "-")
+    cells.insert(-1, "x".join(map(str, step.mesh)) if step.memory else "-")
     return [step.name, *cells, f"{hours(step.flops, accelerator):.4f}" if step.flops else "-"]
 
 

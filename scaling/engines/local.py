@@ -1,7 +1,9 @@
 """Carry a plan out in this process, one step after the other; steps of equal shape share their compiled programs."""
 
 import os
+import sys
 import time
+import traceback
 from collections.abc import Collection
 from pathlib import Path
 
@@ -58,6 +60,7 @@ def run_plan(study_dir: Path, plan: Plan, console: Console, chosen: Collection[s
                 failures[step.name] = f"{step.name} failed: {explain(error)}"
                 console.print(failures[step.name], style="red", markup=False)
                 if jax.process_count() > 1:  # the others may be waiting in a step that this process has left
+                    print(f"process {jax.process_index()}: {traceback.format_exc()}", file=sys.stderr, flush=True)
                     os._exit(1)
             display.remove_task(bar)
             display.update(whole, completed=before + weight)

@@ -1,6 +1,7 @@
 """Pre-norm transformer blocks, and stacks of equal blocks, stored stacked and run by one scan."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +13,16 @@ from scaling.models.parameters import keys_from
 from scaling.models.remat import rematerialised
 from scaling.study.config import Remat
 
-Constrain = Callable[[Array], Array]
+
+class Constrain(Protocol):
+    """Pins activations [B, ...] to devices; `shared` is the axis (attention heads, or the units of an MLP) that devices with the same
+    cases may share out.
+    """
+
+    def __call__(self, x: Array, shared: int | None = None) -> Array: ...
 
 
-def unconstrained(x: Array) -> Array:
+def unconstrained(x: Array, shared: int | None = None) -> Array:
     """Leave activations where the compiler puts them: right for one device."""
     return x
 
@@ -36,13 +43,31 @@ class Linear(nnx.Linear):
         return flat.reshape(*inputs.shape[:-1], flat.shape[-1])
 
 
+class Projections(nnx.Module):
+    """Queries, keys and values: three linear maps of one input in one product, [B, N, E] -> [B, N, 3, E].
+
+    Weights are [3, E, E]: heads are neighbours in their last axis, which devices can share out.
+    """
+
+    def __init__(self, width: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.dtype = dtype
+        drawn = Linear(width, 3 * width, dtype, rngs).kernel[...]
+        self.kernel = nnx.Param(jnp.swapaxes(drawn.reshape(width, 3, width), 0, 1))
+        self.bias = nnx.Param(jnp.zeros((3, width)))
+
+    def __call__(self, x: Float[Array, "B N E"]) -> Float[Array, "B N 3 E"]:
+        B, N, E = x.shape
+        flat, kernel, bias = (a.astype(self.dtype) for a in (x.reshape(B * N, E), self.kernel[...], self.bias[...]))
+        return (jnp.einsum("ne,kef->nkf", flat, kernel) + bias).reshape(B, N, 3, E)
+
+
 class Block(nnx.Module):
     """Pre-norm attention and MLP (Vaswani et al. 2017; pre-norm as in Dosovitskiy et al. 2021): [B, N, E] -> [B, N, E]."""
 
     def __init__(self, width: int, heads: int, mlp_width: int, dtype: jnp.dtype, rngs: nnx.Rngs, constrain: Constrain = unconstrained):
         self.heads, self.constrain = heads, constrain
         self.attention_norm = nnx.LayerNorm(width, dtype=dtype, rngs=rngs)
-        self.qkv = Linear(width, 3 * width, dtype, rngs)
+        self.qkv = Projections(width, dtype, rngs)
         self.attention_out = Linear(width, width, dtype, rngs)
         self.mlp_norm = nnx.LayerNorm(width, dtype=dtype, rngs=rngs)
         self.mlp_in = Linear(width, mlp_width, dtype, rngs)
@@ -50,12 +75,13 @@ class Block(nnx.Module):
 
     def __call__(self, x: Float[Array, "B N E"]) -> Float[Array, "B N E"]:
         B, N, E = x.shape
-        projected = jnp.split(self.constrain(self.qkv(self.attention_norm(x))), 3, axis=-1)
+        projected = self.constrain(self.qkv(self.attention_norm(x)), shared=3)
         # Unpinned, XLA spreads the heads as it does the weights before and after, and shuffles where they do not divide.
-        q, k, v = (self.constrain(part.reshape(B, N, self.heads, E // self.heads)) for part in projected)
-        attended = self.constrain(attend(q, k, v)).reshape(B, N, E)
+        q, k, v = (self.constrain(projected[:, :, i].reshape(B, N, self.heads, E // self.heads), shared=2) for i in range(3))
+        attended = self.constrain(attend(q, k, v), shared=2).reshape(B, N, E)
         x = x + self.attention_out(attended)
-        return x + self.mlp_out(jax.nn.gelu(self.mlp_in(self.mlp_norm(x))))
+        hidden = self.constrain(self.mlp_in(self.mlp_norm(x)), shared=2)
+        return x + self.mlp_out(jax.nn.gelu(hidden))
 
 
 class Stack(nnx.Module):

@@ -25,6 +25,8 @@ from scaling.study.protocols import Probe as Probe
 from scaling.study.protocols import Shape3 as Shape3
 from scaling.study.protocols import Transfer as Transfer
 
+Mesh = tuple[Count, Count, Count]  # replica, fsdp, tensor: see Execution
+
 STRICT = ConfigDict(extra="forbid")
 
 Remat = Literal["none", "blocks", "dots"]  # see scaling.models.remat
@@ -164,12 +166,13 @@ class Estimand:
 class Execution:
     """Where and how a study runs. Nothing here may change a result beyond rounding, so nothing here is part of its identity.
 
-    `mesh` is (replica, fsdp): copies of the parameters, and devices that share a copy; or a number of devices, which the plan divides:
-    of each run it makes as many copies as the memory of `accelerator`, for which it estimates, has room for. `accumulate` parts of a batch
-    are computed one after the other. `checkpoint_every` and `log_every` count steps.
+    `mesh` is (replica, fsdp) or (replica, fsdp, tensor): copies of the parameters, devices that share a copy, and devices that share a
+    sample's attention heads and MLPs; or a number of devices, which the plan divides by the batch and the memory of
+    `accelerator`, for which it estimates. `accumulate` parts of a batch are computed one after the other. `checkpoint_every` and
+    `log_every` count steps.
     """
 
-    mesh: tuple[Count, Count] | Count = (1, 1)
+    mesh: tuple[Count, Count] | Mesh | Count = (1, 1)
     accumulate: Count = 1
     workers: int = 2
     checkpoint_every: int = 500
@@ -177,11 +180,6 @@ class Execution:
     accelerator: Literal["cpu-2", "a100", "h100", "h200", "tpu-v5e"] = "cpu-2"
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
     wandb_entity: str = ""
-
-    @property
-    def devices(self) -> int:
-        """Devices that pretraining runs on."""
-        return self.mesh if isinstance(self.mesh, int) else self.mesh[0] * self.mesh[1]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -245,14 +243,7 @@ class Study:
             self._check_volumes(family)
         if getattr(self.transfer, self.estimand.protocol) is None:
             raise ValueError(f"estimand.protocol is {self.estimand.protocol!r}, but transfer.{self.estimand.protocol} is left out")
-        devices, parts = self.execution.devices, self.execution.accumulate
-        if self.pretrain.batch % (devices * parts):
-            mesh = devices if isinstance(self.execution.mesh, int) else " x ".join(map(str, self.execution.mesh))
-            times = f" times execution.accumulate={parts}" if parts > 1 else ""
-            raise ValueError(
-                f"pretrain.batch={self.pretrain.batch} is not divisible by the {mesh} devices of execution.mesh{times}; choose a multiple "
-                f"of {devices * parts}"
-            )
+        parts = self.execution.accumulate
         for objective in self.objectives:
             if parts > 1 and not objective.separable:
                 raise ValueError(
@@ -284,11 +275,9 @@ class Study:
 
     def _check_pairs(self) -> None:
         paired = [objective for objective in self.objectives if objective.pairs]
-        devices = self.execution.devices
-        if paired and (self.pretrain.batch % (2 * devices) or self.pretrain.batch < 4):
+        if paired and (self.pretrain.batch % 2 or self.pretrain.batch < 4):
             raise ValueError(
-                f"objective {paired[0].label!r} learns from pairs: pretrain.batch={self.pretrain.batch} must be a multiple of "
-                f"{2 * devices}, one pair or more on every device, and at least 4"
+                f"objective {paired[0].label!r} learns from pairs: pretrain.batch={self.pretrain.batch} must be even and at least 4"
             )
         if self.pretrain.augment == "none" and self.pretrain.crop == self.data.volumes.shape:
             for objective in paired:

@@ -8,19 +8,17 @@ One trunk per (objective, family, size, fraction of the subjects, seed) is train
 cooldown branches off; each cooldown decays the rate to zero and ends at one duration.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 from typing import Literal
 
 from pydantic.dataclasses import dataclass as config
 
 from scaling.study import cost
-from scaling.study.config import STRICT, Data, Estimand, Execution, Pretrain, SmallestEffects, Study, Task, Transfer
+from scaling.study.config import STRICT, Data, Estimand, Mesh, Pretrain, SmallestEffects, Study, Task, Transfer
 from scaling.study.families import Family
 from scaling.study.ladder import Decoder, Encoder, resolve_decoder, resolve_encoder
-from scaling.study.memory import step_memory
+from scaling.study.mesh import choose_mesh
 from scaling.study.objectives import ObjectiveConfig
 from scaling.study.phantom import Phantom
 
@@ -99,7 +97,7 @@ StepConfig = PhantomStep | PrepareStep | PretrainStep | TransferStep | CollectSt
 @dataclass(frozen=True)
 class Step:
     """A node of the plan. `name` is its folder; `flops` and `memory` (bytes a device) are estimates, 0 where no network
-    runs; `mesh` is (replica, fsdp).
+    runs; `mesh` is (replica, fsdp, tensor).
     """
 
     name: str
@@ -111,7 +109,7 @@ class Step:
     steps: int = 0
     flops: float = 0.0
     memory: int = 0
-    mesh: tuple[int, int] = (1, 1)
+    mesh: Mesh = (1, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -180,7 +178,7 @@ def pretraining_steps(
     decoder = resolve_decoder(family)
     pretrain = study.pretrain
     per_sample = cost.pretraining_flops(objective, encoder, decoder, pretrain)
-    mesh, memory = choose_mesh(study.execution, partial(step_memory, objective, encoder, decoder, pretrain))
+    mesh, memory = choose_mesh(objective, encoder, decoder, pretrain, study.execution)
     parameters = cost.encoder_parameters(encoder)
 
     def step(name: str, kind: Kind, end: int, decay_from: int | None, start: int, needs: tuple[str, ...]) -> Step:
@@ -200,17 +198,6 @@ def pretraining_steps(
         cooldown = run_name(shared, duration)
         steps.append(step(cooldown, "cooldown", duration, branch, branch, (trunk,)))
     return steps, float(per_sample * sum(study.durations))
-
-
-def choose_mesh(execution: Execution, memory: Callable[[tuple[int, int], str, int], int]) -> tuple[tuple[int, int], int]:
-    """The mesh of a run and the bytes it takes on each device: as asked for, or of the number of devices asked for the mesh that shares
-    parameters among as few as have room for them, since copies have less to send.
-    """
-    asked, accelerator = execution.mesh, execution.accelerator
-    meshes = [asked] if not isinstance(asked, int) else [(asked // n, n) for n in range(1, asked + 1) if asked % n == 0]
-    room = cost.ACCELERATORS[accelerator].memory
-    found = [(mesh, memory(mesh, accelerator, execution.accumulate)) for mesh in meshes]
-    return next((each for each in found if each[1] <= room), found[-1])
 
 
 def transfer_step(

@@ -1,6 +1,7 @@
 """The device mesh and every sharding rule: the only file that knows how arrays are spread.
 
-One mesh with the axes "replica" (data parallel) and "fsdp" (parameters sharded as well). The batch is split over both.
+One mesh with the axes "replica" (data parallel), "fsdp" (parameters sharded as well) and "tensor" (the heads and MLPs of transformer
+blocks shared out, for more devices than samples in a batch). The batch is split over the first two.
 """
 
 from functools import lru_cache
@@ -9,42 +10,64 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.tree_util import DictKey
 from jaxtyping import Array
 
+AXES = ("replica", "fsdp", "tensor")
 BATCH_AXES = ("replica", "fsdp")
 MIN_SHARDED = 4096  # elements; smaller arrays cost more to gather than to keep everywhere
+# The axis of a block's weights that tensor parallelism splits: first columns, then rows, so that only the second product is summed over
+# devices (Shoeybi et al. 2019, Megatron-LM).
+TENSOR_SPLIT = {"qkv": -1, "attention_out": -2, "mlp_in": -1, "mlp_out": -2}
 
 
 @lru_cache
-def make_mesh(replica: int, fsdp: int) -> Mesh:
-    """A mesh of the first replica * fsdp devices. Raises ValueError when there are not enough."""
-    devices = jax.devices()
-    if replica * fsdp > len(devices):
+def make_mesh(replica: int, fsdp: int, tensor: int = 1) -> Mesh:
+    """A mesh of the first replica * fsdp * tensor devices. Raises ValueError when there are not enough, or a tensor axis spans hosts."""
+    devices, count = jax.devices(), replica * fsdp * tensor
+    if count > len(devices):
         raise ValueError(
-            f"execution.mesh asks for {replica} x {fsdp} devices, but jax sees {len(devices)} ({devices[0].platform}); "
+            f"execution.mesh asks for {replica} x {fsdp} x {tensor} devices, but jax sees {len(devices)} ({devices[0].platform}); "
             "ask for fewer with --set execution.mesh=[1,1]"
         )
+    if jax.local_device_count() % tensor:
+        raise ValueError(
+            f"execution.mesh has a tensor axis of {tensor}, but a process has {jax.local_device_count()} devices; expected a divisor of "
+            "that: devices that share a sample must be on one host"
+        )
     # Auto is written out: under Explicit axes the reshapes of patchify and cuDNN attention fail.
-    chosen = np.asarray(devices[: replica * fsdp]).reshape(replica, fsdp)
-    return Mesh(chosen, BATCH_AXES, axis_types=(AxisType.Auto, AxisType.Auto))
+    chosen = np.asarray(devices[:count]).reshape(replica, fsdp, tensor)
+    return Mesh(chosen, AXES, axis_types=(AxisType.Auto,) * 3)
 
 
-def fsdp_spec(shape: tuple[int, ...], fsdp: int) -> PartitionSpec:
-    """The FSDP rule: split the largest dimension that `fsdp` divides, of every array large enough; replicate the rest."""
-    divisible = [axis for axis, length in enumerate(shape) if length % fsdp == 0]
-    if fsdp == 1 or not divisible or np.prod(shape) < MIN_SHARDED:
+def parameter_spec(layer: str, shape: tuple[int, ...], fsdp: int, tensor: int = 1) -> PartitionSpec:
+    """The rule for one array of a layer: a block's weights are split over `tensor` devices as `TENSOR_SPLIT` says; over `fsdp` devices
+    the largest dimension left that they divide, of every array large enough; the rest is replicated.
+    """
+    axes: list[str | None] = [None] * len(shape)
+    if np.prod(shape) < MIN_SHARDED:
         return PartitionSpec()
-    largest = max(divisible, key=lambda axis: shape[axis])
-    return PartitionSpec(*("fsdp" if axis == largest else None for axis in range(len(shape))))
+    if tensor > 1 and layer in TENSOR_SPLIT and len(shape) > 2:  # weights, stacked; biases are small
+        axes[TENSOR_SPLIT[layer]] = "tensor"
+    divisible = [axis for axis, length in enumerate(shape) if axes[axis] is None and length % fsdp == 0]
+    if fsdp > 1 and divisible:
+        axes[max(divisible, key=lambda axis: shape[axis])] = "fsdp"
+    return PartitionSpec(*axes)
 
 
 def state_sharding(mesh: Mesh, abstract: Any) -> Any:
-    """Shardings of a tree of abstract arrays (parameters and optimiser state alike) under the FSDP rule."""
-    return jax.tree.map(lambda leaf: NamedSharding(mesh, fsdp_spec(leaf.shape, mesh.shape["fsdp"])), abstract)
+    """Shardings of a tree of abstract arrays (parameters and optimiser state alike) under `parameter_spec`."""
+
+    def sharding(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> NamedSharding:
+        names = [part.key for part in path if isinstance(part, DictKey)]
+        layer = names[-2] if names[-1:] == ["kernel"] else ""
+        return NamedSharding(mesh, parameter_spec(layer, leaf.shape, mesh.shape["fsdp"], mesh.shape["tensor"]))
+
+    return jax.tree_util.tree_map_with_path(sharding, abstract)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The leading dimension over all devices."""
+    """The leading dimension over the devices of different samples."""
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
@@ -54,19 +77,22 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 class BatchConstraint:
-    """Pins activations [B, ...] at block boundaries to the batch sharding: without it XLA adds all-to-alls to an FSDP step."""
+    """Pins activations [B, ...] to the batch sharding, and the axis `shared` to the tensor axis: without it XLA adds all-to-alls to an
+    FSDP step.
+    """
 
     def __init__(self, mesh: Mesh):
-        self.sharding = batch_sharding(mesh)
+        self.mesh = mesh
 
-    def __call__(self, x: Array) -> Array:
-        return jax.lax.with_sharding_constraint(x, self.sharding)
+    def __call__(self, x: Array, shared: int | None = None) -> Array:
+        axes = ["tensor" if axis == shared else None for axis in range(1, x.ndim)]
+        return jax.lax.with_sharding_constraint(x, NamedSharding(self.mesh, PartitionSpec(BATCH_AXES, *axes)))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, BatchConstraint) and self.sharding == other.sharding
+        return isinstance(other, BatchConstraint) and self.mesh == other.mesh
 
     def __hash__(self) -> int:
-        return hash(self.sharding)
+        return hash(self.mesh)
 
 
 def abstract_batch(mesh: Mesh, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:

@@ -58,7 +58,9 @@ def numpy_block(parameters: dict, x: np.ndarray, heads: int) -> np.ndarray:
         return x @ p["kernel"] + p["bias"]
 
     B, N, E = x.shape
-    q, k, v = (part.reshape(B, N, heads, -1) for part in np.split(linear(norm(x, parameters["attention_norm"]), parameters["qkv"]), 3, -1))
+    kernels, biases = parameters["qkv"]["kernel"], parameters["qkv"]["bias"]
+    normed = norm(x, parameters["attention_norm"])
+    q, k, v = ((normed @ kernel + bias).reshape(B, N, heads, -1) for kernel, bias in zip(kernels, biases, strict=True))
     weights = softmax(np.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(E // heads), axis=-1)
     x = x + linear(np.einsum("bhqk,bkhd->bqhd", weights, v).reshape(B, N, E), parameters["attention_out"])
     hidden = linear(norm(x, parameters["mlp_norm"]), parameters["mlp_in"])

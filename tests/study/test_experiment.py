@@ -26,7 +26,6 @@ def test_override_replaces_nested_fields_with_their_types() -> None:
         ("tasks.7.draws=2", ["tasks.7.draws", "0, 1, 2"]),
         ("pretrain.batch=10", ["duration 160", "multiples of pretrain.batch=10"]),
         ("pretrain.batch=8.5", ["pretrain.batch", "8.5"]),
-        ("execution.mesh=[3,1]", ["batch=8", "3 x 1", "multiple of 3"]),
         ("pretrain.warmup=200", ["warmup=200", "160"]),
         ("pretrain.crop=[32,24,24]", ["crop=32", "shape=24"]),
         ("name=a/b", ["name", "a/b"]),

@@ -147,6 +147,7 @@ def test_objectives_are_an_axis_of_the_plan_named_by_kind_or_by_a_name_of_their_
         (['objectives=[{"kind":"mae"},{"kind":"mae","block":2}]'], "no entry twice"),
         (['objectives=[{"kind":"simsiam"}]'], "objectives.0"),
         (['objectives=[{"kind":"contrastive"}]', "execution.mesh=[8,1]"], "must be a multiple of 16"),
+        (["execution.mesh=[3,1]"], "batch=8 is not divisible by the 3 x 1 devices .* multiple of 3"),
         (['objectives=[{"kind":"contrastive"}]', "pretrain.augment=none"], "two equal views"),
         (['objectives=[{"kind":"mae","mask_ratio":1.0}]'], "less than 1"),
         (['objectives=[{"kind":"contrastive","name":"a/b"}]'], "objectives is named 'a/b'"),
@@ -154,7 +155,7 @@ def test_objectives_are_an_axis_of_the_plan_named_by_kind_or_by_a_name_of_their_
 )
 def test_objectives_that_cannot_be_run_are_refused(overrides: list[str], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        load_study(MICRO, overrides)
+        make_plan(load_study(MICRO, overrides))
 
 
 def test_families_side_by_side_have_runs_controls_and_rungs_of_their_own() -> None:
