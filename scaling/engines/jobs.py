@@ -92,7 +92,7 @@ def does_not_fit(plan: Plan, device_memory_gb: float = 0) -> str:
     if largest.memory <= room:
         return ""
     return (
-        f"{largest.name} does not fit: it needs {largest.memory / 1e9:.1f} GB on each of {' x '.join(map(str, largest.mesh))} devices, "
+        f"{largest.name} does not fit: it needs {largest.memory / 1e9:.1f} GB on each of {math.prod(largest.mesh)} devices, "
         f"and {'a device of this cluster' if device_memory_gb else accelerator} has {room / 1e9:.0f} GB; "
         "use more devices in execution.mesh, execution.accumulate, pretrain.remat or a smaller batch"
     )

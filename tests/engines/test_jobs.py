@@ -54,7 +54,7 @@ def test_step_that_does_not_fit_is_told_before_anything_is_submitted(tmp_path: P
     assert "cpu-2 has 16 GB" in does_not_fit(plan)
     small = make_plan(load_study(EXPERIMENT))
     assert not does_not_fit(small)
-    with pytest.raises(ValueError, match=r"does not fit: it needs 0.0 GB on each of 1 x 1 devices, and a device of this cluster has 0 GB"):
+    with pytest.raises(ValueError, match=r"does not fit: it needs 0.0 GB on each of 1 devices, and a device of this cluster has 0 GB"):
         submit(tmp_path, small, {}, Cluster(devices_per_node=1, device_memory_gb=0.001))
 
 
