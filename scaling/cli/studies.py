@@ -1,5 +1,6 @@
 """The verbs on studies. `scaling run EXPERIMENT` does everything; the others look at a study, or do one part of it."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -85,7 +86,7 @@ def carry_out(study_dir: Path, plan: Plan, chosen: list[str] | None = None) -> N
     """Run a plan, or chosen steps of it, in this process. Ends with the exit code of what happened unless all is well."""
     from scaling.training.cluster import SAVED, connect, is_main, part
 
-    connect()
+    connect(max(math.prod(step.mesh) for step in plan.steps))
     from scaling.engines.local import run_plan
 
     freeze(plan.study, study_dir)

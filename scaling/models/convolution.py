@@ -22,7 +22,7 @@ def native(x: Float[Array, "B D H W C"], kernel: Float[Array, "3 3 3 C F"], stri
 
 
 def decomposed(x: Float[Array, "B D H W C"], kernel: Float[Array, "3 3 3 C F"], stride: int = 1) -> Float[Array, "B d h w F"]:
-    """`convolve` by 2D convolutions, its gradients too."""
+    """`convolve` by matrix products and 2D convolutions, its gradients too."""
     # XLA's own gradients serve where few convolutions go: between levels, and from the one channel of a scan, which needs none itself.
     return planar(x, kernel, stride) if stride > 1 or x.shape[-1] == 1 else unstrided(x, kernel)
 
@@ -38,38 +38,61 @@ def planar(x: Float[Array, "B D H W C"], kernel: Float[Array, "3 3 3 C F"], stri
 
 @jax.custom_vjp
 def unstrided(x: Float[Array, "B D H W C"], kernel: Float[Array, "3 3 3 C F"]) -> Float[Array, "B D H W F"]:
-    """`planar` with stride 1, its kernel's gradient by `correlate`: XLA's takes four times as long as the convolution itself."""
-    return planar(x, kernel)
+    """`convolve` with stride 1, as matrix products: XLA's 2D convolution takes twice as long on two cores."""
+    return spread(x, kernel)
 
 
 def unstrided_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return planar(x, kernel), (x, kernel)
+    return spread(x, kernel), (x, kernel)
 
 
 def unstrided_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     x, kernel = kept
     turned = kernel[::-1, ::-1, ::-1].swapaxes(3, 4)
-    return planar(gradient, turned), correlate(x, gradient).astype(kernel.dtype)
+    return spread(gradient, turned), correlate(x, gradient).astype(kernel.dtype)
 
 
 unstrided.defvjp(unstrided_forward, unstrided_backward)
 
 
+def spread(x: Float[Array, "B D H W C"], kernel: Float[Array, "3 3 3 C F"]) -> Float[Array, "B D H W F"]:
+    """`convolve` with stride 1, plane by plane: what three neighbours along a row give to the nine rows around them, in one product that is
+    small enough for the cache.
+    """
+    B, D, H, W, C = x.shape
+    flat = kernel.transpose(2, 3, 0, 1, 4).reshape(3 * C, -1)
+
+    def add(plane: Array, sums: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        out, before, here = sums  # finished planes; the one before this plane and the one at it, from all planes so far
+        along = shifted(jax.lax.dynamic_index_in_dim(x, plane, 1, keepdims=False), 2)
+        products = (along.reshape(-1, 3 * C) @ flat).reshape(B, H, W, 3, 3, -1)
+        rows = jnp.pad(products, ((0, 0), (1, 1)) + ((0, 0),) * 4)
+        behind, own, front = (rows[:, :H, :, at, 0] + rows[:, 1:-1, :, at, 1] + rows[:, 2:, :, at, 2] for at in range(3))
+        # What the first plane writes, nothing being before it, the second overwrites.
+        return jax.lax.dynamic_update_index_in_dim(out, before + front, jnp.maximum(plane - 1, 0), 1), here + own, behind
+
+    nought = jnp.zeros((B, D, H, W, kernel.shape[-1]), x.dtype)
+    out, last, _ = jax.lax.fori_loop(0, D, add, (nought, nought[:, 0], nought[:, 0]))
+    return jax.lax.dynamic_update_index_in_dim(out, last, D - 1, 1)
+
+
 def correlate(x: Float[Array, "B D H W C"], y: Float[Array, "B D H W F"]) -> Float[Array, "3 3 3 C F"]:
     """Sum over all places of x, shifted by one voxel or none each way, times y: the gradient of a kernel.
 
-    A matrix product per plane, small enough for the cache: three shifts of x against nine of y, which is the same sum seen from y.
+    A matrix product per plane, small enough for the cache: three shifts of x against nine of y, which is the same sum seen from y. Cases
+    lie side by side in it: one after the other, all would be computed on each of several devices.
     """
-    W, C, F = x.shape[3], x.shape[4], y.shape[4]
-    columns = shifted(y, 1)
+    B, D, C, F = *x.shape[:2], x.shape[-1], y.shape[-1]
+    padded = jnp.pad(y, ((0, 0), (1, 1)) + ((0, 0),) * 3)
 
-    def add(total: Array, planes: tuple[Array, Array]) -> tuple[Array, None]:
-        ours, theirs = (shifted(plane, axis) for plane, axis in zip(planes, (1, 0), strict=True))
-        product = jnp.matmul(ours.reshape(-1, 3 * C).T, theirs.reshape(-1, 9 * F), preferred_element_type=jnp.float32)
-        return total + product, None
+    def add(plane: int, total: Array) -> Array:
+        ours = shifted(jax.lax.dynamic_index_in_dim(x, plane, 1, keepdims=False), 2)
+        three = [jax.lax.dynamic_index_in_dim(padded, plane + tap, 1, keepdims=False) for tap in range(3)]
+        theirs = shifted(jnp.concatenate(three, -1), 1)
+        pairs = ours.reshape(B, -1, 3 * C), theirs.reshape(B, -1, 9 * F)
+        return total + jnp.einsum("bnc,bnf->bcf", *pairs, preferred_element_type=jnp.float32)
 
-    each = (x.reshape(-1, *x.shape[2:]), columns.reshape(-1, x.shape[2], W, 3 * F))
-    total, _ = jax.lax.scan(add, jnp.zeros((3 * C, 9 * F), jnp.float32), each)
+    total = jax.lax.fori_loop(0, D, add, jnp.zeros((B, 3 * C, 9 * F), jnp.float32)).sum(0)
     return total.reshape(3, C, 3, 3, F)[:, :, ::-1, ::-1].transpose(3, 2, 0, 1, 4)
 
 

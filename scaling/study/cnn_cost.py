@@ -126,8 +126,11 @@ def memory(encoder: CnnShape, decoder: CnnDecoderShape, pretrain: Pretrain, deco
         passed = sum(f * blocks * prod(shape_at(pretrain.crop, level)) for level, (f, blocks) in levels)
     widest = number * max(layer.wide for layer in layers)
     if on_cpu or pretrain.remat == "none":
-        pieces = [[(layer.kept(number), number * 4 * layer.wide) for layer in part] for part in (encoding, decoding)]
-        kept, work = zip(*pieces[0], (number * passed, 2 * widest * target), *pieces[1], strict=True)
+        # Volumes as large as what a convolution sees: in its backward pass, and of a target's forward pass. A residual block's input stays.
+        backward, forward = (6, 7) if encoder.kind == "resenc" and on_cpu else (4, 2)
+        encoded = [(layer.kept(number), number * backward * layer.wide) for layer in encoding]
+        read = [(layer.kept(number), number * 4 * layer.wide) for layer in decoding]
+        kept, work = zip(*encoded, (number * passed, forward * widest * target), *read, strict=True)
         # When the backward pass is at a layer, what those after it kept is gone.
         return sum(kept), max(map(sum, zip(accumulate(kept), work, strict=True))) - sum(kept)
     largest = max(

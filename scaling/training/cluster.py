@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar
 
+from scaling.data.parallel import cores
+
 Value = TypeVar("Value")
 
 SAVED = 85  # exit code: everything is saved, run the same command again
@@ -23,8 +25,10 @@ PATIENCE_MS = 30 * 24 * 3600 * 1000  # process 0 may prepare data for long
 _turns, _safe_points = itertools.count(), itertools.count()
 
 
-def connect() -> None:
+def connect(devices: int = 1) -> None:
     """Start `jax.distributed`, also for one process: without it SIGTERM kills a run unsaved. The second call does nothing.
+
+    On CPUs a process that is alone gets `devices` devices, at most one per core, unless the environment says how many.
 
     Raises ValueError when the environment names other processes but not how to reach them.
     """
@@ -35,7 +39,11 @@ def connect() -> None:
 
     if jax.distributed.is_initialized():
         return
-    jax.distributed.initialize(**find_processes(os.environ))
+    processes = find_processes(os.environ)
+    told = "JAX_NUM_CPU_DEVICES" in os.environ or "device_count" in os.environ.get("XLA_FLAGS", "")
+    if processes.get("num_processes") == 1 and not told:
+        jax.config.update("jax_num_cpu_devices", min(devices, cores()))
+    jax.distributed.initialize(**processes)
     # jax has replaced the handler of SIGTERM, and only of that: it tells every process.
     signal.signal(signal.SIGUSR2, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scaling.data.parallel import cores
 from scaling.training.cluster import SAVED, find_processes
 from tests.conftest import EXPERIMENT, environment, same_results, scaling
 
@@ -123,3 +124,10 @@ def test_processes_of_srun_take_their_own_device_or_all_of_their_node() -> None:
 def test_environment_that_names_only_a_part_is_refused(environment: dict[str, str], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         find_processes(environment)
+
+
+@pytest.mark.parametrize(("told", "expected"), [({}, cores()), ({"JAX_NUM_CPU_DEVICES": "3"}, 3)])
+def test_process_that_is_alone_has_a_device_per_core_at_most(told: dict[str, str], expected: int) -> None:
+    code = "from scaling.training.cluster import connect; connect(999); import jax; print(jax.device_count())"
+    done = subprocess.run([sys.executable, "-c", code], env={**environment(), **told}, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == expected
