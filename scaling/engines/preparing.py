@@ -6,9 +6,8 @@ from scaling.data.layout import scan_sources
 from scaling.data.leakage import describe_skipped, find_leakage
 from scaling.data.prepare import prepare
 from scaling.data.track import prove_track
-from scaling.engines.step import Progress
 from scaling.study.plan import PrepareStep
-from scaling.study.rundir import write_json
+from scaling.study.rundir import Progress, write_json
 
 
 def prepare_study(folder: Path, config: PrepareStep, workers: int, progress: Progress) -> None:

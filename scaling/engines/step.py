@@ -2,7 +2,6 @@
 
 import time
 import traceback
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,12 +20,10 @@ from scaling.study.plan import (
     Step,
     TransferStep,
 )
-from scaling.study.rundir import LOCK, Status, begin, fail, finish, plan_status, record_attempt, step_status
+from scaling.study.rundir import LOCK, Progress, Status, begin, fail, finish, plan_status, record_attempt, step_status
 from scaling.training.cluster import agreed, is_main, leave, stopping
 from scaling.training.loop import pretrain
 from scaling.training.tracking import track
-
-Progress = Callable[[float, float], None]
 
 
 def run_step(study_dir: Path, plan: Plan, step: Step, progress: Progress) -> None:

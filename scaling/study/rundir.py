@@ -17,12 +17,14 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from scaling.study.plan import Plan, Step
 
 LOCK = "LOCK"
+Progress = Callable[[float, float], None]  # told how much of how much of a step is done
 Status = Literal["done", "partial", "failed", "stale", "todo"]
 PACKAGES = ("brain-mri-scaling", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "nibabel", "numpy")
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from scaling.data.cache import Cache
 from scaling.data.pipeline import batches, nested_subset, paired_batches, session_pairs
 from scaling.study.config import Execution
 from scaling.study.plan import PretrainStep, Step
-from scaling.study.rundir import write_json
+from scaling.study.rundir import Progress, write_json
 from scaling.training.checkpoint import latest_step, open_checkpoints, restore, save
 from scaling.training.cluster import is_main, leave, meet, stopping
 from scaling.training.collapse import collapse_warning, describe_embeddings
@@ -31,8 +31,6 @@ from scaling.training.heldout import (
 from scaling.training.mesh import abstract_batch, global_batch, make_mesh
 from scaling.training.step import NEVER, data_key, pretraining_program
 from scaling.training.tracking import Tracker, track
-
-Progress = Callable[[float, float], None]
 
 
 def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cache: Cache, execution: Execution, progress: Progress) -> None:

@@ -7,12 +7,12 @@ import jax
 from scaling.data.cache import Cache
 from scaling.data.pipeline import nested_subset
 from scaling.study.plan import PretrainStep
+from scaling.study.rundir import Progress
 from scaling.training.heldout import heldout_batches, heldout_crops, heldout_loss, heldout_pairs, split_heldout
 from scaling.training.loop import training_batches
 from scaling.training.mesh import global_batch, make_mesh
 from scaling.training.step import NEVER, data_key, pretraining_program
 
-Progress = Callable[[float, float], None]
 Peak = Callable[[int], float]
 
 

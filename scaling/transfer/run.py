@@ -1,7 +1,7 @@
 """One transfer step: one checkpoint or control on one task, every protocol, every draw."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -12,14 +12,12 @@ from scaling.models.backbone import build_encoder
 from scaling.objectives.objective import Parameters
 from scaling.study.ladder import Encoder
 from scaling.study.plan import TransferStep
-from scaling.study.rundir import write_json
+from scaling.study.rundir import Progress, write_json
 from scaling.training.checkpoint import restore_encoder
 from scaling.transfer.classical import classical
 from scaling.transfer.finetune import finetune, supervised
 from scaling.transfer.predictions import Predicted, score, tabulate
 from scaling.transfer.probe import probe
-
-Progress = Callable[[float, float], None]
 
 
 def transfer(folder: Path, checkpoint: Path | None, config: TransferStep, cache: Cache, progress: Progress) -> dict[str, float]:
