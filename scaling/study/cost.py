@@ -15,20 +15,23 @@ from scaling.study.objectives import Contrastive, CrossSequence, Hybrid, Mae, Mo
 
 @dataclass(frozen=True)
 class Accelerator:
-    """One device: peak FLOP/s of the dtype it trains in, the share of it that is realistic here, and its memory in bytes."""
+    """One device: peak FLOP/s of the dtype it trains in, the share of it that is realistic here, its memory in bytes, and what stands
+    in the name that jax gives it.
+    """
 
     peak: float
     utilisation: float
     memory: float
+    kind: str
 
 
 # Peaks are the vendors' dense bf16 figures; cpu-2 is two cores of a current server CPU in float32, as measured.
 ACCELERATORS = {
-    "cpu-2": Accelerator(2.0e11, 0.35, 16e9),
-    "a100": Accelerator(3.12e14, 0.30, 80e9),
-    "h100": Accelerator(9.89e14, 0.30, 80e9),
-    "h200": Accelerator(9.89e14, 0.30, 141e9),
-    "tpu-v5e": Accelerator(1.97e14, 0.30, 16e9),
+    "cpu-2": Accelerator(2.0e11, 0.35, 16e9, "cpu"),
+    "a100": Accelerator(3.12e14, 0.30, 80e9, "A100"),
+    "h100": Accelerator(9.89e14, 0.30, 80e9, "H100"),
+    "h200": Accelerator(9.89e14, 0.30, 141e9, "H200"),
+    "tpu-v5e": Accelerator(1.97e14, 0.30, 16e9, "TPU v5 lite"),
 }
 
 
@@ -181,6 +184,12 @@ def finetune_flops(task: Task, recipe: Finetune, encoder: Encoder, volume: Shape
     rates, budgets = len(recipe.learning_rates), 1 + len(recipe.tuning)
     fits = budgets if rates == 1 else rates + budgets
     return task.draws * (fits * 3 * forward * recipe.steps * recipe.batch + budgets * 100 * windows * forward)
+
+
+def peak_of(kind: str, devices: int) -> float | None:
+    """Peak FLOP/s of devices of a kind as jax names it (virtual ones of one CPU together); None for what is not in `ACCELERATORS`."""
+    known = next((each for each in ACCELERATORS.values() if each.kind in kind), None)
+    return known.peak * (1 if known.kind == "cpu" else devices) if known else None
 
 
 def hours(flops: float, accelerator: str) -> float:

@@ -14,6 +14,7 @@ from rich.console import Console
 from scaling.data.cache import Cache
 from scaling.data.pipeline import batches, nested_subset, paired_batches, session_pairs
 from scaling.study.config import Execution
+from scaling.study.cost import peak_of
 from scaling.study.plan import PretrainStep, Step
 from scaling.study.rundir import Progress, write_json
 from scaling.training.checkpoint import latest_step, open_checkpoints, restore, save
@@ -75,7 +76,8 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
     meet()
     began = time.perf_counter()
     with track(folder, study, step, group, execution, start) as tracker, open_checkpoints(own) as checkpoints:
-        log = Log(tracker, recipe.batch, flops, execution.log_every, end, start, feed)
+        peak = peak_of(jax.devices()[0].device_kind, mesh.size)
+        log = Log(tracker, recipe.batch, flops, peak, execution.log_every, end, start, feed)
         pending: tuple[int, dict[str, Array]] | None = None
         for index in range(start, end):
             state, metrics = program.step(state, global_batch(mesh, next(feed)), key, recipe.learning_rate, decay_from, end)
@@ -156,8 +158,8 @@ class Feed(Iterator[np.ndarray]):
 class Log:
     """Reads each step's metrics once they are there, stops at a loss that is not finite, and writes every `every`-th row."""
 
-    def __init__(self, tracker: Tracker, batch: int, flops: float, every: int, end: int, start: int, feed: Feed):
-        self.tracker, self.batch, self.flops, self.every, self.end, self.feed = tracker, batch, flops, every, end, feed
+    def __init__(self, tracker: Tracker, batch: int, flops: float, peak: float | None, every: int, end: int, start: int, feed: Feed):
+        self.tracker, self.batch, self.flops, self.peak, self.every, self.end, self.feed = tracker, batch, flops, peak, every, end, feed
         self.mark = (start, time.perf_counter(), 0.0)
 
     def row(self, index: int, metrics: dict[str, Array]) -> None:
@@ -174,14 +176,16 @@ class Log:
         done, since, waited = self.mark
         seconds = max(time.perf_counter() - since, 1e-9)
         samples = (index + 1) * self.batch
+        speed = (index + 1 - done) * self.batch / seconds
         self.tracker.log(
             {
                 "step": index,
                 "samples": samples,
                 "flops": self.flops * samples,
                 **values,
-                "samples_per_second": (index + 1 - done) * self.batch / seconds,
-                "flops_per_second": (index + 1 - done) * self.batch * self.flops / seconds,
+                "samples_per_second": speed,
+                "flops_per_second": speed * self.flops,
+                **({"utilisation": speed * self.flops / self.peak} if self.peak else {}),
                 "input_wait": (self.feed.waited - waited) / seconds,
             }
         )

@@ -84,6 +84,7 @@ def test_metrics_are_logged_once_per_step_and_sample_count(finished: Path) -> No
     assert [row["step"] for row in rows] == list(range(16, 32))
     assert [row["samples"] for row in rows] == [8 * (row["step"] + 1) for row in rows]
     assert all(0 <= row["input_wait"] <= 1 and row["samples_per_second"] > 0 for row in rows)
+    assert all(row["utilisation"] == pytest.approx(row["samples_per_second"] * row["flops"] / row["samples"] / 2e11) for row in rows)
 
 
 def test_rerun_of_a_finished_study_does_nothing_and_prints_the_verdicts(finished: Path) -> None:

@@ -18,7 +18,7 @@ class Waited:
 
 def test_loss_that_is_not_finite_stops_the_run_with_its_step(tmp_path: Path) -> None:
     with (tmp_path / "metrics.jsonl").open("w") as lines:
-        log = Log(Tracker(lines, None), 8, 1e6, 1, 10, 0, Waited())  # type: ignore[arg-type]
+        log = Log(Tracker(lines, None), 8, 1e6, None, 1, 10, 0, Waited())  # type: ignore[arg-type]
         log.row(0, {"loss": np.float32(1.0)})  # type: ignore[dict-item]
         with pytest.raises(FloatingPointError, match=r"the loss of step 1 is nan; lower pretrain.learning_rate"):
             log.row(1, {"loss": np.float32("nan")})  # type: ignore[dict-item]
