@@ -10,7 +10,6 @@ Costs: a quarter of an hour on two quiet cores, and `pip install -e '.[benchmark
     python experiments/benchmarks/train_step.py [NETWORK=all] [BATCH=8] [ROUNDS=7]
 """
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from monai.networks.nets import MaskedAutoEncoderViT
 from torch import nn
 
 import scaling.models.unet
+from scaling.data.parallel import cores
 from scaling.engines.memory import keep_freed_memory
 from scaling.models.backbone import build_backbone
 from scaling.models.convolution import convolve, native
@@ -216,9 +216,10 @@ def rested(step: Callable[[], object]) -> float:
 def main(chosen: str = "all", batch: int = 8, rounds: int = 7) -> None:
     """Print a table per network."""
     keep_freed_memory()
-    jax.config.update("jax_num_cpu_devices", min(2, os.cpu_count() or 1))
     if DEVICE.type == "cpu":
-        torch.set_num_threads(min(2, os.cpu_count() or 1))
+        used = min(2, cores())
+        jax.config.update("jax_num_cpu_devices", used)
+        torch.set_num_threads(used)
     torch.set_float32_matmul_precision("high")
     for name, (side, encoder, decoder) in NETWORKS.items():
         if chosen not in ("all", name):

@@ -38,26 +38,8 @@ def planar(x: Float[Array, "B D H W C"], kernel: Float[Array, "3 3 3 C F"], stri
 
 @jax.custom_vjp
 def unstrided(x: Float[Array, "B D H W C"], kernel: Float[Array, "3 3 3 C F"]) -> Float[Array, "B D H W F"]:
-    """`convolve` with stride 1, as matrix products: XLA's 2D convolution takes twice as long on two cores."""
-    return spread(x, kernel)
-
-
-def unstrided_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return spread(x, kernel), (x, kernel)
-
-
-def unstrided_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    x, kernel = kept
-    turned = kernel[::-1, ::-1, ::-1].swapaxes(3, 4)
-    return spread(gradient, turned), correlate(x, gradient).astype(kernel.dtype)
-
-
-unstrided.defvjp(unstrided_forward, unstrided_backward)
-
-
-def spread(x: Float[Array, "B D H W C"], kernel: Float[Array, "3 3 3 C F"]) -> Float[Array, "B D H W F"]:
     """`convolve` with stride 1, plane by plane: what three neighbours along a row give to the nine rows around them, in one product that is
-    small enough for the cache.
+    small enough for the cache. XLA's 2D convolution takes twice as long on two cores.
     """
     B, D, H, W, C = x.shape
     flat = kernel.transpose(2, 3, 0, 1, 4).reshape(3 * C, -1)
@@ -74,6 +56,19 @@ def spread(x: Float[Array, "B D H W C"], kernel: Float[Array, "3 3 3 C F"]) -> F
     nought = jnp.zeros((B, D, H, W, kernel.shape[-1]), x.dtype)
     out, last, _ = jax.lax.fori_loop(0, D, add, (nought, nought[:, 0], nought[:, 0]))
     return jax.lax.dynamic_update_index_in_dim(out, last, D - 1, 1)
+
+
+def unstrided_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return unstrided(x, kernel), (x, kernel)
+
+
+def unstrided_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    x, kernel = kept
+    turned = kernel[::-1, ::-1, ::-1].swapaxes(3, 4)
+    return unstrided(gradient, turned), correlate(x, gradient).astype(kernel.dtype)
+
+
+unstrided.defvjp(unstrided_forward, unstrided_backward)
 
 
 def correlate(x: Float[Array, "B D H W C"], y: Float[Array, "B D H W F"]) -> Float[Array, "3 3 3 C F"]:

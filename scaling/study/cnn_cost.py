@@ -128,9 +128,9 @@ def memory(encoder: CnnShape, decoder: CnnDecoderShape, pretrain: Pretrain, deco
     if on_cpu or pretrain.remat == "none":
         # Volumes as large as what a convolution sees: in its backward pass, and of a target's forward pass. A residual block's input stays.
         backward, forward = (6, 7) if encoder.kind == "resenc" and on_cpu else (4, 2)
-        encoded = [(layer.kept(number), number * backward * layer.wide) for layer in encoding]
-        read = [(layer.kept(number), number * 4 * layer.wide) for layer in decoding]
-        kept, work = zip(*encoded, (number * passed, forward * widest * target), *read, strict=True)
+        parts = ((encoding, backward), (decoding, 4))
+        pieces = [[(layer.kept(number), number * times * layer.wide) for layer in part] for part, times in parts]
+        kept, work = zip(*pieces[0], (number * passed, forward * widest * target), *pieces[1], strict=True)
         # When the backward pass is at a layer, what those after it kept is gone.
         return sum(kept), max(map(sum, zip(accumulate(kept), work, strict=True))) - sum(kept)
     largest = max(

@@ -9,7 +9,6 @@ from scaling.models.convolution import native
 from scaling.objectives.build import build_objective
 from scaling.study import cost
 from scaling.study.config import Family, Mae, Pretrain, ResEnc, UNet, ViT
-from scaling.study.cost import peak_of
 from scaling.study.ladder import resolve_decoder, resolve_encoder, rungs
 
 LADDERS = [(family, size) for family in (UNet(), UNet(skips=False), ResEnc()) for size in rungs(family)]
@@ -42,7 +41,7 @@ def test_training_flops_are_those_xla_counts(family: Family, size: str, monkeypa
 
 
 def test_peaks_are_those_of_the_devices_that_jax_names() -> None:
-    assert peak_of("NVIDIA H100 80GB HBM3", 8) == 8 * 9.89e14
-    assert peak_of("TPU v5 lite", 4) == 4 * 1.97e14
-    assert peak_of("cpu", 8) == peak_of("cpu", 1) == 2e11
-    assert peak_of("Tesla V100-SXM2-16GB", 1) is None
+    assert cost.peak_of("NVIDIA H100 80GB HBM3", 8) == 8 * 9.89e14
+    assert cost.peak_of("TPU v5 lite", 4) == 4 * 1.97e14
+    assert cost.peak_of("cpu", 8) == cost.peak_of("cpu", 1) == 2e11
+    assert cost.peak_of("Tesla V100-SXM2-16GB", 1) is None

@@ -131,13 +131,17 @@ def test_fsdp_spreads_parameters_and_both_moments(one_device: tuple[list[float],
 
 
 @pytest.mark.parametrize(
-    ("shape", "size", "crop"),
-    [((1, 8, 1), "s", (48, 48, 48)), ((1, 8, 1), "l", (24, 24, 24)), ((1, 4, 2), "l", (24, 24, 24))],  # two heads, and four
+    ("shape", "family", "size", "crop"),  # two heads and four, on eight devices
+    [
+        ((1, 8, 1), SLIM, "s", (48, 48, 48)),
+        ((1, 8, 1), SLIM, "l", (24, 24, 24)),
+        ((1, 4, 2), ViT(decoder_width=128), "l", (24, 24, 24)),
+    ],
 )
 def test_sharded_step_gathers_weights_layer_by_layer_and_never_reshuffles(
-    shape: tuple[int, int, int], size: str, crop: tuple[int, int, int]
+    shape: tuple[int, int, int], family: ViT, size: str, crop: tuple[int, int, int]
 ) -> None:
-    mesh, family = make_mesh(*shape), ViT(decoder_width=128)
+    mesh = make_mesh(*shape)
     recipe = Pretrain(crop=crop, batch=16, warmup=32, remat="blocks")
     program = pretraining_program(Mae(), resolve_encoder(family, size), resolve_decoder(family), recipe, mesh)
     lowered = program.step.lower(program.abstract, abstract_batch(mesh, (16, *crop)), jax.random.key(1), 1.5e-3, 10, NEVER)
