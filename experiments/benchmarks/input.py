@@ -25,7 +25,7 @@ import torch
 import torchio
 
 from scaling.data.cache import Cache
-from scaling.data.pipeline import batches
+from scaling.data.pipeline import batches, draw_crops
 from scaling.study.config import Volumes
 
 SHAPE, CROP, BATCH = (160, 192, 160), (64, 64, 64), 16
@@ -71,7 +71,8 @@ def raw(cache: Cache) -> Reader:
 
 def pipeline(cache: Cache) -> Reader:
     """What training reads, from a position in the middle of a run."""
-    return batches(cache, np.arange(len(cache.index)), CROP, BATCH, seed=0, start_step=1000, threads=0)
+    draw = draw_crops(cache, np.arange(len(cache.index)), CROP, BATCH, seed=0)
+    return batches(cache, CROP, draw, BATCH, start_step=1000, threads=0)
 
 
 class Files(torch.utils.data.Dataset):

@@ -8,13 +8,14 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from scaling.data.cache import Cache
-from scaling.data.pipeline import nested_subset, shuffled
+from scaling.data.pipeline import nested_subset
 from scaling.objectives.augment import augment
 from scaling.objectives.build import build_objective
-from scaling.study.config import Augmentation
+from scaling.study.config import Augmentation, Execution
 from scaling.study.plan import PretrainStep
+from scaling.training.feed import training_batches, training_draw
 from scaling.training.heldout import split_heldout
-from scaling.training.loop import training_batches
+from scaling.training.mesh import make_mesh
 from scaling.training.step import data_key, step_keys
 
 CELL, HEADING = 160, 16  # pixels
@@ -25,14 +26,11 @@ def training_views(cache: Cache, config: PretrainStep, step: int, count: int) ->
     """Names of the first scans of a step's batch, and per preset ("none": as read) their crops, float32 [count, D, H, W], as the loop
     reads and the step augments them.
     """
-    recipe, pairs = config.pretrain, config.objective.pairs
+    recipe = config.pretrain
     rows = nested_subset(cache, split_heldout(cache, config.data)[0], config.fraction, config.seed)
-    volumes = jnp.asarray(next(training_batches(cache, rows, config, step)), jnp.float32)
-    if pairs is None:
-        chosen = cache.index.iloc[rows[shuffled(len(rows), config.seed, step, recipe.batch)[:count]]]
-        names = [f"{scan.subject} {scan.sequence} {scan.site}" for scan in chosen.itertuples()]
-    else:
-        names = [f"pair {n // 2 + 1}, view {n % 2 + 1}" for n in range(min(count, recipe.batch))]
+    volumes = next(training_batches(cache, rows, config, make_mesh(1, 1), step, Execution())).astype(jnp.float32)
+    scans, _ = training_draw(cache, rows, config)(step)
+    names = [f"{scan.subject} {scan.sequence} {scan.site}" for scan in cache.index.iloc[scans.ravel()[:count]].itertuples()]
     # As `pretraining_program` does: pairs are augmented alike only if they are aligned.
     key, _ = step_keys(data_key(config.seed), step)
     if not build_objective(config.objective, config.encoder, config.decoder, recipe).aligned:

@@ -6,6 +6,8 @@ reads steps ahead of the training in threads. Nothing is kept between steps, so 
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from sys import getrefcount
+from threading import Lock
 from typing import Literal
 
 import grain
@@ -15,51 +17,29 @@ from scaling.data.cache import Cache
 from scaling.study.config import Shape3
 
 STEPS = 2**40  # "endless"
+Draw = Callable[[int], tuple[np.ndarray, np.ndarray]]  # of a step: scans [B, ...], rows of the index, and corners of crops [B, ..., 3]
 ORDER, CORNER, PARTNER, SUBJECTS = range(4)  # independent streams of random numbers of one seed
 
 
-def batches(
-    cache: Cache,
-    rows: np.ndarray,
-    crop: Shape3,
-    batch: int,
-    seed: int,
-    start_step: int,
-    process_index: int = 0,
-    process_count: int = 1,
-    threads: int = 4,
-) -> Iterator[np.ndarray]:
-    """Yield float16 [batch / process_count, D, H, W] from `start_step` on: this process's contiguous part of each
-    global batch.
+def draw_crops(cache: Cache, rows: np.ndarray, crop: Shape3, batch: int, seed: int) -> Draw:
+    """One crop of each scan: every epoch visits each of `rows` (of the index) once, in a new order, at a random place.
 
-    `rows` are rows of the index; every epoch visits each once, in a new order, at a random place. Raises ValueError if the
-    batch cannot be divided, there are no rows or the crop is too large.
+    Raises ValueError if there are no rows or the crop is too large.
     """
     room = _room(cache, rows, crop)
 
     def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
         return rows[shuffled(len(rows), seed, step, batch)], _stream(seed, CORNER, step).integers(0, room + 1, (batch, 3))
 
-    return _read(cache, crop, batch, draw, start_step, process_index, process_count, threads)
+    return draw
 
 
-def paired_batches(
-    cache: Cache,
-    rows: np.ndarray,
-    crop: Shape3,
-    batch: int,
-    seed: int,
-    start_step: int,
-    pairs: Literal["crops", "sequences"],
-    process_index: int = 0,
-    process_count: int = 1,
-    threads: int = 4,
-) -> Iterator[np.ndarray]:
-    """Yield float16 [batch / process_count, 2, D, H, W], two views of one subject at a time, with the guarantees of `batches`.
+def draw_pairs(cache: Cache, rows: np.ndarray, crop: Shape3, batch: int, seed: int, pairs: Literal["crops", "sequences"]) -> Draw:
+    """Two views of one subject at a time.
 
     "crops": two places of one scan; every epoch visits each scan of `rows` once. "sequences": one place in two scans of one
     session that differ in sequence (all scans of a session share their frame); every epoch visits each session of `rows` that
-    has two sequences once, in random scans of it, and never the others. Raises ValueError as `batches` does, and when no
+    has two sequences once, in random scans of it, and never the others. Raises ValueError as `draw_crops` does, and when no
     session has two sequences.
     """
     room = _room(cache, rows, crop)
@@ -75,11 +55,62 @@ def paired_batches(
         return partners[chosen], np.repeat(corner, 2, axis=1)
 
     if pairs == "crops":
-        return _read(cache, crop, batch, two_crops, start_step, process_index, process_count, threads)
+        return two_crops
     sessions = session_pairs(cache, rows)
     partners, count = np.concatenate(sessions), np.array([len(each) for each in sessions])
     first = np.cumsum(count) - count
-    return _read(cache, crop, batch, two_sequences, start_step, process_index, process_count, threads)
+    return two_sequences
+
+
+def batches(
+    cache: Cache, crop: Shape3, draw: Draw, batch: int, start_step: int, process_index: int = 0, process_count: int = 1, threads: int = 4
+) -> Iterator[np.ndarray]:
+    """Yield float16 [batch / process_count, ..., D, H, W] from `start_step` on: this process's contiguous part of each global batch that
+    `draw` draws. An array is written again once nothing refers to it any more.
+
+    Raises ValueError if the batch cannot be divided.
+    """
+    if batch % process_count:
+        raise ValueError(f"batch={batch} is not divisible by the {process_count} processes; choose a multiple of {process_count}")
+    local = batch // process_count
+    mine = slice(process_index * local, (process_index + 1) * local)
+    shard, row = cache.index["shard"].to_numpy(), cache.index["row"].to_numpy()
+    # Indexing a np.memmap costs as much again as the copy; a compressed shard is no array.
+    shards = [np.asarray(volumes) if isinstance(volumes, np.memmap) else volumes for volumes in cache.shards]
+
+    line = np.dtype((np.void, 2 * crop[2]))  # a line of a crop is copied as one item: a fifth faster than as numbers
+    memory = Memory()
+
+    def gather(step: int) -> np.ndarray:
+        rows, corners = (part[mine] for part in draw(step))
+        out = memory.array((*rows.shape, *crop))
+        reads = zip(out.view(line).reshape(-1, *crop[:2], 1), rows.ravel().tolist(), corners.reshape(-1, 3).tolist(), strict=True)
+        for window, i, (d, h, w) in reads:
+            window[...] = shards[shard[i]][row[i], d : d + crop[0], h : h + crop[1], w : w + crop[2]].view(line)
+        return out
+
+    steps = grain.MapDataset.range(STEPS).map(gather)
+    return iter(steps[start_step:].to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)))
+
+
+class Memory:
+    """Arrays that are written again once nothing refers to them, not even a device that reads them in place: where the system does not
+    hand out huge pages, touching fresh memory takes longer than a crop's copy.
+    """
+
+    def __init__(self) -> None:
+        self.owners: list[np.ndarray] = []
+        self.lock = Lock()
+
+    def array(self, shape: tuple[int, ...]) -> np.ndarray:
+        """float16 of that shape, the same in every call; contents are undefined."""
+        with self.lock:
+            # An owner that is free is referred to by the list, the loop and the call: all views of it keep it as their base.
+            owner = next((owner for owner in self.owners if getrefcount(owner) == 3), None)
+            if owner is None:
+                owner = np.empty(shape, np.float16)
+                self.owners.append(owner)
+            return owner.view()
 
 
 def nested_subset(cache: Cache, rows: np.ndarray, fraction: float, seed: int) -> np.ndarray:
@@ -121,37 +152,6 @@ def _permutation(n: int, seed: int, epoch: int) -> np.ndarray:
 
 def _stream(seed: int, purpose: int, number: int) -> np.random.Generator:
     return np.random.default_rng((seed, purpose, number))
-
-
-def _read(
-    cache: Cache,
-    crop: Shape3,
-    batch: int,
-    draw: Callable[[int], tuple[np.ndarray, np.ndarray]],
-    start_step: int,
-    process_index: int,
-    process_count: int,
-    threads: int,
-) -> Iterator[np.ndarray]:
-    """Yield float16 [batch / process_count, ..., D, H, W]: the crops at the rows [batch, ...] and corners [batch, ..., 3] of each step."""
-    if batch % process_count:
-        raise ValueError(f"batch={batch} is not divisible by the {process_count} processes; choose a multiple of {process_count}")
-    local = batch // process_count
-    mine = slice(process_index * local, (process_index + 1) * local)
-    shard, row = cache.index["shard"].to_numpy(), cache.index["row"].to_numpy()
-    # Indexing a np.memmap costs as much again as the copy; a compressed shard is no array.
-    shards = [np.asarray(volumes) if isinstance(volumes, np.memmap) else volumes for volumes in cache.shards]
-
-    def gather(step: int) -> np.ndarray:
-        rows, corners = (part[mine] for part in draw(step))
-        out = np.empty((*rows.shape, *crop), np.float16)
-        reads = zip(out.reshape(-1, *crop), rows.ravel().tolist(), corners.reshape(-1, 3).tolist(), strict=True)
-        for window, i, (d, h, w) in reads:
-            window[...] = shards[shard[i]][row[i], d : d + crop[0], h : h + crop[1], w : w + crop[2]]
-        return out
-
-    steps = grain.MapDataset.range(STEPS).map(gather)
-    return iter(steps[start_step:].to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)))
 
 
 def _room(cache: Cache, rows: np.ndarray, crop: Shape3) -> np.ndarray:

@@ -168,12 +168,14 @@ class Execution:
 
     `mesh` is (replica, fsdp) or (replica, fsdp, tensor): copies of the parameters, devices that share a copy, and devices that share a
     sample's attention heads and MLPs; or a number of devices, which the plan divides by the batch and the memory of
-    `accelerator`, for which it estimates. `accumulate` parts of a batch are computed one after the other. `checkpoint_every` and
-    `log_every` count steps.
+    `accelerator`, for which it estimates. `accumulate` parts of a batch are computed one after the other. Training volumes that take no
+    more than `resident_gib` are kept on every device, which cuts its crops itself; of more, the host reads the crops.
+    `checkpoint_every` and `log_every` count steps.
     """
 
     mesh: tuple[Count, Count] | Mesh | Count = (1, 1)
     accumulate: Count = 1
+    resident_gib: float = 1.0
     workers: int = 2
     checkpoint_every: int = 500
     log_every: int = 20

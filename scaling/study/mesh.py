@@ -35,7 +35,7 @@ def choose_mesh(
             f"it must be a multiple of {least}"
         )
     found = [(mesh, step_memory(objective, encoder, decoder, pretrain, mesh, execution.accelerator, parts)) for mesh in divided]
-    room = ACCELERATORS[execution.accelerator].memory
+    room = ACCELERATORS[execution.accelerator].memory - execution.resident_gib * 2**30
     return next((each for each in found if each[1] <= room), min(found, key=lambda each: each[1]))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from scaling.data.cache import Cache
 from scaling.data.layout import select
-from scaling.data.pipeline import paired_batches, session_pairs
+from scaling.data.pipeline import batches, draw_pairs, session_pairs
 from scaling.study.config import Data, Pretrain
 from scaling.study.objectives import Pairs
 from scaling.training.step import Program, State
@@ -60,7 +60,8 @@ def heldout_pairs(cache: Cache, rows: np.ndarray, recipe: Pretrain, pairs: Pairs
     available = len(rows) if pairs == "crops" else len(session_pairs(cache, rows))
     batch = min(available, recipe.batch // 2)
     count = min(MAX_BATCHES, available // batch)
-    return np.stack(list(islice(paired_batches(cache, rows, recipe.crop, batch, 0, 0, pairs), count)))
+    draw = draw_pairs(cache, rows, recipe.crop, batch, 0, pairs)
+    return np.stack(list(islice(batches(cache, recipe.crop, draw, batch, 0), count)))
 
 
 def heldout_loss(program: Program, state: State, batches: np.ndarray) -> float:

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from jaxtyping import Array
 from rich.console import Console
 
 from scaling.data.cache import Cache
-from scaling.data.pipeline import batches, nested_subset, paired_batches, session_pairs
+from scaling.data.pipeline import nested_subset, session_pairs
 from scaling.study.config import Execution
 from scaling.study.cost import peak_of
 from scaling.study.plan import PretrainStep, Step
@@ -20,6 +19,7 @@ from scaling.study.rundir import Progress, write_json
 from scaling.training.checkpoint import latest_step, open_checkpoints, restore, save
 from scaling.training.cluster import is_main, leave, meet, stopping
 from scaling.training.collapse import collapse_warning, describe_embeddings
+from scaling.training.feed import Feed, training_batches
 from scaling.training.heldout import (
     heldout_batches,
     heldout_crops,
@@ -29,7 +29,7 @@ from scaling.training.heldout import (
     reconstruct_heldout,
     split_heldout,
 )
-from scaling.training.mesh import abstract_batch, global_batch, make_mesh
+from scaling.training.mesh import abstract_batch, make_mesh
 from scaling.training.step import NEVER, data_key, pretraining_program
 from scaling.training.tracking import Tracker, track
 
@@ -63,7 +63,7 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
     rows, heldout = split_heldout(cache, config.data)
     rows = nested_subset(cache, rows, config.fraction, config.seed)
     pairs = config.objective.pairs
-    feed = Feed(training_batches(cache, rows, config, start))
+    feed = Feed(training_batches(cache, rows, config, mesh, start, execution))
     if pairs == "sequences":
         session_pairs(cache, heldout)  # fails now rather than after training
     flops = step.flops / max(1, step.samples)
@@ -80,7 +80,7 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
         log = Log(tracker, recipe.batch, flops, peak, execution.log_every, end, start, feed)
         pending: tuple[int, dict[str, Array]] | None = None
         for index in range(start, end):
-            state, metrics = program.step(state, global_batch(mesh, next(feed)), key, recipe.learning_rate, decay_from, end)
+            state, metrics = program.step(state, next(feed), key, recipe.learning_rate, decay_from, end)
             feed.running = metrics["loss"]
             # One step late: reading a value of this step would wait for the device.
             if pending is not None:
@@ -127,32 +127,6 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
         for sentence in warnings:
             Console(stderr=True).print(sentence, style="yellow", markup=False)
         write_json(folder / "summary.json", {**summary, "warnings": warnings})
-
-
-def training_batches(cache: Cache, rows: np.ndarray, config: PretrainStep, start: int) -> Iterator[np.ndarray]:
-    """This process's part of every global batch from step `start` on: crops, or half as many pairs of them."""
-    recipe, pairs = config.pretrain, config.objective.pairs
-    places = (jax.process_index(), jax.process_count())
-    if pairs is None:
-        return batches(cache, rows, recipe.crop, recipe.batch, config.seed, start, *places)
-    return paired_batches(cache, rows, recipe.crop, recipe.batch // 2, config.seed, start, pairs, *places)
-
-
-class Feed(Iterator[np.ndarray]):
-    """Batches, and the seconds that the device had nothing to do for want of them: a batch that came while it was still at `running`,
-    the newest result of the step before, kept nobody waiting.
-    """
-
-    def __init__(self, source: Iterator[np.ndarray]):
-        self.source, self.waited = source, 0.0
-        self.running: Array | None = None
-
-    def __next__(self) -> np.ndarray:
-        asked = time.perf_counter()
-        batch = next(self.source)
-        if self.running is None or self.running.is_ready():  # type: ignore[attr-defined]  # jax declares it not
-            self.waited += time.perf_counter() - asked
-        return batch
 
 
 class Log:

@@ -100,6 +100,11 @@ def abstract_batch(mesh: Mesh, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, np.float16, sharding=batch_sharding(mesh))
 
 
+def spread(sharding: NamedSharding, value: np.ndarray) -> Array:
+    """A global array out of a value that every process has whole."""
+    return jax.make_array_from_callback(value.shape, sharding, lambda window: value[window])
+
+
 def global_batch(mesh: Mesh, local: np.ndarray) -> Array:
     """The global array of a batch of which this process holds its share [B / processes, ...]."""
     return jax.make_array_from_process_local_data(batch_sharding(mesh), local)

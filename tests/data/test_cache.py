@@ -18,7 +18,7 @@ from test_layout import scan, text
 from scaling.data import prepare as prepare_module
 from scaling.data.cache import Cache, open_cache
 from scaling.data.layout import scan_sources
-from scaling.data.pipeline import batches
+from scaling.data.pipeline import batches, draw_crops
 from scaling.data.prepare import prepare
 from scaling.study.config import Source, Split, Volumes
 
@@ -209,7 +209,7 @@ def test_compressed_cache_holds_the_same_volumes_and_resumes(tmp_path: Path) -> 
     for i in range(len(table)):
         np.testing.assert_array_equal(one.volume(i), other.volume(i))
     np.testing.assert_array_equal(one.shards[0][1, 2:9, 3:5, 0:12], other.shards[0][1, 2:9, 3:5, 0:12])
-    batch = [next(batches(each, np.arange(4), (6, 6, 6), 4, 0, 3)) for each in (one, other)]
+    batch = [next(batches(each, (6, 6, 6), draw_crops(each, np.arange(4), (6, 6, 6), 4, 0), 4, 3)) for each in (one, other)]
     np.testing.assert_array_equal(*batch)
     with pytest.raises(ValueError, match="compressed was"):
         prepare(tmp_path, table, GRID, tmp_path / "small", workers=1)

@@ -1,6 +1,7 @@
 """Batches are a function of (seed, step) alone, and read what the index says."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -9,11 +10,11 @@ import pandas as pd
 import pytest
 
 from scaling.data.cache import Cache
-from scaling.data.pipeline import batches, nested_subset, paired_batches, session_pairs, shuffled
+from scaling.data.pipeline import Draw, Memory, batches, draw_crops, draw_pairs, nested_subset, session_pairs, shuffled
 from scaling.study.config import Volumes
 
 SHAPE, CROP = (8, 10, 6), (4, 4, 4)
-Feed = Callable[..., Iterator[np.ndarray]]
+Draws = Callable[..., Draw]
 
 
 @pytest.fixture
@@ -37,15 +38,12 @@ def told() -> Cache:
     return Cache(Path("told"), Volumes(4.0, SHAPE), index, (voxels[:6], voxels[6:]), ())
 
 
-FEEDS = {
-    "single": batches,
-    "crops": lambda *places, **options: paired_batches(*places, pairs="crops", **options),
-    "sequences": lambda *places, **options: paired_batches(*places, pairs="sequences", **options),
-}
+DRAWS = {"single": draw_crops, "crops": partial(draw_pairs, pairs="crops"), "sequences": partial(draw_pairs, pairs="sequences")}
 
 
-def first(count: int, feed: Feed, cache: Cache, start: int = 0, batch: int = 8, seed: int = 3, **options: int) -> np.ndarray:
-    return np.stack(list(islice(feed(cache, np.arange(10), CROP, batch, seed, start, **options), count)))
+def first(count: int, draws: Draws, cache: Cache, start: int = 0, batch: int = 8, seed: int = 3, **options: int) -> np.ndarray:
+    draw = draws(cache, np.arange(10), CROP, batch, seed)
+    return np.stack(list(islice(batches(cache, CROP, draw, batch, start, **options), count)))
 
 
 def scan_of(batch: np.ndarray) -> np.ndarray:
@@ -56,36 +54,36 @@ def depth_of(batch: np.ndarray) -> np.ndarray:
     return batch[..., 0, 0, 0].astype(int) % 128 // 8
 
 
-@pytest.mark.parametrize("feed", FEEDS.values(), ids=FEEDS)
+@pytest.mark.parametrize("draws", DRAWS.values(), ids=DRAWS)
 @pytest.mark.parametrize("hosts", [2, 4, 8])
-def test_batches_for_any_number_of_hosts_are_the_same_globally(told: Cache, feed: Feed, hosts: int) -> None:
-    whole = first(6, feed, told)
-    parts = [first(6, feed, told, process_index=host, process_count=hosts, threads=1 + host) for host in range(hosts)]
+def test_batches_for_any_number_of_hosts_are_the_same_globally(told: Cache, draws: Draws, hosts: int) -> None:
+    whole = first(6, draws, told)
+    parts = [first(6, draws, told, process_index=host, process_count=hosts, threads=1 + host) for host in range(hosts)]
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
 
 
-@pytest.mark.parametrize("feed", FEEDS.values(), ids=FEEDS)
-def test_batches_from_a_later_step_go_on_as_if_never_stopped(told: Cache, feed: Feed) -> None:
-    np.testing.assert_array_equal(first(5, feed, told, start=7), first(12, feed, told)[7:])
+@pytest.mark.parametrize("draws", DRAWS.values(), ids=DRAWS)
+def test_batches_from_a_later_step_go_on_as_if_never_stopped(told: Cache, draws: Draws) -> None:
+    np.testing.assert_array_equal(first(5, draws, told, start=7), first(12, draws, told)[7:])
 
 
-@pytest.mark.parametrize("feed", FEEDS.values(), ids=FEEDS)
-def test_batches_of_another_seed_are_others(told: Cache, feed: Feed) -> None:
-    assert not np.array_equal(first(3, feed, told, seed=4), first(3, feed, told, seed=3))
+@pytest.mark.parametrize("draws", DRAWS.values(), ids=DRAWS)
+def test_batches_of_another_seed_are_others(told: Cache, draws: Draws) -> None:
+    assert not np.array_equal(first(3, draws, told, seed=4), first(3, draws, told, seed=3))
 
 
 def test_batches_visit_every_scan_once_an_epoch_in_another_order(told: Cache) -> None:
-    epochs = scan_of(first(15, batches, told, batch=4)).reshape(6, 10)
+    epochs = scan_of(first(15, draw_crops, told, batch=4)).reshape(6, 10)
     assert (np.sort(epochs, axis=1) == np.arange(10)).all()
     assert len({tuple(epoch) for epoch in epochs}) == 6
 
 
 def test_batches_are_crops_from_everywhere(told: Cache) -> None:
-    assert set(depth_of(first(30, batches, told)).ravel()) == {0, 1, 2, 3, 4}
+    assert set(depth_of(first(30, draw_crops, told)).ravel()) == {0, 1, 2, 3, 4}
 
 
 def test_two_crops_are_of_one_scan_at_independent_places(told: Cache) -> None:
-    pairs = first(30, FEEDS["crops"], told)
+    pairs = first(30, DRAWS["crops"], told)
     assert pairs.shape == (30, 8, 2, *CROP)
     assert (scan_of(pairs)[..., 0] == scan_of(pairs)[..., 1]).all()
     assert set(scan_of(pairs).ravel()) == set(range(10))
@@ -94,7 +92,7 @@ def test_two_crops_are_of_one_scan_at_independent_places(told: Cache) -> None:
 
 
 def test_two_sequences_are_of_one_session_at_one_place(told: Cache) -> None:
-    pairs = first(60, FEEDS["sequences"], told)
+    pairs = first(60, DRAWS["sequences"], told)
     one, other = np.moveaxis(scan_of(pairs), -1, 0)
     subject, sequence = (told.index[name].to_numpy() for name in ("subject", "sequence"))
     assert (subject[one] == subject[other]).all()
@@ -144,6 +142,18 @@ def test_order_of_a_batch_larger_than_an_epoch_holds_whole_epochs() -> None:
 def test_batches_that_cannot_be_made_are_refused_at_once(
     told: Cache, rows: np.ndarray, crop: tuple[int, int, int], batch: int, words: str
 ) -> None:
-    for feed in FEEDS.values():
+    for draws in DRAWS.values():
         with pytest.raises(ValueError, match=words):
-            feed(told, rows, crop, batch, 0, 0, process_count=2)
+            batches(told, crop, draws(told, rows, crop, batch, 0), batch, 0, process_count=2)
+
+
+def test_memory_is_written_again_only_when_nothing_refers_to_it() -> None:
+    memory = Memory()
+    held = memory.array((4, 3))
+    part = memory.array((4, 3))[1:, 0]  # a view of a view: what it was taken of is gone
+    held[:], part[:] = 1, 2
+    for _ in range(3):
+        memory.array((4, 3))[:] = 3
+    assert (held == 1).all()
+    assert (part == 2).all()
+    assert len(memory.owners) == 3
