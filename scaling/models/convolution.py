@@ -107,8 +107,15 @@ def blocks_of_two(x: Float[Array, "B D H W C"]) -> Float[Array, "B d 2 h 2 w 2 C
 
 
 def max_pool(x: Float[Array, "B D H W C"]) -> Float[Array, "B d h w C"]:
-    """Halve each axis, keeping the largest value of each cube."""
-    return blocks_of_two(x).max((2, 4, 6))
+    """Halve each axis, keeping the largest value of each cube, the first of equal ones: the gradient is that one's.
+
+    XLA's own maximum shares its gradient among all that equal it, 0 / 0 where a value computed a second time is rounded differently.
+    """
+    cubes = blocks_of_two(x)
+    for axis in (6, 4, 2):
+        one, other = (jax.lax.index_in_dim(cubes, place, axis, keepdims=False) for place in range(2))
+        cubes = jnp.where(one >= other, one, other)
+    return cubes
 
 
 def mean_pool(x: Float[Array, "B D H W C"]) -> Float[Array, "B d h w C"]:

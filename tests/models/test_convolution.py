@@ -53,3 +53,10 @@ def test_upsampling_is_the_transposed_convolution_with_stride_two() -> None:
     turned = kernel.reshape(3, 2, 2, 2, 5).transpose(1, 2, 3, 0, 4)[::-1, ::-1, ::-1]
     expected = jax.lax.conv_transpose(x, turned, (2, 2, 2), "VALID", dimension_numbers=("NDHWC", "DHWIO", "NDHWC"))
     np.testing.assert_allclose(upsample(x, kernel), expected, atol=1e-5)
+
+
+def test_gradient_of_the_largest_goes_to_one_of_equal_values() -> None:
+    gradient = jax.grad(lambda x: max_pool(x).sum())(jnp.zeros((2, 4, 6, 4, 3)))
+    cubes = np.stack([gradient[:, i::2, j::2, k::2] for i in range(2) for j in range(2) for k in range(2)])
+    assert np.isin(cubes, (0, 1)).all()
+    assert (cubes.sum(0) == 1).all()

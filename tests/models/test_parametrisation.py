@@ -1,7 +1,8 @@
 """Width-transferable hyperparameters: what moves, moves as much at every width (coordinate check of Yang et al. 2022, appendix D.1)."""
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache, lru_cache, partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -10,16 +11,19 @@ import optax
 import pytest
 from flax import nnx
 
-from scaling.models.backbone import build_backbone
+from scaling.models.backbone import build_backbone, build_encoder
 from scaling.models.parametrisation import multipliers
 from scaling.models.patches import patchify, sincos_positions
 from scaling.models.vit import VitEncoder
 from scaling.objectives.build import build_objective
-from scaling.study.config import Mae, Pretrain, UNet, ViT
-from scaling.study.ladder import Decoder, Encoder, VitDecoderShape, VitShape, resolve_decoder, resolve_encoder
+from scaling.study.config import Mae, Pretrain, Shape3, UNet, ViT
+from scaling.study.ladder import CnnDecoderShape, CnnShape, Decoder, Encoder, VitDecoderShape, VitShape, resolve_decoder, resolve_encoder
 
-CROP, BASE, RATE, STEPS = (16, 16, 16), 64, 2e-3, 10
+BASE, RATE, STEPS = 64, 2e-3, 10
+CROPS = {"vit": (16, 16, 16), "unet": (8, 8, 8), "resenc": (8, 8, 8)}
+CROP = CROPS["vit"]
 WIDENING = (1, 8)
+EVERY_KIND = pytest.mark.parametrize("kind", CROPS)
 
 
 def shapes(widening: int, parametrisation: str) -> tuple[VitShape, VitDecoderShape]:
@@ -29,8 +33,17 @@ def shapes(widening: int, parametrisation: str) -> tuple[VitShape, VitDecoderSha
     return VitShape("vit", 8, width, 2, width // 64, 4 * width, base, 2), VitDecoderShape("vit", 64, 1, 1, 256)
 
 
-def activations(encoder: VitShape, parameters: dict, volumes: jax.Array) -> list[jax.Array]:
-    """What each block of the encoder gives."""
+def cnn_shapes(kind: Literal["unet", "resenc"], widening: int, parametrisation: str) -> tuple[CnnShape, CnnDecoderShape]:
+    """Two levels, the first of 8 channels times the widening, and a decoder without skips, which gets as wide."""
+    width = 8 * widening
+    blocks = {"unet": (1, 1), "resenc": (1, 2)}[kind]
+    return CnnShape(kind, 4, (width, 2 * width), blocks, width if parametrisation == "standard" else 8), CnnDecoderShape("cnn", False)
+
+
+def activations(encoder: Encoder, parameters: dict, volumes: jax.Array) -> list[jax.Array]:
+    """What each block of a ViT's encoder gives, each level of a CNN's."""
+    if isinstance(encoder, CnnShape):
+        return list(build_encoder(encoder).features(parameters, volumes))
     made = nnx.merge(nnx.split(nnx.eval_shape(lambda: VitEncoder(encoder, nnx.Rngs(0))))[0], parameters)
     graph, stacked = nnx.split(made.stack.blocks)
     x, found = made.embedding(patchify(volumes, 8)) + sincos_positions(CROP, 8, encoder.width), []
@@ -40,32 +53,33 @@ def activations(encoder: VitShape, parameters: dict, volumes: jax.Array) -> list
     return found
 
 
-def volumes(seed: int) -> jax.Array:
+def volumes(seed: int, crop: Shape3) -> jax.Array:
     """Noise on blobs of 4 voxels: [8, D, H, W]."""
     rng = np.random.default_rng(seed)
-    blobs = rng.normal(size=(8, 4, 4, 4)).repeat(4, 1).repeat(4, 2).repeat(4, 3)
-    return jnp.asarray(blobs + 0.3 * rng.normal(size=(8, *CROP)), jnp.float32)
+    blobs = rng.normal(size=(8, *(side // 4 for side in crop))).repeat(4, 1).repeat(4, 2).repeat(4, 3)
+    return jnp.asarray(blobs + 0.3 * rng.normal(size=(8, *crop)), jnp.float32)
 
 
 @cache
-def coordinates() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def coordinates(kind: Literal["vit", "unet", "resenc"], parametrisation: str) -> tuple[np.ndarray, np.ndarray]:
     """Root mean squares of every block's activations after ten steps, and of their change by them: [widths, blocks] each."""
-    found: dict[str, list] = {"mup": [], "standard": []}
+    crop, rows = CROPS[kind], []
     for widening in WIDENING:
-        run = train(*shapes(widening, "mup"))
-        for parametrisation, rows in found.items():
-            encoder, decoder = shapes(widening, parametrisation)
-            _, rates = multipliers(lambda shape, decoder=decoder: build_backbone(shape, decoder, CROP).init, encoder)
-            before, after = run(jax.jit(build_backbone(encoder, decoder, CROP).init)(jax.random.key(0)), rates)
-            rows.append([[rms(x) for x in after], [rms(x - y) for x, y in zip(after, before, strict=True)]])
-    return {name: tuple(np.moveaxis(np.array(rows), 1, 0)) for name, rows in found.items()}  # type: ignore[misc]
+        encoder, decoder = shapes(widening, parametrisation) if kind == "vit" else cnn_shapes(kind, widening, parametrisation)
+        _, rates = multipliers(lambda shape, decoder=decoder: build_backbone(shape, decoder, crop).init, encoder)
+        start = jax.jit(build_backbone(encoder, decoder, crop).init)(jax.random.key(0))
+        before, after = train(encoder, decoder, crop)(start, rates)
+        rows.append([[rms(x) for x in after], [rms(x - y) for x, y in zip(after, before, strict=True)]])
+    sizes, changes = np.moveaxis(np.array(rows), 1, 0)
+    return sizes, changes
 
 
-def train(encoder: VitShape, decoder: VitDecoderShape) -> Callable[[dict, dict], tuple[list[jax.Array], list[jax.Array]]]:
+@lru_cache
+def train(encoder: Encoder, decoder: Decoder, crop: Shape3) -> Callable[[dict, dict], tuple[list[jax.Array], list[jax.Array]]]:
     """From initial parameters and their rates to activations before and after ten steps of Adam."""
-    objective = build_objective(Mae(), encoder, decoder, Pretrain(crop=CROP))
+    objective = build_objective(Mae(), encoder, decoder, Pretrain(crop=crop))
     adam = optax.scale_by_adam(b2=0.95)
-    batches = jnp.stack([volumes(seed) for seed in range(STEPS)])
+    batches = jnp.stack([volumes(seed, crop) for seed in range(STEPS)])
 
     @jax.jit
     def run(start: dict, rates: dict) -> tuple[list[jax.Array], list[jax.Array]]:
@@ -91,14 +105,16 @@ def spread(values: np.ndarray) -> np.ndarray:
     return values.max(0) / values.min(0)
 
 
-def test_activations_and_updates_are_as_large_at_every_width() -> None:
-    sizes, changes = coordinates()["mup"]
+@EVERY_KIND
+def test_activations_and_updates_are_as_large_at_every_width(kind: Literal["vit", "unet", "resenc"]) -> None:
+    sizes, changes = coordinates(kind, "mup")
     assert (spread(sizes) < 1.5).all(), sizes
     assert (spread(changes) < 1.5).all(), changes
 
 
-def test_updates_grow_with_width_under_the_standard_parametrisation() -> None:
-    assert spread(coordinates()["standard"][1]).max() > 1.5 * spread(coordinates()["mup"][1]).max()
+@EVERY_KIND
+def test_updates_grow_with_width_under_the_standard_parametrisation(kind: Literal["vit", "unet", "resenc"]) -> None:
+    assert spread(coordinates(kind, "standard")[1]).max() > 1.4 * spread(coordinates(kind, "mup")[1]).max()
 
 
 def test_multipliers_follow_the_table_of_tensor_programs_v() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from scaling.study.config import Mae, Pretrain, ViT
+from scaling.study.config import Family, Mae, Pretrain, ResEnc, UNet, ViT
 from scaling.study.ladder import resolve_decoder, resolve_encoder
 from scaling.study.objectives import Contrastive, Momentum
 from scaling.training.checkpoint import open_checkpoints, restore, save
@@ -21,7 +21,9 @@ STEPS = 20
 SLIM = ViT()
 
 
-def run(replica: int, fsdp: int, tensor: int = 1, accumulate: int = 1, family: ViT = SLIM, size: str = "xxs") -> tuple[list[float], State]:
+def run(
+    replica: int, fsdp: int, tensor: int = 1, accumulate: int = 1, family: Family = SLIM, size: str = "xxs"
+) -> tuple[list[float], State]:
     mesh = make_mesh(replica, fsdp, tensor)
     recipe = Pretrain(crop=CROP, batch=16, warmup=32, remat="blocks")
     program = pretraining_program(Mae(), resolve_encoder(family, size), resolve_decoder(family), recipe, mesh, accumulate)
@@ -51,6 +53,11 @@ def test_losses_agree_where_devices_share_out_heads(shape: tuple[int, int, int],
     family = ViT(decoder_width=64 * heads)
     assert resolve_encoder(family, size).heads == heads
     agree(run(*shape, family=family, size=size), run(1, 1, family=family, size=size))
+
+
+@pytest.mark.parametrize("family", [UNet(levels=3), pytest.param(ResEnc(levels=3), marks=pytest.mark.slow)], ids=lambda f: f.kind)
+def test_losses_of_convolutional_networks_agree_with_one_device(family: UNet | ResEnc) -> None:
+    agree(run(2, 4, family=family), run(1, 1, family=family))
 
 
 def agree(ours: tuple[list[float], State], theirs: tuple[list[float], State]) -> None:
