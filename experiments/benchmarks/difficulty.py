@@ -18,7 +18,7 @@ from scaling.data.phantom import write_phantom
 from scaling.data.prepare import prepare
 from scaling.data.tasks import load_task
 from scaling.study.config import Classical, Data, Finetune, Source, Split, Task, Volumes
-from scaling.study.families import UNet, ViT
+from scaling.study.families import UNet
 from scaling.study.ladder import resolve_encoder
 from scaling.study.phantom import Cohort, Phantom
 from scaling.transfer.classical import classical
@@ -26,15 +26,15 @@ from scaling.transfer.finetune import finetune
 from scaling.transfer.predictions import score, tabulate
 from scaling.transfer.run import load_encoder
 
-PHANTOM = Phantom(pretraining_subjects=1, infarct=Cohort(256, 64), meningioma=Cohort(96, 32), brain_age=Cohort(256, 64))
-VOLUMES = Volumes(spacing_mm=5.0, shape=(32, 40, 32))
-FEW, DRAWS, BATCH = 16, 2, 8
-VIT, CNN = resolve_encoder(ViT(patch=8), "xs", "mup"), resolve_encoder(UNet(levels=3), "xxs", "mup")
+PHANTOM = Phantom(pretraining_subjects=1, infarct=Cohort(256, 128), meningioma=Cohort(96, 32), brain_age=Cohort(256, 64))
+VOLUMES = Volumes(spacing_mm=6.0, shape=(24, 32, 24))
+FEW, DRAWS, BATCH = 16, 3, 8
+NETWORK = resolve_encoder(UNet(levels=3), "xs", "mup")
 SLOTS = ("flair", "dwi_b1000", "t2s|swi")
-TASKS = (
-    (Task("infarct", "classification", (*SLOTS, "adc"), Source("fomo-task1"), (Source("fomo-task1-test"),), shots=(FEW,)), CNN, 256, 200),
-    (Task("meningioma", "segmentation", SLOTS, Source("fomo-task2"), (Source("fomo-task2-test"),), shots=(FEW,)), CNN, 96, 200),
-    (Task("brain-age", "regression", ("t1", "t2"), Source("fomo-task3"), (Source("fomo-task3-test"),), shots=(FEW,)), VIT, 256, 400),
+TASKS = (  # with the number of training cases, steps and learning rate
+    (Task("infarct", "classification", (*SLOTS, "adc"), Source("fomo-task1"), (Source("fomo-task1-test"),), shots=(FEW,)), 256, 500, 1e-2),
+    (Task("meningioma", "segmentation", SLOTS, Source("fomo-task2"), (Source("fomo-task2-test"),), shots=(FEW,)), 96, 320, 1e-2),
+    (Task("brain-age", "regression", ("t1", "t2"), Source("fomo-task3"), (Source("fomo-task3-test"),), shots=(FEW,)), 256, 320, 5e-3),
 )
 
 
@@ -45,17 +45,16 @@ def main(folder: Path, only: str = "") -> None:
     sources = [source for task, *_ in TASKS for source in (task.train, *task.test)]
     prepare(folder / "cohort", scan_sources(folder / "cohort", sources, Split()), VOLUMES, folder / "cache")
     cache = open_cache(folder / "cache")
-    for task, encoder, every, steps in TASKS:
+    for task, every, steps, rate in TASKS:
         if only not in task.name:
             continue
         for shots, draws in ((every, 1), (FEW, DRAWS)):
             tried = dataclasses.replace(task, shots=(shots,), draws=draws)
             arrays = load_task(cache, tried, data)
-            recipe = Finetune(steps=steps if shots == every else steps // 2, batch=BATCH, learning_rates=(1e-3,), augment="flips")
-            predicted = chain(
-                finetune(encoder, load_encoder(encoder, 0, None), arrays, tried, recipe), classical(arrays, tried, Classical(), 5.0)
-            )
-            found = score(tabulate(predicted, arrays, task.kind, 5.0, 5.0), task.kind)
+            recipe = Finetune(steps=steps if shots == every else steps // 2, batch=BATCH, learning_rates=(rate,), augment="flips")
+            scratch = finetune(NETWORK, load_encoder(NETWORK, 0, None), arrays, tried, recipe)
+            predicted = chain(scratch, classical(arrays, tried, Classical(), VOLUMES.spacing_mm))
+            found = score(tabulate(predicted, arrays, task.kind, VOLUMES.spacing_mm, VOLUMES.spacing_mm), task.kind)
             found = found[found["metric"].isin(("auroc", "dice", "mae"))]
             print(found.groupby(["metric", "protocol", "shots", "domain"], sort=False)["value"].mean().round(3).to_string(), flush=True)
 

@@ -1,10 +1,11 @@
 """How fast do crops come out of a warm cache on one core, next to the readers that others use?
 
 Shows: 64^3 crops per second out of 160 x 192 x 160 volumes: this package without and with what training needs (shuffling, seeded
-places, a position to resume from), MONAI's CacheDataset, TorchIO's Queue, a blosc2 store in chunks of a crop, and a memory-mapped
-.npy file per scan (as in the FOMO25 baseline). All read the same volumes, in turns; ours as float16, which the device casts, the
-others into float32 tensors, as their loaders do. Seconds are those of the processor: other work on the machine is not counted.
-Costs: about two minutes, 1.5 GB of disk, and `pip install -e '.[benchmark]'`. Command:
+places, a position to resume from), MONAI's CacheDataset as it comes and told not to copy volumes before it crops them, TorchIO's
+Queue, a blosc2 store in chunks of a crop, and a memory-mapped float32 .npy file per scan (as in the FOMO25 baseline). All read the
+same volumes, in turns; ours as float16, which the device casts, the others into float32 tensors, as their loaders do. Seconds are
+those of the processor: other work on the machine is not counted.
+Costs: about two minutes, 2 GB of disk, and `pip install -e '.[benchmark]'`. Command:
 
     python experiments/benchmarks/input.py [VOLUMES=32] [SECONDS=1] [ROUNDS=5]
 """
@@ -45,7 +46,7 @@ def make_volumes(folder: Path, count: int) -> Cache:
             coarse = rng.normal(size=[side // 4 for side in SHAPE]).astype(np.float16)
             volume = np.where(away < 0.9, np.kron(coarse, np.ones((4, 4, 4), np.float16)), -2.5)
             shard[row] = volume + 0.1 * rng.standard_normal(SHAPE, dtype=np.float32) * (away < 0.9)
-            np.save(folder / f"scan_{first + row}.npy", shard[row])
+            np.save(folder / f"scan_{first + row}.npy", shard[row].astype(np.float32))
             chunks = {"chunks": CROP, "blocks": (16, 16, 16)}
             blosc2.asarray(shard[row], urlpath=str(folder / f"scan_{first + row}.b2nd"), mode="w", **chunks)
         shards.append(np.load(folder / f"shard_{first}.npy", mmap_mode="r"))
@@ -94,11 +95,11 @@ def loaded(dataset: torch.utils.data.Dataset, loader: type[torch.utils.data.Data
     return chain.from_iterable(iter(lambda: loader(dataset, batch_size=BATCH, shuffle=True, drop_last=True), None))
 
 
-def monai_cached(cache: Cache) -> Reader:
-    """Volumes in memory, a random crop as the one random transform."""
+def monai_cached(cache: Cache, copied: bool) -> Reader:
+    """Volumes in memory, a random crop as the one random transform; before it MONAI copies the volume, unless told not to."""
     crop = monai.transforms.RandSpatialCropd("image", CROP, random_size=False)
     scans = [{"image": torch.from_numpy(cache.volume(i).astype(np.float32))[None]} for i in range(len(cache.index))]
-    return loaded(monai.data.CacheDataset(scans, crop, progress=False, copy_cache=False), monai.data.DataLoader)
+    return loaded(monai.data.CacheDataset(scans, crop, progress=False, copy_cache=copied), monai.data.DataLoader)
 
 
 def torchio_queue(cache: Cache) -> Reader:
@@ -118,7 +119,8 @@ def readers(folder: Path, cache: Cache) -> dict[str, Reader]:
     return {
         "this package, raw": raw(cache),
         "this package, shuffled, seeded, resumable": pipeline(cache),
-        f"MONAI {monai.__version__} CacheDataset": monai_cached(cache),
+        f"MONAI {monai.__version__} CacheDataset": monai_cached(cache, copied=True),
+        "the same, copy_cache=False": monai_cached(cache, copied=False),
         f"TorchIO {torchio.__version__} Queue": torchio_queue(cache),
         f"blosc2 {blosc2.__version__}": loaded(Files(folder, count, lambda path: blosc2.open(path, mode="r"), ".b2nd")),
         "npy per scan, memory-mapped, float32": loaded(Files(folder, count, lambda path: np.load(path, mmap_mode="r"), ".npy")),
