@@ -16,8 +16,7 @@ class Finetune:
     """Full finetuning, the same recipe for every arm. With several `learning_rates` each arm takes the one with the lowest
     loss on `validation_share` of its own shots, held out for that choice only, and is then trained on all of them. `tuning` are
     smaller budgets to try as well: n means that only the first n rates compete, 0 that the first is taken untried. The head of
-    classification and regression reads tokens pooled to `grid` cells per axis (1: global average pooling, as FOMO25's baseline), its weights
-    at 32 / inputs of the rate where there are more than 32.
+    classification and regression reads tokens pooled to `grid` cells per axis (1: global average pooling, as FOMO25's baseline).
     Segmentation trains on crops of `window` voxels and predicts by windows that overlap by half; without one, on whole volumes.
     """
 

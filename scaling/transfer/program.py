@@ -27,7 +27,6 @@ from scaling.training.optimizer import adamw_direction, descend, warmup_stable_d
 
 Kind = Literal["classification", "segmentation", "regression"]
 LOSSES = {"classification": classification_loss, "regression": regression_loss, "segmentation": segmentation_loss}
-READOUT_INPUTS = 32
 ROWS, EVERYWHERE = PartitionSpec("rows"), PartitionSpec()
 
 
@@ -58,6 +57,7 @@ def finetune_program(encoder: Encoder, kind: Kind, sequences: int, shape: Shape3
 
     features = build_encoder(encoder).features
     head_graph = structure(head)
+    optimizer = adamw_direction(0.999, recipe.weight_decay, recipe.clip_norm)
     warmup = round(recipe.warmup_share * recipe.steps)
 
     def init_head(key: PRNGKeyArray) -> Parameters:
@@ -81,8 +81,6 @@ def finetune_program(encoder: Encoder, kind: Kind, sequences: int, shape: Shape3
         key: PRNGKeyArray,
     ) -> Any:
         images, present, labels = cases
-        parameters = {"encoder": encoder_parameters, "head": head}
-        optimizer = adamw_direction(0.999, recipe.weight_decay, recipe.clip_norm, readout_rates(parameters))
 
         def step(carry: Any, index: Array) -> tuple[Any, None]:
             parameters, moments = carry
@@ -104,6 +102,7 @@ def finetune_program(encoder: Encoder, kind: Kind, sequences: int, shape: Shape3
             schedule = warmup_stable_decay(index, 1.0, warmup, jnp.asarray(warmup), jnp.asarray(recipe.steps))
             return (descend(parameters, direction, rate * schedule), moments), None
 
+        parameters = {"encoder": encoder_parameters, "head": head}
         (parameters, _), _ = jax.lax.scan(step, (parameters, optimizer.init(parameters)), jnp.arange(recipe.steps))
         return parameters
 
@@ -128,20 +127,6 @@ def finetune_program(encoder: Encoder, kind: Kind, sequences: int, shape: Shape3
         return spread(fitted, images, present)
 
     return FinetuneProgram(jax.jit(jax.vmap(init_head)), jax.jit(fit), jax.jit(predict), apply, LOSSES[kind])
-
-
-def readout_rates(parameters: Any) -> Any:
-    """Each parameter's share of the learning rate, a tree of floats: 1, but 32 / inputs for the last layer of a head with more inputs.
-
-    A step then moves what a head puts out as much whatever it reads (Yang et al. 2022, table 8: output weights). With the same rate for
-    all, a thousand pooled features outrun the encoder, which never learns to see a lesion.
-    """
-
-    def share(path: tuple[Any, ...], leaf: Array) -> float:
-        layer = [part.key for part in path[-2:]]
-        return min(1.0, READOUT_INPUTS / leaf.shape[-2]) if layer == ["output", "kernel"] else 1.0
-
-    return jax.tree_util.tree_map_with_path(share, parameters)
 
 
 def row_mesh(rows: int) -> Mesh:
