@@ -6,7 +6,7 @@ Data flows one way; a folder imports only from those above it:
     data/        NIfTI trees -> checked, normalised volume cache -> batches; the synthetic cohort
     models/      volumes -> tokens: ViTs and 3D U-Nets behind one interface, their decoders, heads
     objectives/  what is learned: masked autoencoding, contrast, both, across sequences; the losses of the tasks
-    training/    how it runs: mesh and shardings, optimiser, loop, checkpoints, tracking
+    training/    how it runs: mesh and shardings, batches on the devices, optimiser, loop, checkpoints, tracking
     transfer/    few-shot finetuning, probes, classical controls -> one tidy results table; what is handed in (export, embed)
     laws/        results table -> fitted curves, verdicts; knows nothing of MRI
     report/      tables, curves, verdicts -> figures and one HTML page
