@@ -16,7 +16,6 @@ import time
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import torch
@@ -24,7 +23,7 @@ from in_torch import DEVICE, Block, load, load_blocks, seconds
 from torch import nn
 
 from scaling.models.backbone import build_encoder
-from scaling.models.patches import grid_pool, sincos_positions
+from scaling.models.patches import sincos_positions
 from scaling.study.config import Finetune, ViT
 from scaling.study.ladder import VitShape, resolve_encoder
 from scaling.transfer.program import finetune_program
@@ -34,19 +33,17 @@ CLOCK = time.perf_counter if DEVICE.type == "cuda" else time.process_time
 
 
 class Classifier(nn.Module):
-    """Our encoder on every sequence, tokens pooled to a grid, one logit: [B, S, D, H, W] -> [B]."""
+    """Our encoder on every sequence, our head, one logit: [B, S, D, H, W] -> [B]."""
 
-    def __init__(self, shape: VitShape, side: int, grid: int):
+    def __init__(self, shape: VitShape, side: int):
         super().__init__()
         self.patch, self.side = shape.patch, side
         self.embedding = nn.Linear(shape.patch**3, shape.width)
         self.blocks = nn.ModuleList(Block(shape.width, shape.heads, shape.mlp_width) for _ in range(shape.depth))
         self.norm = nn.LayerNorm(shape.width, 1e-6)
-        self.output = nn.Linear(SEQUENCES * grid**3 * shape.width, 1)
+        self.hidden, self.output = nn.Linear(SEQUENCES * shape.width, 2 * shape.width), nn.Linear(4 * shape.width, 1)
         positions = sincos_positions((side,) * 3, shape.patch, shape.width)
-        pool = grid_pool(jnp.eye(len(positions))[None], (side,) * 3, shape.patch, grid)[0]
         self.register_buffer("positions", torch.tensor(positions))
-        self.register_buffer("pool", torch.tensor(np.asarray(pool)))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         B, p, n = len(images), self.patch, self.side // self.patch
@@ -54,14 +51,16 @@ class Classifier(nn.Module):
         x = self.embedding(cubes) + self.positions
         for block in self.blocks:
             x = block(x)
-        return self.output((self.pool @ self.norm(x)).view(B, -1))[:, 0]
+        beside = self.norm(x).view(B, SEQUENCES, n**3, -1).transpose(1, 2).flatten(2)
+        hidden = nn.functional.gelu(self.hidden(beside), approximate="tanh")
+        return self.output(torch.cat([hidden.mean(1), hidden.amax(1)], -1))[:, 0]
 
 
-def loaded(parameters: dict[str, Any], shape: VitShape, side: int, grid: int) -> Classifier:
+def loaded(parameters: dict[str, Any], shape: VitShape, side: int) -> Classifier:
     """The network in PyTorch with the parameters of ours."""
-    network = Classifier(shape, side, grid)
+    network = Classifier(shape, side)
     encoder = parameters["encoder"]
-    load(network, {"embedding": encoder["embedding"], "norm": encoder["norm"], "output": parameters["head"]["output"]})
+    load(network, {"embedding": encoder["embedding"], "norm": encoder["norm"], **parameters["head"]})
     load_blocks(network.blocks, encoder["stack"]["blocks"])
     return network.to(DEVICE)
 
@@ -106,7 +105,7 @@ def main(size: str = "xs", rows: int = 16, steps: int = 5, rounds: int = 3, side
         return program.fit(encoder, jax.tree.map(lambda leaf: leaf[part], heads), cases, *(each[part] for each in per_row))
 
     network = jax.tree.map(lambda leaf: leaf[0], fit(slice(0, rows)))
-    theirs = loaded(network, shape, side, recipe.grid)
+    theirs = loaded(network, shape, side)
     on_device = torch.tensor(images, device=DEVICE), torch.tensor(labels, device=DEVICE)
     with torch.no_grad():
         found = theirs(on_device[0].float()).cpu().numpy()

@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from scaling.models.backbone import Features
-from scaling.models.patches import grid_pool, unpatchify
+from scaling.models.patches import unpatchify
 from scaling.models.unet import CnnDecoder
 from scaling.study.config import Shape3
 from scaling.study.ladder import CnnShape, Encoder, VitShape
@@ -26,25 +26,28 @@ def side_by_side(features: Float[Array, "B S *N E"], present: Bool[Array, "B S"]
     return moved.reshape(*moved.shape[:-2], -1)
 
 
-def make_head(kind: str, encoder: Encoder, sequences: int, shape: Shape3, grid: int, rngs: nnx.Rngs) -> nnx.Module:
+def make_head(kind: str, encoder: Encoder, sequences: int, shape: Shape3, rngs: nnx.Rngs) -> nnx.Module:
     """The head of a kind of task. All take what `EncoderFunctions.features` gives for each sequence [B, S, ...], and which are present."""
     if kind != "segmentation":
-        return PooledHead(encoder, sequences, shape, grid, rngs)
+        return PooledHead(encoder, sequences, rngs)
     return SegmentationHead(encoder, sequences, shape, rngs) if isinstance(encoder, VitShape) else UNetHead(encoder, sequences, rngs)
 
 
 class PooledHead(nnx.Module):
-    """One number per case from tokens pooled to a coarse grid: (..., [B, S, *N, E]) -> [B]. Starts at zero."""
+    """One number per case: ([B, S, *N, E],) -> [B]. One hidden layer reads the sequences of a place together, then come the mean and the
+    maximum over places: a lesion is bright on one sequence where it is dark on another, and a few of many tokens. Starts at zero.
+    """
 
-    def __init__(self, encoder: Encoder, sequences: int, shape: Shape3, grid: int, rngs: nnx.Rngs):
-        self.shape, self.stride, self.grid = shape, encoder.stride, grid
-        features = sequences * grid**3 * encoder.width
-        self.output = nnx.Linear(features, 1, kernel_init=nnx.initializers.zeros, rngs=rngs)
+    def __init__(self, encoder: Encoder, sequences: int, rngs: nnx.Rngs):
+        self.hidden = nnx.Linear(sequences * encoder.width, 2 * encoder.width, rngs=rngs)
+        self.output = nnx.Linear(4 * encoder.width, 1, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
     def __call__(self, features: Features, present: Bool[Array, "B S"]) -> Float[Array, "B"]:
         B, S, *_, E = features[-1].shape
-        pooled = grid_pool(features[-1].reshape(B * S, -1, E), self.shape, self.stride, self.grid)
-        return self.output(side_by_side(pooled.reshape(B, S, -1), present))[:, 0]
+        hidden = jax.nn.gelu(self.hidden(side_by_side(features[-1].reshape(B, S, -1, E), present)))
+        # Not `max`: its gradient is 0 / 0 where a value computed a second time is rounded differently.
+        largest = jnp.take_along_axis(hidden, hidden.argmax(1, keepdims=True), 1)[:, 0]
+        return self.output(jnp.concatenate([hidden.mean(1), largest], axis=-1))[:, 0]
 
 
 class SegmentationHead(nnx.Module):

@@ -15,12 +15,10 @@ Augmentation = Literal["none", "flips", "spatial", "intensity", "all"]  # see sc
 class Finetune:
     """Full finetuning, the same recipe for every arm. With several `learning_rates` each arm takes the one with the lowest
     loss on `validation_share` of its own shots, held out for that choice only, and is then trained on all of them. `tuning` are
-    smaller budgets to try as well: n means that only the first n rates compete, 0 that the first is taken untried. The head of
-    classification and regression reads tokens pooled to `grid` cells per axis (1: global average pooling, as FOMO25's baseline).
-    Segmentation trains on crops of `window` voxels and predicts by windows that overlap by half; without one, on whole volumes.
+    smaller budgets to try as well: n means that only the first n rates compete, 0 that the first is taken untried. Segmentation trains
+    on crops of `window` voxels and predicts by windows that overlap by half; without one, on whole volumes.
     """
 
-    grid: int = 2
     steps: int = 100
     batch: int = 8
     learning_rates: tuple[float, ...] = (3e-4, 1e-3)

@@ -53,7 +53,7 @@ def finetune_program(encoder: Encoder, kind: Kind, sequences: int, shape: Shape3
     window = recipe.window if kind == "segmentation" and recipe.window else shape
 
     def head(rngs: nnx.Rngs) -> nnx.Module:
-        return make_head(kind, encoder, sequences, window, recipe.grid, rngs)
+        return make_head(kind, encoder, sequences, window, rngs)
 
     features = build_encoder(encoder).features
     head_graph = structure(head)

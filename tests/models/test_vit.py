@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from scipy.special import erf, softmax
+from scipy.stats import norm
 
 from scaling.models.attention import tiled
 from scaling.models.heads import PooledHead, SegmentationHead, side_by_side
@@ -107,11 +108,23 @@ def test_absent_sequences_change_nothing() -> None:
     np.testing.assert_allclose(side_by_side(jnp.asarray(features), present)[0], expected, rtol=1e-6)
 
 
+def test_a_pooled_head_reads_the_sequences_of_a_place_together_then_mean_and_maximum_over_places() -> None:
+    encoder, rng = resolve_encoder(ViT(), "xxs"), np.random.default_rng(0)
+    head = PooledHead(encoder, 2, nnx.Rngs(0))
+    head.output.kernel[...] = jnp.asarray(rng.normal(size=head.output.kernel.shape), jnp.float32)
+    tokens = rng.normal(size=(3, 2, 6, 64)).astype(np.float32)
+    beside = np.concatenate([tokens[:, 0], tokens[:, 1]], -1)
+    before = beside @ np.asarray(head.hidden.kernel) + np.asarray(head.hidden.bias)
+    hidden = before * norm.cdf(before)
+    expected = np.concatenate([hidden.mean(1), hidden.max(1)], -1) @ np.asarray(head.output.kernel)[:, 0]
+    np.testing.assert_allclose(head((jnp.asarray(tokens),), jnp.ones((3, 2), bool)), expected, atol=0.01)  # our GELU is the approximate one
+
+
 def test_heads_start_where_they_say() -> None:
     encoder = resolve_encoder(ViT(), "xxs")
     tokens = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 6, 64)), jnp.float32)
     present = jnp.ones((2, 3), bool)
-    assert not np.asarray(PooledHead(encoder, 3, SHAPE, 2, nnx.Rngs(0))((tokens,), present)).any()
+    assert not np.asarray(PooledHead(encoder, 3, nnx.Rngs(0))((tokens,), present)).any()
     logits = SegmentationHead(encoder, 3, SHAPE, nnx.Rngs(0))((tokens,), present)
     assert logits.shape == (2, *SHAPE)
     np.testing.assert_allclose(jax.nn.sigmoid(logits), 0.047, atol=0.01)

@@ -20,7 +20,7 @@ from scaling.transfer.program import row_mesh
 SHAPE = (16, 16, 16)
 ENCODER = resolve_encoder(ViT(), "xxs", "standard")
 PARAMETERS = jax.jit(build_encoder(ENCODER).init)(jax.random.key(0))
-RECIPE = Finetune(steps=60, batch=8, learning_rates=(3e-3,), augment="none", grid=2)
+RECIPE = Finetune(steps=60, batch=8, learning_rates=(3e-3,), augment="none")
 TASK = Task("learnable", "classification", ("t1", "t2"), Source("a"), (Source("b"),), shots=(12,), draws=2)
 
 
