@@ -1,10 +1,11 @@
 """Are cooldowns off one trunk as good as runs of their own? Warm-up, stable, decay against cosine schedules of the same lengths.
 
-Shows:    the held-out loss of every duration of a study, once as the cooldown that the study branches off its trunk, once as a run from
-          scratch whose rate falls to zero along a cosine (Loshchilov and Hutter 2017), of the same rate; and what either way takes
+Shows:    the held-out loss of every duration of a study at several peak learning rates, once as a run whose rate is held and then decays,
+          as the cooldowns that the study branches off its trunk, once as one whose rate falls to zero along a cosine (Loshchilov and
+          Hutter 2017). Cosine runs are free to take another rate for each duration; the cooldowns share a trunk, so they share its rate
 Command:  python experiments/wsd_cosine.py [EXPERIMENT=experiments/quickstart.py] [SIZE=xs] [RUNS=runs]
-Costs:    the study's pretraining of that size, as far as it is not done, and half as much again for the cosine runs: six minutes on two
-          CPU cores, and the preparation of the data; run again, it goes on where it was
+Costs:    the study's longest pretraining of that size about fourteen times over: ten minutes on two CPU cores for the quickstart, and the
+          preparation of the data; run again, it goes on where it was
 Ends in:  RUNS/STUDY/wsd_cosine.csv, a sentence, and a figure in the study's report (`scaling report EXPERIMENT`)
 """
 
@@ -24,9 +25,11 @@ from scaling.engines.memory import keep_freed_memory
 from scaling.engines.step import study_cache
 from scaling.report.tuning import compared
 from scaling.study.experiment import load_study
-from scaling.study.plan import PretrainStep, Step, make_plan
-from scaling.study.rundir import read_json
+from scaling.study.plan import PretrainStep, make_plan
 from scaling.training.sweep import loss_after
+
+FACTORS = (1, 2, 4, 8)
+KEY = ["size", "duration", "seed", "schedule", "rate"]
 
 
 def cosine(config: PretrainStep, step: int) -> float:
@@ -35,50 +38,46 @@ def cosine(config: PretrainStep, step: int) -> float:
     return config.pretrain.learning_rate * (1 + math.cos(math.pi * max(0, step - warmup) / (end - warmup))) / 2
 
 
-def row(step: Step, schedule: str, samples: int, loss: float) -> dict[str, object]:
-    """One row of the table: a run of one duration, the samples it was trained on beyond those it shares, and its held-out loss."""
-    config = step.config
-    assert isinstance(config, PretrainStep)
-    run = {"size": config.size, "duration": config.end, "seed": config.seed}
-    return run | {"schedule": schedule, "samples": samples, "loss": loss}
-
-
-def show(progress: Progress, bar: TaskID, done: float, total: float) -> None:
-    """Move a bar."""
-    progress.update(bar, completed=done, total=total)
+def show(progress: Progress, bar: TaskID, before: int, done: float, total: float) -> None:
+    """Move a bar that counts runs."""
+    progress.update(bar, completed=before + done / total)
 
 
 def main(experiment: str = "experiments/quickstart.py", size: str = "xs", out: str = "runs") -> None:
-    """Run the study's pretraining of one size and what is missing of the cosine runs; compare."""
+    """Prepare the study's data, run what is missing of both schedules, and compare each at its best."""
     keep_freed_memory()
     study, console = load_study(Path(experiment)), Console()
     plan = make_plan(replace(study, sizes=(size,), families=study.families[:1], objectives=study.objectives[:1]))
     folder = Path(out) / study.name
-    needed = [step for step in plan.steps if step.kind in ("phantom", "prepare", "trunk", "cooldown")]
-    if failures := run_plan(folder, plan, console, [step.name for step in needed]):
+    if failures := run_plan(folder, plan, console, [step.name for step in plan.steps if step.kind in ("phantom", "prepare")]):
         raise SystemExit(failures[0])
-    cooldowns = [step for step in needed if step.kind == "cooldown"]
-    spent = {step.name: step.samples for step in needed}
+    # What a cooldown takes beyond the trunk, and the first one the trunk as well.
+    steps = {step.name: step for step in plan.steps}
+    branched = [step for step in plan.steps if step.kind == "cooldown"]
+    trunks = {step.needs[0]: step.name for step in reversed(branched)}
+    spent = {step.name: step.samples + (steps[step.needs[0]].samples if trunks[step.needs[0]] == step.name else 0) for step in branched}
+    runs = []
+    for step in branched:
+        config = step.config
+        assert isinstance(config, PretrainStep)
+        for factor in FACTORS:
+            recipe = replace(config.pretrain, learning_rate=factor * config.pretrain.learning_rate)
+            held = replace(config, pretrain=recipe)
+            runs += [("wsd", spent[step.name], held), ("cosine", config.end, replace(held, decay_from=None))]
     table = folder / "wsd_cosine.csv"
-    before = pd.read_csv(table) if table.exists() else pd.DataFrame(columns=["size", "duration", "seed", "schedule"])
-    rows = before[(before["size"] != size) | (before["schedule"] == "cosine")].to_dict("records")
-    for step in cooldowns:
-        samples = spent[step.name] + spent[step.needs[0]]
-        rows.append(row(step, "wsd", samples, read_json(folder / step.name / "summary.json")["heldout_loss"]))
-    done = {(r["size"], r["duration"], r["seed"]) for r in rows if r["schedule"] == "cosine"}
+    rows = pd.read_csv(table).to_dict("records") if table.exists() else []
+    done = {tuple(row[column] for column in KEY) for row in rows}
     cache = study_cache(folder)
     with Progress(console=console, disable=not console.is_terminal) as progress:
-        for step in cooldowns:
-            config = step.config
-            assert isinstance(config, PretrainStep)
-            if (config.size, config.end, config.seed) in done:
+        bar = progress.add_task("rate x schedule x duration", total=len(runs))
+        for number, (schedule, samples, config) in enumerate(runs):
+            key = (config.size, config.end, config.seed, schedule, config.pretrain.learning_rate)
+            if key in done:
                 continue
-            bar = progress.add_task(f"cosine, {config.end} samples")
-            advance, peak = partial(show, progress, bar), partial(cosine, config)
-            loss = loss_after(replace(config, decay_from=None), cache, advance, peak)
-            rows.append(row(step, "cosine", config.end, loss))
+            peak = partial(cosine, config) if schedule == "cosine" else None
+            loss = loss_after(config, cache, partial(show, progress, bar, number), peak)
+            rows.append(dict(zip(KEY, key, strict=True)) | {"samples": samples, "loss": loss})
             write_table(pd.DataFrame(rows), table)
-    write_table(pd.DataFrame(rows), table)
     console.print(compared(pd.DataFrame(rows)))
 
 

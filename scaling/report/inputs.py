@@ -20,7 +20,7 @@ PRETRAINING = (
     "run", "objective", "size", "params", "duration", "seed", "loss", "flops", "seconds", "samples_per_second", "input_wait",
 )  # fmt: skip
 LR_TRANSFER = ("family", "parametrisation", "width", "rate", "samples", "loss")
-WSD_COSINE = ("size", "duration", "seed", "schedule", "samples", "loss")
+WSD_COSINE = ("size", "duration", "seed", "schedule", "rate", "samples", "loss")
 STEPS = ("name", "kind", "status", "seconds", "flops", "estimated_hours", "accelerator")
 
 

@@ -102,9 +102,13 @@ def synthetic_rates() -> pd.DataFrame:
 
 
 def synthetic_schedules() -> pd.DataFrame:
-    """Cooldowns 0.5 % above cosine runs, for 60 % of their samples."""
-    rows = [("xs", d, 0, "wsd", 0.6 * d, 1.005 * (1 - d / 1e6)) for d in DURATIONS]
-    rows += [("xs", d, 0, "cosine", d, 1 - d / 1e6) for d in DURATIONS]
+    """Cooldowns of one trunk 0.5 % above cosine runs that each have their own best rate, for 60 % of their samples."""
+    rows = []
+    for place, d in enumerate(DURATIONS):
+        loss = 1 - d / 1e6
+        for power, rate in enumerate((1e-3, 2e-3, 4e-3)):
+            rows.append(("xs", d, 0, "wsd", rate, 0.6 * d, loss * (1.005 + 0.1 * abs(power - 1))))
+            rows.append(("xs", d, 0, "cosine", rate, d, loss * (1 + 0.1 * abs(power - place % 3))))
     return pd.DataFrame(rows, columns=list(WSD_COSINE))
 
 

@@ -193,7 +193,7 @@ def test_rate_sweep_marks_the_best_rate_of_each_width() -> None:
 
 def test_schedules_are_compared_in_loss_and_in_samples() -> None:
     assert compared(synthetic_schedules()) == (
-        "Cooldowns of one trunk end +0.5 to +0.5 % from cosine runs trained apart, for 60 % of their samples."
+        "Cooldowns of one trunk end +0.5 to +0.5 % from cosine runs trained apart, each at its best rate, for 60 % of their samples."
     )
     assert [len(trace.x) for trace in schedules(synthetic_schedules()).data] == [len(DURATIONS)] * 2
 
