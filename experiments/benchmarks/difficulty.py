@@ -24,6 +24,7 @@ from scaling.study.phantom import Cohort, Phantom
 from scaling.transfer.classical import classical
 from scaling.transfer.finetune import finetune
 from scaling.transfer.predictions import score, tabulate
+from scaling.transfer.program import Kind
 from scaling.transfer.run import load_encoder
 
 PHANTOM = Phantom(pretraining_subjects=1, infarct=Cohort(256, 128), meningioma=Cohort(96, 32), brain_age=Cohort(256, 64))
@@ -31,10 +32,17 @@ VOLUMES = Volumes(spacing_mm=6.0, shape=(24, 32, 24))
 FEW, DRAWS, BATCH = 16, 3, 8
 NETWORK = resolve_encoder(UNet(levels=3), "xs", "mup")
 SLOTS = ("flair", "dwi_b1000", "t2s|swi")
-TASKS = (  # with the number of training cases, steps and learning rate
-    (Task("infarct", "classification", (*SLOTS, "adc"), Source("fomo-task1"), (Source("fomo-task1-test"),), shots=(FEW,)), 256, 800, 1e-2),
-    (Task("meningioma", "segmentation", SLOTS, Source("fomo-task2"), (Source("fomo-task2-test"),), shots=(FEW,)), 96, 320, 1e-2),
-    (Task("brain-age", "regression", ("t1", "t2"), Source("fomo-task3"), (Source("fomo-task3-test"),), shots=(FEW,)), 256, 320, 5e-3),
+
+
+def task(number: int, name: str, kind: Kind, sequences: tuple[str, ...]) -> Task:
+    """One of the challenge's three tasks, as the cohort's folders have them."""
+    return Task(name, kind, sequences, Source(f"fomo-task{number}"), (Source(f"fomo-task{number}-test"),), shots=(FEW,))
+
+
+TASKS = (  # with the number of training cases, steps, learning rate and augmentation
+    (task(1, "infarct", "classification", (*SLOTS, "adc")), 256, 800, 1e-2, "spatial"),
+    (task(2, "meningioma", "segmentation", SLOTS), 96, 320, 1e-2, "flips"),
+    (task(3, "brain-age", "regression", ("t1", "t2")), 256, 320, 5e-3, "flips"),
 )
 
 
@@ -45,13 +53,13 @@ def main(folder: Path, only: str = "") -> None:
     sources = [source for task, *_ in TASKS for source in (task.train, *task.test)]
     prepare(folder / "cohort", scan_sources(folder / "cohort", sources, Split()), VOLUMES, folder / "cache")
     cache = open_cache(folder / "cache")
-    for task, every, steps, rate in TASKS:
+    for task, every, steps, rate, augment in TASKS:
         if only not in task.name:
             continue
         for shots, draws in ((every, 1), (FEW, DRAWS)):
             tried = dataclasses.replace(task, shots=(shots,), draws=draws)
             arrays = load_task(cache, tried, data)
-            recipe = Finetune(steps=steps if shots == every else steps // 2, batch=BATCH, learning_rates=(rate,), augment="flips")
+            recipe = Finetune(steps=steps if shots == every else steps // 2, batch=BATCH, learning_rates=(rate,), augment=augment)
             scratch = finetune(NETWORK, load_encoder(NETWORK, 0, None), arrays, tried, recipe)
             predicted = chain(scratch, classical(arrays, tried, Classical(), VOLUMES.spacing_mm))
             found = score(tabulate(predicted, arrays, task.kind, VOLUMES.spacing_mm, VOLUMES.spacing_mm), task.kind)
