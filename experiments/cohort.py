@@ -1,19 +1,18 @@
-"""Does pretraining help on the synthetic cohort, do size and duration, and which objective, at lesions as small as in life?
+"""Does pretraining help on the synthetic cohort, and do size and duration, at lesions as small as in life?
 
 Shows:    "sizes": held-out loss, and what can be read linearly out of frozen features, of 3 sizes x 3 durations of a ViT, against random
           encoders and ridge regression on voxels: infarcts, meningiomas and brain age at two scanners that nobody trained on.
-          "objectives": 3 objectives x 2 backbones of one size and duration, read out the same way. "finetune": finetuning a ViT
-          from masked autoencoding against finetuning it from scratch, each at its best of two learning rates.
-          `experiments/benchmarks/difficulty.py` says what the same networks learn from every labelled case
-Command:  scaling run experiments/cohort.py --scale sizes|objectives|finetune
+          "finetune": one of them finetuned, against the same from scratch, each at its best of two learning rates.
+          `experiments/benchmarks/difficulty.py` says what a network learns from every labelled case
+Command:  scaling run experiments/cohort.py --scale sizes|finetune
 Ends in:  runs/cohort-SCALE/report.html, each after about half an hour on two CPU cores
 """
 
 from dataclasses import replace
 
-from scaling.study.config import Data, Estimand, Execution, Finetune, Pretrain, Source, Study, Task, Transfer, Volumes
-from scaling.study.families import UNet, ViT
-from scaling.study.objectives import Contrastive, CrossSequence, Mae
+from scaling.study.config import Data, Estimand, Finetune, Pretrain, Source, Study, Task, Transfer, Volumes
+from scaling.study.families import ViT
+from scaling.study.objectives import Mae
 from scaling.study.phantom import Cohort, Phantom
 
 SHAPE = (24, 32, 24)
@@ -23,8 +22,6 @@ TASKS = (
     Task("meningioma", "segmentation", SLOTS, Source("fomo-task2"), (Source("fomo-task2-test"),), shots=(16,), draws=5),
     Task("brain-age", "regression", ("t1", "t2"), Source("fomo-task3"), (Source("fomo-task3-test"),), shots=(40,), draws=5),
 )
-# Half hidden, and all voxels as they are: targets without their mean and contrast leave out what ageing changes.
-RECONSTRUCTION = Mae(mask_ratio=0.5, loss_on="all", normalise_targets=False)
 
 sizes = Study(
     name="cohort-sizes",
@@ -34,24 +31,15 @@ sizes = Study(
         volumes=Volumes(spacing_mm=6.0, shape=SHAPE),
         phantom=Phantom(pretraining_subjects=150, infarct=Cohort(64, 96), meningioma=Cohort(48, 32), brain_age=Cohort(96, 64)),
     ),
-    objectives=(RECONSTRUCTION,),
+    # Half hidden, and all voxels as they are: targets without their mean and contrast leave out what ageing changes.
+    objectives=(Mae(mask_ratio=0.5, loss_on="all", normalise_targets=False),),
     families=(ViT(patch=4),),
     sizes=("xxs", "xs", "s"),
     durations=(4_000, 8_000, 16_000),
-    pretrain=Pretrain(crop=SHAPE, batch=16, warmup=1600, learning_rate=6e-3, augment="flips"),
+    pretrain=Pretrain(crop=SHAPE, batch=16, warmup=1600, augment="flips"),
     tasks=TASKS,
     transfer=Transfer(finetune=None, nsd_tolerance_mm=6.0),
     estimand=Estimand(protocol="probe"),
-)
-
-objectives = replace(
-    sizes,
-    name="cohort-objectives",
-    objectives=(RECONSTRUCTION, CrossSequence(reconstruction=RECONSTRUCTION), Contrastive()),
-    families=(ViT(patch=4), UNet(levels=3, patch=4)),
-    sizes=("xs",),
-    durations=(8_000,),
-    execution=Execution(mesh=(2, 1)),
 )
 
 finetune = replace(
@@ -64,4 +52,4 @@ finetune = replace(
     estimand=Estimand(protocol="finetune"),
 )
 
-scales = {"sizes": sizes, "objectives": objectives, "finetune": finetune}
+scales = {"sizes": sizes, "finetune": finetune}
