@@ -80,8 +80,9 @@ def tensor(array: Any) -> torch.Tensor:
 def load(module: nn.Module, ours: Mapping[str, Any]) -> None:
     """Give a linear layer or a norm, or all of them below a module, our parameters of the same names."""
     if "bias" in ours:
-        weight = ours["kernel"].T if "kernel" in ours else ours["scale"]
-        module.load_state_dict({"weight": tensor(weight), "bias": tensor(ours["bias"])})
+        # Kernels are [inputs, outputs], those of queries, keys and values [3, inputs, outputs].
+        weight = np.swapaxes(ours["kernel"], -2, -1).reshape(-1, ours["kernel"].shape[-2]) if "kernel" in ours else ours["scale"]
+        module.load_state_dict({"weight": tensor(weight), "bias": tensor(ours["bias"]).reshape(-1)})
         return
     for name, inner in ours.items():
         load(getattr(module, name), inner)
