@@ -24,9 +24,10 @@ def test_help_names_what_there_is(tmp_path: Path, arguments: list[str], words: l
 def test_experiments_of_the_readme_can_be_planned(tmp_path: Path) -> None:
     files = sorted((Path(__file__).parents[2] / "experiments").glob("*.py"))
     experiments = [file for file in files if "= Study(" in file.read_text()]
-    assert {file.stem for file in experiments} >= {"quickstart", "ixi", "fomo25"}
+    assert {file.stem for file in experiments} >= {"quickstart", "ixi", "fomo25", "cohort"}
     for experiment in experiments:
-        scales = [["--scale", scale] for scale in ("tiny", "small", "full")] if experiment.stem == "fomo25" else [[]]
+        named = {"fomo25": ("tiny", "small", "full"), "cohort": ("sizes", "finetune")}.get(experiment.stem, ())
+        scales = [["--scale", scale] for scale in named] or [[]]
         for scale in scales:
             done = scaling("plan", experiment, *scale, folder=tmp_path)
             assert done.returncode == 0, done.stderr
