@@ -12,25 +12,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 from rich.console import Console
-from rich.progress import Progress
 
-from scaling.data.files import write_table
 from scaling.engines.local import run_plan
 from scaling.engines.memory import keep_freed_memory
 from scaling.engines.step import study_cache
+from scaling.engines.sweep import SweptRun, run_sweep
 from scaling.report.tuning import best_rates
 from scaling.study.config import Mae, Study
 from scaling.study.experiment import load_study
 from scaling.study.families import UNet, ViT
-from scaling.study.ladder import CnnShape, Encoder, Parametrisation, VitShape, resolve_decoder
+from scaling.study.ladder import CnnShape, Encoder, VitShape, resolve_decoder
 from scaling.study.plan import PretrainStep, make_plan
-from scaling.training.sweep import loss_after
 
 SAMPLES, WARMUP = 3200, 640
 RATES = tuple(5e-4 * 2**i for i in range(7))
-KEY = ["family", "parametrisation", "width", "rate"]
 
 
 def vit(width: int, base: int) -> Encoder:
@@ -46,7 +42,7 @@ def unet(width: int, base: int) -> Encoder:
 FAMILIES = {"vit": (ViT(), vit, (32, 64, 128, 256)), "unet": (UNet(levels=3), unet, (4, 8, 16))}
 
 
-def runs(study: Study, name: str) -> Iterator[tuple[Parametrisation, int, float, PretrainStep]]:
+def runs(study: Study, name: str) -> Iterator[SweptRun]:
     """Every run of the sweep, the narrow ones first; the narrowest is the base, where both parametrisations are one."""
     family, encoder_of, widths = FAMILIES[name]
     crop = study.pretrain.crop if name == "vit" else (16, 16, 16)
@@ -59,7 +55,8 @@ def runs(study: Study, name: str) -> Iterator[tuple[Parametrisation, int, float,
                     objective=Mae(), backbone=name, size=str(width), encoder=encoder, decoder=resolve_decoder(family), pretrain=recipe,
                     data=study.data, seed=study.seeds[0], fraction=1.0, end=SAMPLES, decay_from=round(SAMPLES * (1 - recipe.decay_share)),
                 )  # fmt: skip
-                yield parametrisation, width, rate, config
+                columns = {"family": name, "parametrisation": parametrisation, "width": width, "rate": rate, "samples": SAMPLES}
+                yield columns, config, None
 
 
 def main(experiment: str = "experiments/quickstart.py", family: str = "vit", out: str = "runs") -> None:
@@ -67,21 +64,11 @@ def main(experiment: str = "experiments/quickstart.py", family: str = "vit", out
     keep_freed_memory()
     study, console = load_study(Path(experiment)), Console()
     folder = Path(out) / study.name
-    table = folder / "lr_transfer.csv"
     plan = make_plan(study)
     if failures := run_plan(folder, plan, console, [step.name for step in plan.steps if step.kind in ("phantom", "prepare")]):
         raise SystemExit(failures[0])
-    rows = pd.read_csv(table).to_dict("records") if table.exists() else []
-    done = {tuple(row[column] for column in KEY) for row in rows}
-    missing = [run for run in runs(study, family) if (family, *run[:3]) not in done]
-    cache = study_cache(folder)
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        sweep = progress.add_task(f"{family}: rate x width", total=len(missing))
-        for number, (parametrisation, width, rate, config) in enumerate(missing):
-            loss = loss_after(config, cache, lambda done, total, n=number: progress.update(sweep, completed=n + done / total))
-            rows.append(dict(zip(KEY, (family, parametrisation, width, rate), strict=True)) | {"samples": SAMPLES, "loss": loss})
-            write_table(pd.DataFrame(rows), table)
-    console.print(best_rates(pd.DataFrame(rows)).to_string(), markup=False)
+    swept = run_sweep(folder / "lr_transfer.csv", list(runs(study, family)), study_cache(folder), f"{family}: rate x width", console)
+    console.print(best_rates(swept).to_string(), markup=False)
 
 
 if __name__ == "__main__":

@@ -15,32 +15,23 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
 from rich.console import Console
-from rich.progress import Progress, TaskID
 
-from scaling.data.files import write_table
 from scaling.engines.local import run_plan
 from scaling.engines.memory import keep_freed_memory
 from scaling.engines.step import study_cache
+from scaling.engines.sweep import SweptRun, run_sweep
 from scaling.report.tuning import compared
 from scaling.study.experiment import load_study
 from scaling.study.plan import PretrainStep, make_plan
-from scaling.training.sweep import loss_after
 
 FACTORS = (1, 2, 4, 8)
-KEY = ["size", "duration", "seed", "schedule", "rate"]
 
 
 def cosine(config: PretrainStep, step: int) -> float:
     """The learning rate after warm-up: half a cosine down to zero."""
     warmup, end = (samples // config.pretrain.batch for samples in (config.pretrain.warmup, config.end))
     return config.pretrain.learning_rate * (1 + math.cos(math.pi * max(0, step - warmup) / (end - warmup))) / 2
-
-
-def show(progress: Progress, bar: TaskID, before: int, done: float, total: float) -> None:
-    """Move a bar that counts runs."""
-    progress.update(bar, completed=before + done / total)
 
 
 def main(experiment: str = "experiments/quickstart.py", size: str = "xs", out: str = "runs") -> None:
@@ -56,29 +47,19 @@ def main(experiment: str = "experiments/quickstart.py", size: str = "xs", out: s
     branched = [step for step in plan.steps if step.kind == "cooldown"]
     trunks = {step.needs[0]: step.name for step in reversed(branched)}
     spent = {step.name: step.samples + (steps[step.needs[0]].samples if trunks[step.needs[0]] == step.name else 0) for step in branched}
-    runs = []
+    runs: list[SweptRun] = []
     for step in branched:
         config = step.config
         assert isinstance(config, PretrainStep)
         for factor in FACTORS:
-            recipe = replace(config.pretrain, learning_rate=factor * config.pretrain.learning_rate)
-            held = replace(config, pretrain=recipe)
-            runs += [("wsd", spent[step.name], held), ("cosine", config.end, replace(held, decay_from=None))]
-    table = folder / "wsd_cosine.csv"
-    rows = pd.read_csv(table).to_dict("records") if table.exists() else []
-    done = {tuple(row[column] for column in KEY) for row in rows}
-    cache = study_cache(folder)
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("rate x schedule x duration", total=len(runs))
-        for number, (schedule, samples, config) in enumerate(runs):
-            key = (config.size, config.end, config.seed, schedule, config.pretrain.learning_rate)
-            if key in done:
-                continue
-            peak = partial(cosine, config) if schedule == "cosine" else None
-            loss = loss_after(config, cache, partial(show, progress, bar, number), peak)
-            rows.append(dict(zip(KEY, key, strict=True)) | {"samples": samples, "loss": loss})
-            write_table(pd.DataFrame(rows), table)
-    console.print(compared(pd.DataFrame(rows)))
+            rate = factor * config.pretrain.learning_rate
+            held = replace(config, pretrain=replace(config.pretrain, learning_rate=rate))
+            falling = replace(held, decay_from=None)
+            run = {"size": config.size, "duration": config.end, "seed": config.seed}
+            runs.append((run | {"schedule": "wsd", "rate": rate, "samples": spent[step.name]}, held, None))
+            runs.append((run | {"schedule": "cosine", "rate": rate, "samples": config.end}, falling, partial(cosine, falling)))
+    swept = run_sweep(folder / "wsd_cosine.csv", runs, study_cache(folder), "rate x schedule x duration", console)
+    console.print(compared(swept))
 
 
 if __name__ == "__main__":

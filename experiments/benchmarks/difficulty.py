@@ -2,7 +2,7 @@
 
 Asks:     does a small network with all labelled cases reach AUROC .90, Dice .70 and a mean absolute error of 5 years at the finetuning
           site, is it clearly worse with few, and worse again at scanners that nobody trained on? Beside it ridge regression on voxels
-Command:  python experiments/benchmarks/difficulty.py [FOLDER]
+Command:  python experiments/benchmarks/difficulty.py [FOLDER [TASK]]
 Ends in:  a table on the terminal; three quarters of an hour on a core, and 400 MB. A FOLDER is kept, and goes on where it was
 """
 
@@ -34,15 +34,15 @@ NETWORK = resolve_encoder(UNet(levels=3), "xs", "mup")
 SLOTS = ("flair", "dwi_b1000", "t2s|swi")
 
 
-def task(number: int, name: str, kind: Kind, sequences: tuple[str, ...]) -> Task:
+def challenge_task(number: int, name: str, kind: Kind, sequences: tuple[str, ...]) -> Task:
     """One of the challenge's three tasks, as the cohort's folders have them."""
     return Task(name, kind, sequences, Source(f"fomo-task{number}"), (Source(f"fomo-task{number}-test"),), shots=(FEW,))
 
 
 TASKS = (  # with the number of training cases, steps, learning rate and augmentation
-    (task(1, "infarct", "classification", (*SLOTS, "adc")), 256, 800, 1e-2, "spatial"),
-    (task(2, "meningioma", "segmentation", SLOTS), 96, 320, 1e-2, "flips"),
-    (task(3, "brain-age", "regression", ("t1", "t2")), 256, 320, 5e-3, "flips"),
+    (challenge_task(1, "infarct", "classification", (*SLOTS, "adc")), 256, 800, 1e-2, "spatial"),
+    (challenge_task(2, "meningioma", "segmentation", SLOTS), 96, 320, 1e-2, "flips"),
+    (challenge_task(3, "brain-age", "regression", ("t1", "t2")), 256, 320, 5e-3, "flips"),
 )
 
 
