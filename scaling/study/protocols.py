@@ -47,12 +47,14 @@ class Finetune:
 
 @dataclass(frozen=True, config=STRICT)
 class Probe:
-    """Readouts of frozen features: ridge regression on pooled tokens (`grid` cells per axis keep location), the penalty chosen by
-    leave-one-out within the shots; for segmentation a linear readout of every token. And the nearest `neighbours` among the shots
-    (0: none), which learn nothing at all.
+    """Readouts of frozen features: ridge regression on the means of tokens in `grid` cells per axis, on those of whitened tokens, or on
+    the extremes of whitened tokens, with that penalty, whichever has the lowest leave-one-out error within the shots; for segmentation
+    a linear readout of every token. And the nearest `neighbours` among the shots (0: none), which learn nothing at all. Whitening raises
+    variances by `shrinkage` of their mean.
     """
 
-    grid: int = 2
+    grid: Annotated[int, Field(ge=1)] = 2
+    shrinkage: Annotated[float, Field(ge=0)] = 0.01
     penalties: tuple[float, ...] = (1e-3, 1e-2, 0.1, 1.0, 10.0)
     mask_penalty: float = 100.0
     neighbours: Annotated[int, Field(ge=0)] = 5

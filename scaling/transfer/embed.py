@@ -12,10 +12,11 @@ from scaling.data.files import extension, walk, write_table
 from scaling.data.layout import ASIDE, COLUMNS, SUBJECT, describe
 from scaling.data.prepare import prepare
 from scaling.data.reading import EXTENSIONS
+from scaling.models.patches import grid_pool
 from scaling.objectives.objective import Parameters
 from scaling.study.finished import finished_run
 from scaling.study.ladder import Encoder
-from scaling.transfer.finetune import CHUNK, in_chunks
+from scaling.transfer.finetune import in_chunks
 from scaling.transfer.probe import embedder
 from scaling.transfer.run import load_encoder
 
@@ -82,10 +83,9 @@ def list_scans(folder: Path) -> pd.DataFrame:
 
 def pooled_features(encoder: Encoder, parameters: Parameters, cache: Cache, rows: np.ndarray, grid: int) -> np.ndarray:
     """Features float32 [n, grid^3 * E] of some rows of a cache, a chunk at a time."""
-    program = embedder(encoder, cache.volumes.shape, grid)
-    present = np.ones((CHUNK, 1), bool)
+    program, shape = embedder(encoder, cache.volumes.shape), cache.volumes.shape
     chunks = []
     for places in in_chunks(len(rows)):
         images = np.stack([cache.volume(int(row)) for row in rows[places]])[:, None]
-        chunks.append(np.asarray(program(parameters, images, present)[0]))
-    return np.concatenate(chunks)[: len(rows)]
+        chunks.append(np.asarray(grid_pool(program(parameters, images)[:, 0], shape, encoder.stride, grid)))
+    return np.concatenate(chunks)[: len(rows)].reshape(len(rows), -1)

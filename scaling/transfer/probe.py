@@ -1,13 +1,13 @@
 """Readouts of frozen features with scikit-learn: what a linear model, and the nearest neighbours, find in what the encoder already has."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
@@ -15,7 +15,6 @@ from sklearn.preprocessing import StandardScaler
 
 from scaling.data.tasks import Cases, TaskArrays, few_shot_draws
 from scaling.models.backbone import build_encoder
-from scaling.models.heads import side_by_side
 from scaling.models.patches import grid_pool, patchify, unpatchify
 from scaling.objectives.objective import Parameters
 from scaling.study.config import Probe, Shape3, Task
@@ -27,61 +26,98 @@ TEMPERATURE = 0.07
 THRESHOLDS = np.linspace(0.05, 0.95, 19)
 
 
-@dataclass(frozen=True)
-class Features:
-    """Frozen features of n cases: `pooled` float32 [n, F] for one output a case, `tokens` float32 [n, N, F] for one a voxel."""
-
-    pooled: np.ndarray
-    tokens: np.ndarray
-
-
 def probe(encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task: Task, recipe: Probe) -> Iterator[Predicted]:
     """Read every draw's labels out of the frozen encoder, and predict the test cases: linearly ("probe") and from "neighbours"."""
-    train, test = (extract_features(encoder, parameters, cases, recipe.grid) for cases in (arrays.train, arrays.test))
+    train, test = (encode_cases(encoder, parameters, cases) for cases in (arrays.train, arrays.test))
     shape: Shape3 = arrays.test.images.shape[2:]
     for shots in task.shots:
         for draw, chosen in enumerate(few_shot_draws(task, arrays.train, shots)):
             labels, near = arrays.train.labels[chosen], min(recipe.neighbours, shots)
+            known, asked = absent_as_average(train[chosen], test)
             if task.kind == "segmentation":
                 masks = np.asarray(patchify(jnp.asarray(labels, jnp.float32), encoder.stride))
-                found = {"probe": ridge_masks(train.tokens[chosen], masks, test.tokens, recipe.mask_penalty)}
+                found = {"probe": ridge_masks(known, masks, asked, recipe.mask_penalty)}
                 if near:
-                    found["neighbours"] = neighbour_masks(train.tokens[chosen], masks, test.tokens, near)
+                    found["neighbours"] = neighbour_masks(known, masks, asked, near)
                 outputs = {
                     name: np.asarray(unpatchify(jnp.asarray(scores), shape, encoder.stride)) > threshold
                     for name, (scores, threshold) in found.items()
                 }
             else:
-                outputs = {"probe": ridge_scores(train.pooled[chosen], labels, test.pooled, recipe.penalties)}
+                pools = pooled(known, asked, shape, encoder.stride, recipe)
+                outputs = {"probe": best_ridge_scores(pools, labels, recipe.penalties)}
                 if near:
-                    outputs["neighbours"] = neighbour_scores(train.pooled[chosen], labels, test.pooled, near)
+                    outputs["neighbours"] = neighbour_scores(pools[0][0], labels, pools[0][1], near)
             for name, output in outputs.items():
                 yield Predicted(name, shots, draw, 0.0, output)
 
 
 @lru_cache
-def embedder(encoder: Encoder, shape: Shape3, grid: int) -> Callable[[Parameters, np.ndarray, np.ndarray], tuple[Array, Array]]:
-    """Compiled: parameters, images [B, S, D, H, W] and which are present [B, S] to pooled [B, F] and token features [B, N, F]."""
+def embedder(encoder: Encoder, shape: Shape3) -> Callable[[Parameters, np.ndarray], Array]:
+    """Compiled: parameters and images [B, S, D, H, W] to token features [B, S, N, E]."""
     encode = build_encoder(encoder).encode
 
-    def embed(parameters: Parameters, images: Array, present: Array) -> tuple[Array, Array]:
+    def embed(parameters: Parameters, images: Array) -> Array:
         B, S = images.shape[:2]
         tokens = encode(parameters, images.reshape(B * S, *shape).astype(jnp.float32))
-        pooled = grid_pool(tokens, shape, encoder.stride, grid).reshape(B, S, -1)
-        return side_by_side(pooled, present), side_by_side(tokens.reshape(B, S, *tokens.shape[1:]), present)
+        return tokens.reshape(B, S, *tokens.shape[1:])
 
     return jax.jit(embed)
 
 
-def extract_features(encoder: Encoder, parameters: Parameters, cases: Cases, grid: int) -> Features:
-    """Features of all cases, a chunk at a time."""
-    embed = embedder(encoder, cases.images.shape[2:], grid)
-    n = len(cases.ids)
-    chunks = []
-    for rows in in_chunks(n):
-        chunks.append([np.asarray(part) for part in embed(parameters, cases.images[rows], cases.present[rows])])
-    pooled, tokens = (np.concatenate(parts)[:n] for parts in zip(*chunks, strict=True))
-    return Features(pooled, tokens)
+def encode_cases(encoder: Encoder, parameters: Parameters, cases: Cases) -> Float[np.ndarray, "n N F"]:
+    """Token features of all cases, a chunk at a time, their sequences side by side: F = S*E, not a number where one is absent."""
+    embed, n = embedder(encoder, cases.images.shape[2:]), len(cases.ids)
+    tokens = np.concatenate([np.asarray(embed(parameters, cases.images[rows])) for rows in in_chunks(n)])[:n]
+    tokens[~cases.present] = np.nan
+    return np.moveaxis(tokens, 1, 2).reshape(n, tokens.shape[2], -1)
+
+
+def absent_as_average(train: Float[np.ndarray, "n N F"], test: Float[np.ndarray, "m N F"]) -> tuple[np.ndarray, np.ndarray]:
+    """Absent sequences take the training cases' average, which says nothing of a case."""
+    there = ~np.isnan(train)
+    average = (np.where(there, train, 0).sum((0, 1)) / np.maximum(1, there.sum((0, 1)))).astype(train.dtype)
+    return np.where(there, train, average), np.where(np.isnan(test), average, test)
+
+
+def pooled(train: np.ndarray, test: np.ndarray, shape: Shape3, stride: int, recipe: Probe) -> list[list[np.ndarray]]:
+    """One vector a case from its tokens [n, N, F], in three ways: means, means of whitened tokens, and their extremes; each a pair of
+    training and test cases.
+    """
+    white = whiten(train, test, recipe.shrinkage)
+    means = [[cell_means(tokens, shape, stride, recipe.grid) for tokens in pair] for pair in ((train, test), white)]
+    return [*means, [extremes(tokens) for tokens in white]]
+
+
+def whiten(
+    train: Float[np.ndarray, "n N F"], test: Float[np.ndarray, "m N F"], shrinkage: float
+) -> tuple[Float[np.ndarray, "n N F"], Float[np.ndarray, "m N F"]]:
+    """Uncorrelated features of equal variance: principal components of the training cases' tokens, each divided by its deviation.
+
+    An encoder writes large what tells its tokens apart, such as where they are, and small what tells one brain from another; a linear
+    readout with one penalty sees what is large. Variances are raised by `shrinkage` of their mean, so that what is nearly constant at
+    one site does not blow up at another.
+    """
+    pca = PCA(svd_solver="covariance_eigh").fit(train.reshape(-1, train.shape[-1]))
+    components = pca.components_ / np.sqrt(pca.explained_variance_ + shrinkage * pca.explained_variance_.mean())[:, None]
+    return (train - pca.mean_) @ components.T, (test - pca.mean_) @ components.T
+
+
+def cell_means(tokens: Float[np.ndarray, "n N F"], shape: Shape3, stride: int, grid: int) -> Float[np.ndarray, "n GF"]:
+    """Mean over the places of each of `grid` cells per axis: what is everywhere a little, such as ageing."""
+    return np.asarray(grid_pool(jnp.asarray(tokens), shape, stride, grid)).reshape(len(tokens), -1)
+
+
+def extremes(tokens: Float[np.ndarray, "n N F"]) -> Float[np.ndarray, "n 2F"]:
+    """Largest and smallest value of all places: what is in one place and strange there, such as a lesion."""
+    return np.concatenate([tokens.max(1), tokens.min(1)], axis=-1)
+
+
+def best_ridge_scores(
+    pools: Iterable[Sequence[np.ndarray]], labels: Float[np.ndarray, "n"], penalties: tuple[float, ...]
+) -> Float[np.ndarray, "m"]:
+    """`ridge_scores` of that pair of training and test features whose leave-one-out error on the training cases is lowest."""
+    return min((fit_ridge(train, labels, test, penalties) for train, test in pools), key=lambda found: found[0])[1]
 
 
 def ridge_scores(
@@ -93,9 +129,15 @@ def ridge_scores(
     would blow up, at another site, what is nearly constant at this one. With labels 0 and 1 the prediction is a score: a
     least-squares classifier, enough for a ranking metric.
     """
+    return fit_ridge(train, labels, test, penalties)[1]
+
+
+def fit_ridge(train: np.ndarray, labels: np.ndarray, test: np.ndarray, penalties: tuple[float, ...]) -> tuple[float, np.ndarray]:
+    """The lowest mean squared leave-one-out error of all penalties, and what that one predicts: see `ridge_scores`."""
     centre = train.mean(0)
     scale = np.sqrt(np.square(train - centre).sum(1).mean())
-    return RidgeCV(alphas=penalties).fit((train - centre) / scale, labels).predict((test - centre) / scale)
+    model = RidgeCV(alphas=penalties).fit((train - centre) / scale, labels)
+    return -model.best_score_, model.predict((test - centre) / scale)
 
 
 def ridge_masks(

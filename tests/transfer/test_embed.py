@@ -57,13 +57,13 @@ def test_features_are_the_means_of_the_encoders_tokens_on_the_studys_volumes(fin
     features = table[[column for column in table if column.startswith("feature_")]].to_numpy()
     cache = open_cache(finished / "runs/micro/prepare/cache")
     _, config = finished_run(checkpoint)
-    program = embedder(config.encoder, cache.volumes.shape, 1)
+    program = embedder(config.encoder, cache.volumes.shape)
     parameters = load_encoder(config.encoder, config.seed, checkpoint / "checkpoints")
     paths = [Path(path).relative_to("cohort/fomo60k") for path in cache.index["path"] if "fomo60k" in path]
     rows = {str(path): row for row, path in zip(np.flatnonzero(cache.index["path"].str.contains("fomo60k")), paths, strict=True)}
     for number in np.flatnonzero(table["path"].isin(rows))[[0, -1]]:
         image = cache.volume(int(rows[table["path"][number]]))[None, None]
-        tokens = np.asarray(program(parameters, image, np.ones((1, 1), bool))[1][0])
+        tokens = np.asarray(program(parameters, image)[0, 0])
         np.testing.assert_allclose(features[number], tokens.mean(0), rtol=1e-4, atol=1e-5)
 
 

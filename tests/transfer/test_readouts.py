@@ -14,7 +14,18 @@ from scaling.transfer.classical import classical
 from scaling.transfer.finetune import Row, best_rates, finetune, label_scaling, row_weights, supervised
 from scaling.transfer.metrics import auroc, dice, mae
 from scaling.transfer.predictions import Predicted
-from scaling.transfer.probe import neighbour_masks, neighbour_scores, probe, ridge_masks, ridge_scores
+from scaling.transfer.probe import (
+    absent_as_average,
+    best_ridge_scores,
+    cell_means,
+    extremes,
+    neighbour_masks,
+    neighbour_scores,
+    probe,
+    ridge_masks,
+    ridge_scores,
+    whiten,
+)
 from scaling.transfer.program import row_mesh
 
 SHAPE = (16, 16, 16)
@@ -172,6 +183,49 @@ def test_ridge_readout_takes_the_penalty_with_the_lowest_leave_one_out_error() -
         errors.append(np.mean((labels - left_out) ** 2))
     expected = ridge(scaled, labels, penalties[int(np.argmin(errors))], there)
     np.testing.assert_allclose(ridge_scores(train, labels, test, penalties), expected, rtol=1e-6)
+
+
+def test_whitened_features_are_as_far_apart_as_mahalanobis_has_it() -> None:
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(4, 4)) * [10, 1, 0.1, 0.01]
+    train, test = (rng.normal(size=(n, 50, 4)) @ mixing.T + [5, 0, 0, 0] for n in (8, 3))
+    known, asked = whiten(train, test, 0.0)
+    np.testing.assert_allclose(np.cov(known.reshape(-1, 4).T), np.eye(4), atol=1e-6)
+    covariance = np.cov(train.reshape(-1, 4).T)
+    for shrinkage in (0.0, 0.1):
+        known, asked = whiten(train, test, shrinkage)
+        away = test[0] - train[0]
+        inverse = np.linalg.inv(covariance + shrinkage * np.trace(covariance) / 4 * np.eye(4))
+        expected = np.einsum("ni,ij,nj->n", away, inverse, away)
+        np.testing.assert_allclose(np.square(asked[0] - known[0]).sum(-1), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("where", ["everywhere", "somewhere"])
+def test_readout_finds_what_is_everywhere_a_little_and_what_is_somewhere_strange(where: str) -> None:
+    rng = np.random.default_rng(0)
+    tokens, labels = rng.normal(size=(120, 27, 6)), rng.integers(0, 2, 120)
+    places = rng.integers(0, 27, 120)
+    if where == "everywhere":
+        tokens[..., 2] += 0.5 * labels[:, None]
+    else:  # with a counterweight: the mean over places says nothing
+        tokens[np.arange(120), places, 2] += 6 * labels
+        tokens[..., 2] -= 6 / 27 * labels[:, None]
+    train, test = tokens[:60], tokens[60:]
+    pools = tuple((pool(train), pool(test)) for pool in (lambda x: cell_means(x, (3, 3, 3), 1, 1), extremes))
+    means, strange = (auroc(labels[60:], ridge_scores(known, labels[:60], asked, (0.1, 1.0))) for known, asked in pools)
+    found = auroc(labels[60:], best_ridge_scores(pools, labels[:60], (0.1, 1.0)))
+    assert found == (means if where == "everywhere" else strange) > 0.85
+    assert (strange if where == "everywhere" else means) < found - 0.1
+
+
+def test_absent_sequences_read_as_the_average_case() -> None:
+    train, test = np.array([[[1.0, 2.0]], [[3.0, np.nan]]]), np.array([[[np.nan, 7.0]]])
+    known, asked = absent_as_average(train, test)
+    np.testing.assert_array_equal(known, [[[1, 2]], [[3, 2]]])
+    np.testing.assert_array_equal(asked, [[[2, 7]]])
+    known, asked = absent_as_average(np.full((2, 1, 1), np.nan), np.ones((1, 1, 1)))
+    np.testing.assert_array_equal(known, np.zeros((2, 1, 1)))
+    np.testing.assert_array_equal(asked, [[[1]]])
 
 
 def test_neighbours_are_weighted_by_their_cosine() -> None:
