@@ -5,8 +5,9 @@ Shows:    "objectives": 3 objectives x 2 backbones at one size and duration, and
           trained on.
           "finetune": the best of them finetuned, against the same encoder from scratch, each at its best of two learning rates.
           "sizes": held-out loss and frozen features of 3 sizes x 3 durations of a masked autoencoder.
+          "decoders": the same of one size and duration under a thinner and a thicker decoder than the usual one.
           `experiments/benchmarks/difficulty.py` says what a network learns from every labelled case
-Command:  scaling run experiments/cohort.py --scale objectives|finetune|sizes
+Command:  scaling run experiments/cohort.py --scale objectives|finetune|sizes|decoders
 Ends in:  runs/cohort-SCALE/report.html, each after about an hour on a CPU core
 """
 
@@ -67,4 +68,15 @@ sizes = replace(
     durations=(8_000, 16_000, 32_000),
 )
 
-scales = {"objectives": objectives, "finetune": finetune, "sizes": sizes}
+decoders = replace(
+    objectives,
+    name="cohort-decoders",
+    objectives=(MASKED,),
+    families=(
+        ViT("decoder-32x1", patch=4, decoder_width=32, decoder_depth=1),
+        ViT("decoder-64x2", patch=4),
+        ViT("decoder-128x4", patch=4, decoder_width=128, decoder_depth=4),
+    ),
+)
+
+scales = {"objectives": objectives, "finetune": finetune, "sizes": sizes, "decoders": decoders}

@@ -26,7 +26,7 @@ def test_experiments_of_the_readme_can_be_planned(tmp_path: Path) -> None:
     experiments = [file for file in files if "= Study(" in file.read_text()]
     assert {file.stem for file in experiments} >= {"quickstart", "ixi", "fomo25", "cohort"}
     for experiment in experiments:
-        named = {"fomo25": ("tiny", "small", "full"), "cohort": ("objectives", "finetune", "sizes")}.get(experiment.stem, ())
+        named = {"fomo25": ("tiny", "small", "full"), "cohort": ("objectives", "finetune", "sizes", "decoders")}.get(experiment.stem, ())
         scales = [["--scale", scale] for scale in named] or [[]]
         for scale in scales:
             done = scaling("plan", experiment, *scale, folder=tmp_path)
