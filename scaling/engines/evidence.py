@@ -58,6 +58,7 @@ def scored(predictions: pd.DataFrame, study: Study, task: Task, metric: str, pro
     control = cases["arm"] != PRETRAINED
     for column in ("run", "cluster"):  # an untrained encoder serves several controls
         cases.loc[control, column] = cases.loc[control, "arm"] + ": " + cases.loc[control, column]
+    cases["network"] = cases["backbone"].fillna("") + " " + cases["size"].astype(str)
     if len(study.objectives) * len(study.families) * len(study.fractions) > 1:
         cases["block"] = cases["objective"]
     if metric in cases:

@@ -109,15 +109,16 @@ def fit_design(data: Scores) -> Design:
 
 def _columns(x: FloatArray, as_levels: bool, block: IntArray) -> tuple[FloatArray, FloatArray]:
     """Design columns [R, p] of one factor, zero at its smallest level, and the step [p] from its smallest to its
-    largest: on a line that of the blocks with more than one level, on average, each within its own."""
+    largest: on a line that of the blocks with more than one level, on average, each within its own. None where no block has
+    more than one: levels that differ between blocks only are the blocks' doing."""
     levels = np.unique(x)
-    if len(levels) == 1:
+    position = np.log(x / levels[0]) if levels[0] > 0 else x - levels[0]
+    spans = np.array([np.ptp(position[block == one]) for one in np.unique(block)])
+    if not spans.any():
         return np.empty((len(x), 0)), np.empty(0)
     if as_levels:
         return (x[:, None] == levels[None, 1:]).astype(float), np.eye(1, len(levels) - 1, len(levels) - 2)[0]
-    position = np.log(x / levels[0]) if levels[0] > 0 else x - levels[0]
-    spans = np.array([np.ptp(position[block == one]) for one in np.unique(block)])
-    span = spans[spans > 0].mean() if spans.any() else position.max()
+    span = spans[spans > 0].mean()
     return position[:, None] / position.max(), np.array([span / position.max()])
 
 

@@ -2,7 +2,7 @@
 the ranking. (Whether size and duration help is `verdict`'s question.)
 
 Cases: a long table with the columns of `verdict` for one task and metric (run, draw, case, value or label and prediction), and arm
-("pretrained" or the name of a control), protocol, and objective.
+("pretrained" or the name of a control), protocol, objective, and network (which encoder: a run is compared with controls of its own).
 """
 
 from collections.abc import Mapping
@@ -13,14 +13,16 @@ import pandas as pd
 from scaling.laws.metrics import METRICS
 from scaling.laws.rankings import RankedMetric, Ranking, rank_cases, rank_differences
 from scaling.laws.tables import run_scores
-from scaling.laws.verdict import Comparison, compare
+from scaling.laws.verdict import Comparison, compare, matched
 
 PRETRAINED = "pretrained"
 
 
 @dataclass(frozen=True)
 class Against:
-    """Pretrained runs of an objective ("all": of every one) against one control, and how many of them are better than the mean of it."""
+    """Pretrained runs of an objective ("all": of every one) against one control, and how many of them are better than it: than the mean of
+    its runs, of their own network where it has them all.
+    """
 
     task: str
     metric: str
@@ -81,13 +83,14 @@ def against_controls(cases: pd.DataFrame, task: str, metric: str, smallest_effec
     groups = {"all": pretrained} | ({name: pretrained[pretrained["objective"] == name] for name in names} if len(names) > 1 else {})
     found = []
     for control, controls in cases[cases["arm"] != PRETRAINED].groupby("arm", sort=False):
-        reference = scores[controls["run"].unique()].mean()
         for name, group in groups.items():
-            values = scores[group["run"].unique()]
-            better = int((values < reference).sum() if lower else (values > reference).sum())
-            both = pd.concat([group, controls])
-            comparison = compare(both, PRETRAINED, str(control), metric=metric, smallest_effect=smallest_effect)
-            found.append(Against(task, metric, name, comparison, better, len(values)))
+            pairs = matched(pd.concat([group, controls]), PRETRAINED, str(control))
+            runs = pairs.groupby("run")[["arm", "network"]].first().join(scores)
+            own = runs["arm"] == PRETRAINED
+            gain = runs.loc[own, "value"] - runs.loc[own, "network"].map(runs[~own].groupby("network")["value"].mean())
+            better = int((gain < 0).sum() if lower else (gain > 0).sum())
+            comparison = compare(pairs, PRETRAINED, str(control), metric=metric, smallest_effect=smallest_effect)
+            found.append(Against(task, metric, name, comparison, better, int(own.sum())))
     return found
 
 

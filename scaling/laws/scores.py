@@ -19,12 +19,12 @@ from scaling.laws.columns import require_columns
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-RUN_COLUMNS = ("size", "duration", "block", "cluster", "arm")
+RUN_COLUMNS = ("size", "duration", "block", "cluster", "arm", "network")
 
 
 @dataclass(frozen=True)
 class Scores:
-    """`values` [R, K, J]; `runs`: one row per run with size, duration, cluster (and block, arm); `strata` [J] numbers the
+    """`values` [R, K, J]; `runs`: one row per run with size, duration, cluster (and block, arm, network); `strata` [J] numbers the
     groups that the cases were drawn from separately (the two classes of an AUROC, else one group); `notes`: what the
     table lacked."""
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from scaling.laws.columns import require_columns
 from scaling.laws.crossed import residual_strata
-from scaling.laws.effects import Decision, Design, Effect, estimate_effect, fit_design, numbers
+from scaling.laws.effects import Decision, Design, Effect, block_numbers, estimate_effect, fit_design, numbers
 from scaling.laws.metrics import KnownMetric, known_metric, label_of
 from scaling.laws.plain import plain
 from scaling.laws.scores import scores, scores_on_axes
@@ -73,9 +73,12 @@ def verdict(
     smallest, relative, lower = stated(metric, smallest_effect, relative, lower_is_better)
     data = scores_on_axes(cases, metric)
     sizes, durations = np.unique(data.runs["size"]), np.unique(data.runs["duration"])
-    if len(sizes) == 1 and len(durations) == 1:
+    block = block_numbers(data.runs)
+    axes = data.runs.groupby(block)[["size", "duration"]]
+    if (axes.max() == axes.min()).all(axis=None):
+        found = f"one size ({sizes[0]:g}) and one duration ({durations[0]:g})"
         raise ValueError(
-            f"Task {task} was run at one size ({sizes[0]:g}) and one duration ({durations[0]:g}): "
+            f"Task {task} was run at {found if block.max() == 0 else 'one size and one duration of each block'}: "
             "a verdict on scaling compares at least two."
         )
     notes = list(data.notes)
@@ -158,6 +161,17 @@ class Comparison:
         return cast(dict[str, Any], plain(self))
 
 
+def matched(cases: pd.DataFrame, arm_a: str, arm_b: str) -> pd.DataFrame:
+    """The rows of two arms, to be compared within each `network`: of `arm_b` only the networks that `arm_a` has. Where `arm_b` lacks one of
+    those, or the table does not tell them, all are of one network.
+    """
+    table = cases[cases["arm"].isin([arm_a, arm_b])]
+    if "network" not in table:
+        return table.assign(network="")
+    own, theirs = (set(table.loc[table["arm"] == arm, "network"]) for arm in (arm_a, arm_b))
+    return table[table["network"].isin(own)] if own <= theirs else table.assign(network="")
+
+
 def compare(
     cases: pd.DataFrame,
     arm_a: str,
@@ -169,21 +183,22 @@ def compare(
     lower_is_better: bool | None = None,
     confidence: float = 0.90,
 ) -> Comparison:
-    """Paired contrast of two arms (for example pretrained and scratch): the columns of `verdict` and a column arm.
+    """Paired contrast of two arms (for example pretrained and scratch): the columns of `verdict`, a column arm and perhaps network.
 
-    Draws and cases are paired; runs are random where an arm has two or more, else the interval speaks of these runs
-    only."""
+    Draws and cases are paired, and networks where both arms have them (see `matched`); runs are random where there are more of them than
+    networks and arms, else the interval speaks of these runs only."""
     require_columns(cases, ["arm"])
-    table = cases[cases["arm"].isin([arm_a, arm_b])]
     for arm in (arm_a, arm_b):
-        if not (table["arm"] == arm).any():
+        if not (cases["arm"] == arm).any():
             raise ValueError(f"No rows of arm {arm}: the table holds {', '.join(map(str, cases['arm'].unique()))}.")
     smallest, relative, lower = stated(metric, smallest_effect, relative, lower_is_better)
-    data = scores(table, metric)
+    data = scores(matched(cases, arm_a, arm_b), metric)
     in_a = (data.runs["arm"] == arm_a).to_numpy()
-    X = np.stack([in_a, ~in_a], 1).astype(float)
-    base = X[:, 1] / X[:, 1].sum()
-    a = X[:, 0] / X[:, 0].sum() - base
+    network = numbers(data.runs["network"])
+    cells = (network[:, None] == np.unique(network)).astype(float)
+    X = np.concatenate([cells, in_a[:, None]], axis=1)
+    base = ~in_a * (cells @ ((in_a @ cells) / (~in_a @ cells))) / in_a.sum()
+    a = in_a / in_a.sum() - base
     strata = residual_strata(X, numbers(data.runs["cluster"]))
     mean = data.values.mean((1, 2))
     notes = list(data.notes)
@@ -200,7 +215,7 @@ def compare(
         fixed_runs=True,
     )
     if effect.run is None:
-        notes.append("One run per arm: the interval holds for these two runs, not for another seed of pretraining.")
+        notes.append("One run per arm and network: the interval holds for these runs, not for another seed of pretraining.")
     unit = " (relative)" if relative else ""
     low, high = effect.low, effect.high
     known = f" [{low:+.3g}, {high:+.3g}]" if low is not None and high is not None else " (no interval)"

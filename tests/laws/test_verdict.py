@@ -1,11 +1,13 @@
 """Verdicts on synthetic studies whose truth is known."""
 
 import json
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
+from scipy.stats import ttest_rel
 
 from scaling.laws import compare, verdict
 from scaling.laws.effects import decide
@@ -130,6 +132,58 @@ def test_compare_paired_arms_on_shared_cases_beats_their_scatter() -> None:
     assert "One run per arm" in result.notes[-1]
     with pytest.raises(ValueError, match="No rows of arm supervised"):
         compare(table, "pretrained", "supervised", metric="mae")
+
+
+def by_network(levels: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    """Scores that differ by arm and network only: {arm: {network: score}}, on 4 cases."""
+    return pd.DataFrame(
+        [
+            {"arm": arm, "network": network, "run": f"{arm} {network}", "case": case, "value": value}
+            for arm, scores in levels.items()
+            for network, value in scores.items()
+            for case in range(4)
+        ]
+    )
+
+
+def test_arms_are_compared_network_by_network_as_a_paired_t_test_does() -> None:
+    rng = np.random.default_rng(0)
+    without = {f"net{i}": float(i) for i in range(5)}
+    gained = {name: value + rng.normal(0.3, 0.1) for name, value in without.items()}
+    table = by_network({"pretrained": gained, "random": without | {"another": 100.0}})
+    effect = compare(table, "pretrained", "random", metric="dice").effect
+    paired = ttest_rel(list(gained.values()), list(without.values()))
+    interval = paired.confidence_interval(0.90)
+    assert effect.estimate == pytest.approx(np.mean(list(gained.values())) - 2.0)
+    assert (effect.low, effect.high) == pytest.approx((interval.low, interval.high))
+    alone = compare(table[table["network"] != "net3"], "pretrained", "random", metric="dice").effect
+    assert alone.df == pytest.approx(3)
+
+
+def test_control_without_the_networks_of_an_arm_is_compared_with_all_of_it() -> None:
+    table = by_network({"pretrained": {"a": 0.4, "b": 0.6, "c": 0.5}, "classical": {"": 0.3}})
+    result = compare(table, "pretrained", "classical", metric="dice")
+    assert result.effect.estimate == pytest.approx(0.2)
+    assert (result.runs_a, result.runs_b) == (3, 1)
+    part = by_network({"pretrained": {"a": 0.4, "b": 0.6}, "random": {"a": 0.3}})
+    assert compare(part, "pretrained", "random", metric="dice").effect.estimate == pytest.approx(0.2)
+
+
+def test_sizes_that_differ_between_blocks_only_are_no_budget() -> None:
+    rng = np.random.default_rng(0)
+    cases = pd.DataFrame(
+        [
+            {"block": block, "size": size, "duration": duration, "run": f"{block} {duration} {seed}", "case": case}
+            | {"value": level + 0.1 * (duration == 2) + 0.01 * rng.normal()}
+            for block, size, level in (("small", 1, 0.1), ("large", 8, 0.6))
+            for duration in (1, 2)
+            for seed in range(3)
+            for case in range(20)
+        ]
+    )
+    assert verdict(cases, task="t", metric="dice").effect("budget").estimate == pytest.approx(0.1, abs=0.02)
+    with pytest.raises(ValueError, match="Task t was run at one size and one duration of each block"):
+        verdict(cases[cases["duration"] == 1], task="t", metric="dice")
 
 
 @pytest.mark.parametrize(
