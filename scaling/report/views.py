@@ -82,12 +82,16 @@ def run_points(results: pd.DataFrame, task: str, view: View) -> pd.DataFrame:
 
 
 def controls(results: pd.DataFrame, task: str, view: View) -> dict[str, pd.DataFrame]:
-    """Each control arm's scores per run and draw, those of the known controls first; arms without results are left out."""
+    """Each control arm's scores per run and draw, those of the known controls first: of the networks that the view shows, where a control
+    has any of them. Arms without results are left out.
+    """
     arms = [a for a in results.loc[results["task"] == task, "arm"].unique() if a != "pretrained"]
     known = ["scratch", "random", *SUPERVISED, "classical"]
     arms.sort(key=lambda a: (known.index(a) if a in known else len(known), a))
+    shown = draw_scores(results, task, view, "pretrained")["size"].unique()
     found = {arm: draw_scores(results, task, view, arm) for arm in arms}
-    return {arm: scores for arm, scores in found.items() if len(scores)}
+    own = {arm: scores["size"].isin(shown) for arm, scores in found.items()}
+    return {arm: scores[own[arm]] if own[arm].any() else scores for arm, scores in found.items() if len(scores)}
 
 
 def baseline_arm(protocol: str) -> str:

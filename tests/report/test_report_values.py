@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -71,6 +72,18 @@ def test_performance_control_line_is_mean_of_its_draws_per_size() -> None:
     assert line.y == pytest.approx(expected)
     flat = trace(performance(results, "brain-age", AGE, "duration"), "from scratch (mean of sizes)")
     assert flat.y == pytest.approx([np.mean(expected)] * 2)
+
+
+def test_performance_controls_are_of_the_networks_shown() -> None:
+    results = synthetic_results()
+    other = results[results["size"] == "xs"].assign(size="unet-xs", params=50_000)
+    other["objective"] = other["objective"].where(other["arm"] != "pretrained", "mae, unet")
+    other["run"] += "-unet"
+    both = pd.concat([results, other])
+    line = trace(performance(both, "brain-age", replace(AGE, objective="mae, unet"), "size"), "from scratch")
+    ladder = trace(performance(both, "brain-age", AGE, "size"), "from scratch")
+    assert list(ladder.x) == list(SIZES.values())
+    assert line.y == pytest.approx([ladder.y[0]] * 2)  # one network: a level line
 
 
 def test_performance_two_seeds_are_two_points_and_one_line_through_their_mean() -> None:
