@@ -12,7 +12,11 @@ PROTOCOLS = ("finetune", "probe")  # those that the findings are asked under, wh
 
 
 def judge(predictions: pd.DataFrame, study: Study) -> tuple[list[Verdict], dict[str, SelfTest], list[str]]:
-    """A verdict per task on the study's estimand, its self-test, and a sentence for every task that cannot have one."""
+    """A verdict per task on the study's estimand, its self-test, and a sentence for every task that cannot have one. A study of one size
+    and one duration does not ask for any.
+    """
+    if max(len(family.sizes or study.sizes) for family in study.families) == len(study.durations) == 1:
+        return [], {}, []
     verdicts, tests, unjudged = [], {}, []
     for task in study.tasks:
         metric = METRICS_OF[task.kind][0]
@@ -52,13 +56,14 @@ def scored(predictions: pd.DataFrame, study: Study, task: Task, metric: str, pro
     own = here["arm"].isin(SUPERVISED)
     same = here["arm"].isin([PRETRAINED, baseline_arm(protocol)]) & (here["protocol"] == protocol) & (here["shots"] == max(task.shots))
     classical = (here["arm"] == "classical") & (here["shots"] == max(task.shots))
-    # Sizes enter as parameters; durations branched off one trunk are one cluster; a case is named by its site as well.
-    cases = here[own | same | classical].drop(columns="size").rename(columns={"params": "size", "trunk": "cluster"})
+    # A rung of a family is a network, and its size is its parameters; durations branched off one trunk are one cluster; a case is named
+    # by its site as well.
+    cases = here[own | same | classical].rename(columns={"size": "network", "params": "size", "trunk": "cluster"})
+    cases["network"] = cases["network"].fillna("")
     cases["case"] = cases["site"] + "/" + cases["case"]
     control = cases["arm"] != PRETRAINED
     for column in ("run", "cluster"):  # an untrained encoder serves several controls
         cases.loc[control, column] = cases.loc[control, "arm"] + ": " + cases.loc[control, column]
-    cases["network"] = cases["backbone"].fillna("") + " " + cases["size"].astype(str)
     if len(study.objectives) * len(study.families) * len(study.fractions) > 1:
         cases["block"] = cases["objective"]
     if metric in cases:

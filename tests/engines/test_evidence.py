@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from scaling.engines.evidence import findings, scored
+from scaling.engines.evidence import findings, judge, scored
 from scaling.study.experiment import load_study
 from scaling.transfer.collect import described
 
@@ -61,3 +61,20 @@ def test_findings_are_asked_under_each_protocol_the_estimands_first() -> None:
     expected = {"random": 3 / 8.5, "supervised out of domain": 2 / 7.5, "supervised in domain": -1 / 4.5, "classical": 1 / 6.5}
     assert differences.keys() == expected.keys()
     assert all(abs(differences[arm] - expected[arm]) < 1e-12 for arm in expected)
+
+
+def test_pretrained_runs_meet_untrained_encoders_of_their_own_network() -> None:
+    other = [
+        rows("pretrained", "mae-unet-160", "probe", 4, 1.0),
+        rows("scratch", "scratch-unet", "probe", 4, 3.0),
+        rows("scratch", "scratch-another", "probe", 4, 100.0),
+    ]
+    tables = [table.assign(size=size) for table, size in zip(other, ("unet-xxs", "unet-xxs", "resenc-xxs"), strict=True)]
+    found = findings(pd.concat([PREDICTIONS, *tables]), replace(STUDY, tasks=(AGE,)))["probe"].against
+    (random,) = [one.comparison for one in found if one.comparison.arm_b == "random"]
+    assert (random.mean_a, random.mean_b) == ((5.5 + 1.5) / 2, (8.5 + 3.5) / 2)
+
+
+def test_study_of_one_size_and_duration_asks_for_no_verdict() -> None:
+    assert judge(PREDICTIONS, replace(STUDY, sizes=STUDY.sizes[:1], durations=STUDY.durations[:1])) == ([], {}, [])
+    assert len(judge(PREDICTIONS, replace(STUDY, tasks=(AGE,), sizes=("xxs", "xs")))[2]) == 1
