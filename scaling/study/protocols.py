@@ -54,7 +54,7 @@ class Probe:
     """
 
     grid: Annotated[int, Field(ge=1)] = 2
-    shrinkage: Annotated[float, Field(ge=0)] = 0.01
+    shrinkage: Annotated[float, Field(gt=0)] = 0.01
     penalties: tuple[float, ...] = (1e-3, 1e-2, 0.1, 1.0, 10.0)
     mask_penalty: float = 100.0
     neighbours: Annotated[int, Field(ge=0)] = 5
