@@ -25,6 +25,7 @@ SLOTS = ("flair", "dwi_b1000", "t2s|swi")
 MASKED = Mae(mask_ratio=0.5, loss_on="all", normalise_targets=False)
 HYBRID = Hybrid(reconstruction=MASKED, contrast=Contrastive(positives="sequences"))
 CROSS = CrossSequence(reconstruction=MASKED)
+VIT = ViT(patch=4)
 
 objectives = Study(
     name="cohort-objectives",
@@ -35,7 +36,7 @@ objectives = Study(
         phantom=Phantom(pretraining_subjects=300, infarct=Cohort(256, 128), meningioma=Cohort(64, 64), brain_age=Cohort(128, 96)),
     ),
     objectives=(MASKED, HYBRID, CROSS),
-    families=(ViT(patch=4), UNet(levels=3, patch=4, skips=False)),
+    families=(VIT, UNet(levels=3, patch=4, skips=False)),
     sizes=("xs",),
     durations=(16_000,),
     pretrain=Pretrain(crop=SHAPE, batch=16, learning_rate=6e-3, warmup=1600, augment="flips"),
@@ -52,7 +53,7 @@ finetune = replace(
     objectives,
     name="cohort-finetune",
     objectives=(CROSS,),
-    families=(ViT(patch=4),),
+    families=(VIT,),
     durations=(32_000,),
     tasks=tuple(replace(task, draws=3) for task in objectives.tasks),
     transfer=replace(objectives.transfer, finetune=Finetune(steps=150, learning_rates=(3e-3, 1e-2))),
@@ -63,7 +64,7 @@ sizes = replace(
     objectives,
     name="cohort-sizes",
     objectives=(MASKED,),
-    families=(ViT(patch=4),),
+    families=(VIT,),
     sizes=("xxs", "xs", "s"),
     durations=(8_000, 16_000, 32_000),
 )
@@ -73,9 +74,9 @@ decoders = replace(
     name="cohort-decoders",
     objectives=(MASKED,),
     families=(
-        ViT("decoder-32x1", patch=4, decoder_width=32, decoder_depth=1),
-        ViT("decoder-64x2", patch=4),
-        ViT("decoder-128x4", patch=4, decoder_width=128, decoder_depth=4),
+        replace(VIT, name="decoder-32x1", decoder_width=32, decoder_depth=1),
+        replace(VIT, name="decoder-64x2"),
+        replace(VIT, name="decoder-128x4", decoder_width=128, decoder_depth=4),
     ),
 )
 

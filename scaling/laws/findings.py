@@ -13,23 +13,28 @@ import pandas as pd
 from scaling.laws.metrics import METRICS
 from scaling.laws.rankings import RankedMetric, Ranking, rank_cases, rank_differences
 from scaling.laws.tables import run_scores
-from scaling.laws.verdict import Comparison, compare, matched
+from scaling.laws.verdict import Comparison, compare
 
 PRETRAINED = "pretrained"
 
 
 @dataclass(frozen=True)
 class Against:
-    """Pretrained runs of an objective ("all": of every one) against one control, and how many of them are better than it: than the mean of
-    its runs, of their own network where it has them all.
-    """
+    """Pretrained runs of an objective ("all": of every one) against one control."""
 
     task: str
     metric: str
     objective: str
     comparison: Comparison
-    better: int
-    runs: int
+
+    @property
+    def better(self) -> int:
+        """How many of the pretrained runs are better than the control."""
+        return self.comparison.better_a
+
+    @property
+    def runs(self) -> int:
+        return self.comparison.runs_a
 
 
 @dataclass(frozen=True)
@@ -77,20 +82,14 @@ def against_controls(cases: pd.DataFrame, task: str, metric: str, smallest_effec
     pretrained = cases[cases["arm"] == PRETRAINED]
     if pretrained.empty:
         return []
-    scores = run_scores(cases, metric).set_index("run")["value"]
-    lower = METRICS[metric].lower_is_better
     names = sorted(pretrained["objective"].unique())
     groups = {"all": pretrained} | ({name: pretrained[pretrained["objective"] == name] for name in names} if len(names) > 1 else {})
     found = []
     for control, controls in cases[cases["arm"] != PRETRAINED].groupby("arm", sort=False):
         for name, group in groups.items():
-            pairs = matched(pd.concat([group, controls]), PRETRAINED, str(control))
-            runs = pairs.groupby("run")[["arm", "network"]].first().join(scores)
-            own = runs["arm"] == PRETRAINED
-            gain = runs.loc[own, "value"] - runs.loc[own, "network"].map(runs[~own].groupby("network")["value"].mean())
-            better = int((gain < 0).sum() if lower else (gain > 0).sum())
-            comparison = compare(pairs, PRETRAINED, str(control), metric=metric, smallest_effect=smallest_effect)
-            found.append(Against(task, metric, name, comparison, better, int(own.sum())))
+            both = pd.concat([group, controls])
+            comparison = compare(both, PRETRAINED, str(control), metric=metric, smallest_effect=smallest_effect)
+            found.append(Against(task, metric, name, comparison))
     return found
 
 

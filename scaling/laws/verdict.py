@@ -142,7 +142,9 @@ def holm(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much better arm a is than arm b (positive = a is better), on the same draws and cases."""
+    """How much better arm a is than arm b (positive = a is better), on the same draws and cases; `better_a` runs of it are better than the
+    mean of b's, of their own network where b has them all.
+    """
 
     arm_a: str
     arm_b: str
@@ -155,6 +157,7 @@ class Comparison:
     mean_b: float
     runs_a: int
     runs_b: int
+    better_a: int
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -197,10 +200,12 @@ def compare(
     network = numbers(data.runs["network"])
     cells = (network[:, None] == np.unique(network)).astype(float)
     X = np.concatenate([cells, in_a[:, None]], axis=1)
-    base = ~in_a * (cells @ ((in_a @ cells) / (~in_a @ cells))) / in_a.sum()
+    of_b = cells / (~in_a @ cells)  # [R, networks] each run's share in the mean of b's runs of a network
+    base = ~in_a * (of_b @ (in_a @ cells)) / in_a.sum()
     a = in_a / in_a.sum() - base
     strata = residual_strata(X, numbers(data.runs["cluster"]))
     mean = data.values.mean((1, 2))
+    gain = (mean - cells @ ((~in_a * mean) @ of_b))[in_a]
     notes = list(data.notes)
     fitted = Design({"difference": a}, base, strata, ())
     effect = estimate_effect(
@@ -234,6 +239,7 @@ def compare(
         mean_b=float(base @ mean),
         runs_a=int(in_a.sum()),
         runs_b=int((~in_a).sum()),
+        better_a=int((gain < 0).sum() if lower else (gain > 0).sum()),
         notes=tuple(notes),
     )
 

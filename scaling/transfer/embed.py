@@ -12,12 +12,11 @@ from scaling.data.files import extension, walk, write_table
 from scaling.data.layout import ASIDE, COLUMNS, SUBJECT, describe
 from scaling.data.prepare import prepare
 from scaling.data.reading import EXTENSIONS
-from scaling.models.patches import grid_pool
 from scaling.objectives.objective import Parameters
 from scaling.study.finished import finished_run
 from scaling.study.ladder import Encoder
 from scaling.transfer.finetune import in_chunks
-from scaling.transfer.probe import embedder
+from scaling.transfer.probe import cell_means, embedder
 from scaling.transfer.run import load_encoder
 
 Progress = Callable[[int, int], None]
@@ -87,5 +86,5 @@ def pooled_features(encoder: Encoder, parameters: Parameters, cache: Cache, rows
     chunks = []
     for places in in_chunks(len(rows)):
         images = np.stack([cache.volume(int(row)) for row in rows[places]])[:, None]
-        chunks.append(np.asarray(grid_pool(program(parameters, images)[:, 0], shape, encoder.stride, grid)))
-    return np.concatenate(chunks)[: len(rows)].reshape(len(rows), -1)
+        chunks.append(cell_means(program(parameters, images)[:, 0], shape, encoder.stride, grid))
+    return np.concatenate(chunks)[: len(rows)]

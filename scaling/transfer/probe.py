@@ -103,7 +103,7 @@ def whiten(
     return (train - pca.mean_) @ components.T, (test - pca.mean_) @ components.T
 
 
-def cell_means(tokens: Float[np.ndarray, "n N F"], shape: Shape3, stride: int, grid: int) -> Float[np.ndarray, "n GF"]:
+def cell_means(tokens: Float[Array | np.ndarray, "n N F"], shape: Shape3, stride: int, grid: int) -> Float[np.ndarray, "n GF"]:
     """Mean over the places of each of `grid` cells per axis: what is everywhere a little, such as ageing."""
     return np.asarray(grid_pool(jnp.asarray(tokens), shape, stride, grid)).reshape(len(tokens), -1)
 
