@@ -114,7 +114,7 @@ PRETRAINING_SCANNERS = (
 FINETUNING_SCANNER = Scanner("finetuning", 1.5, (2.6, 2.6, 5.6), "LAS", 1.05, 1.0, 700.0, 0.1, 0.04, 0.5)
 TEST_SCANNERS = (
     Scanner("far-3t", 3.0, (3.0, 3.0, 3.0), "RAS", 0.85, 1.1, 300.0, 0.18, 0.04, tilt_degrees=8.0, susceptibility="swi"),
-    Scanner("far-1t", 1.0, (2.4, 2.4, 6.5), "LPI", 1.2, 0.85, 1200.0, 0.12, 0.08, 1.5),
+    Scanner("far-1t", 1.0, (2.4, 2.4, 6.5), "LPI", 0.8, 0.85, 1200.0, 0.12, 0.08, 1.5),
 )
 
 
