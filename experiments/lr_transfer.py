@@ -1,9 +1,9 @@
 """Does one learning rate serve every width? A sweep of rate x width, with and without the width-transferable parametrisation.
 
-Shows:    held-out loss of short masked-autoencoding runs of encoders of one depth and an eightfold range of width, over doubling learning
-          rates: with muP the best rate stays where it is, in the standard parametrisation it falls until wide encoders train at none
+Shows:    held-out loss of short masked-autoencoding runs of encoders of one depth and a sixteenfold range of width, over doubling
+          learning rates: with muP the best rate stays where it is, in the standard parametrisation it falls as encoders get wider
 Command:  python experiments/lr_transfer.py [EXPERIMENT=experiments/quickstart.py] [FAMILY=vit|unet] [RUNS=runs]
-Costs:    16 minutes of CPU time, and the preparation of the experiment's data; run again, it goes on where it was
+Costs:    an hour of a CPU core, most of it the widest encoder's, and the preparation of the experiment's data; run again, it goes on where it was
 Ends in:  RUNS/STUDY/lr_transfer.csv, the best rates in words, and a figure in the study's report (`scaling report EXPERIMENT`)
 """
 
@@ -25,8 +25,11 @@ from scaling.study.families import UNet, ViT
 from scaling.study.ladder import CnnShape, Encoder, VitShape, resolve_decoder
 from scaling.study.plan import PretrainStep, make_plan
 
-SAMPLES, WARMUP = 3200, 640
-RATES = tuple(5e-4 * 2**i for i in range(7))
+SAMPLES, WARMUP = 4800, 640
+RATES = tuple(1e-3 * 2**i for i in range(6))
+# All voxels as they are: a loss that falls smoothly from the start. Of hidden patches alone, so short a run learns their mean by place,
+# and the best rate is the one that happens to get beyond it.
+MASKED = Mae(mask_ratio=0.5, loss_on="all", normalise_targets=False)
 
 
 def vit(width: int, base: int) -> Encoder:
@@ -39,7 +42,7 @@ def unet(width: int, base: int) -> Encoder:
     return CnnShape("unet", 8, (width, 2 * width, 4 * width), (1, 1, 1), base)
 
 
-FAMILIES = {"vit": (ViT(), vit, (32, 64, 128, 256)), "unet": (UNet(levels=3), unet, (4, 8, 16))}
+FAMILIES = {"vit": (ViT(), vit, (32, 64, 128, 256, 512)), "unet": (UNet(levels=3), unet, (4, 8, 16))}
 
 
 def runs(study: Study, name: str) -> Iterator[SweptRun]:
@@ -52,7 +55,7 @@ def runs(study: Study, name: str) -> Iterator[SweptRun]:
             for rate in RATES:
                 recipe = replace(study.pretrain, crop=crop, warmup=WARMUP, learning_rate=rate, parametrisation=parametrisation)
                 config = PretrainStep(
-                    objective=Mae(), backbone=name, size=str(width), encoder=encoder, decoder=resolve_decoder(family), pretrain=recipe,
+                    objective=MASKED, backbone=name, size=str(width), encoder=encoder, decoder=resolve_decoder(family), pretrain=recipe,
                     data=study.data, seed=study.seeds[0], fraction=1.0, end=SAMPLES, decay_from=round(SAMPLES * (1 - recipe.decay_share)),
                 )  # fmt: skip
                 columns = {"family": name, "parametrisation": parametrisation, "width": width, "rate": rate, "samples": SAMPLES}
