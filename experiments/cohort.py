@@ -3,12 +3,12 @@
 Shows:    "objectives": 3 objectives x 2 backbones at one size and duration, and what can be read linearly out of their frozen features,
           against random encoders and ridge regression on voxels: infarcts, meningiomas and brain age at two scanners that nobody
           trained on.
-          "finetune": the best of them finetuned, against the same encoder from scratch, each at its best of two learning rates.
-          "sizes": held-out loss and frozen features of 3 sizes x 3 durations of a masked autoencoder.
-          "decoders": the same of one size and duration under a thinner and a thicker decoder than the usual one.
+          "sizes": held-out loss and frozen features of 3 sizes x 3 durations of cross-sequence reconstruction on the ViT.
+          "finetune": it finetuned, against the same encoder from scratch, each at its best of two learning rates.
+          "decoders": loss and features of a masked autoencoder under a thinner and a thicker decoder than the usual one.
           `experiments/benchmarks/difficulty.py` says what a network learns from every labelled case
-Command:  scaling run experiments/cohort.py --scale objectives|finetune|sizes|decoders
-Ends in:  runs/cohort-SCALE/report.html, each after about an hour on a CPU core
+Command:  scaling run experiments/cohort.py --scale objectives|sizes|finetune|decoders
+Ends in:  runs/cohort-SCALE/report.html, after an hour on a CPU core; sizes take one and a half, finetune two and a half
 """
 
 from dataclasses import replace
@@ -49,24 +49,22 @@ objectives = Study(
     estimand=Estimand(protocol="probe"),
 )
 
-finetune = replace(
-    objectives,
-    name="cohort-finetune",
-    objectives=(CROSS,),
-    families=(VIT,),
-    durations=(32_000,),
-    tasks=tuple(replace(task, draws=3) for task in objectives.tasks),
-    transfer=replace(objectives.transfer, finetune=Finetune(steps=150, learning_rates=(3e-3, 1e-2))),
-    estimand=Estimand(protocol="finetune"),
-)
-
 sizes = replace(
     objectives,
     name="cohort-sizes",
-    objectives=(MASKED,),
+    objectives=(CROSS,),
     families=(VIT,),
     sizes=("xxs", "xs", "s"),
-    durations=(8_000, 16_000, 32_000),
+    durations=(16_000, 32_000, 64_000),
+)
+
+finetune = replace(
+    sizes,
+    name="cohort-finetune",
+    sizes=("xs",),
+    durations=(32_000,),
+    transfer=replace(objectives.transfer, finetune=Finetune(steps=150, learning_rates=(3e-3, 1e-2))),
+    estimand=Estimand(protocol="finetune"),
 )
 
 decoders = replace(
@@ -80,4 +78,4 @@ decoders = replace(
     ),
 )
 
-scales = {"objectives": objectives, "finetune": finetune, "sizes": sizes, "decoders": decoders}
+scales = {"objectives": objectives, "sizes": sizes, "finetune": finetune, "decoders": decoders}
