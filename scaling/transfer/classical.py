@@ -28,7 +28,7 @@ def classical(arrays: TaskArrays, task: Task, recipe: Classical, spacing_mm: flo
                 scores, threshold = ridge_masks(train[chosen], masks, test, recipe.mask_penalty)
                 outputs = scores.reshape(arrays.test.labels.shape) > threshold
             else:
-                outputs = ridge_scores(train[chosen], labels, test, recipe.penalties)
+                outputs = ridge_scores([(train[chosen], test)], labels, recipe.penalties)
             yield Predicted("ridge", shots, draw, 0.0, outputs)
 
 

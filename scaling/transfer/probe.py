@@ -45,7 +45,7 @@ def probe(encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task: Ta
                 }
             else:
                 pools = pooled(known, asked, shape, encoder.stride, recipe)
-                outputs = {"probe": best_ridge_scores(pools, labels, recipe.penalties)}
+                outputs = {"probe": ridge_scores(pools, labels, recipe.penalties)}
                 if near:
                     outputs["neighbours"] = neighbour_scores(pools[0][0], labels, pools[0][1], near)
             for name, output in outputs.items():
@@ -113,27 +113,21 @@ def extremes(tokens: Float[np.ndarray, "n N F"]) -> Float[np.ndarray, "n 2F"]:
     return np.concatenate([tokens.max(1), tokens.min(1)], axis=-1)
 
 
-def best_ridge_scores(
-    pools: Iterable[Sequence[np.ndarray]], labels: Float[np.ndarray, "n"], penalties: tuple[float, ...]
-) -> Float[np.ndarray, "m"]:
-    """`ridge_scores` of that pair of training and test features whose leave-one-out error on the training cases is lowest."""
-    return min((fit_ridge(train, labels, test, penalties) for train, test in pools), key=lambda found: found[0])[1]
-
-
 def ridge_scores(
-    train: Float[np.ndarray, "n F"], labels: Float[np.ndarray, "n"], test: Float[np.ndarray, "m F"], penalties: tuple[float, ...]
+    pairs: Iterable[Sequence[np.ndarray]], labels: Float[np.ndarray, "n"], penalties: tuple[float, ...]
 ) -> Float[np.ndarray, "m"]:
-    """Ridge regression on centred features, the penalty chosen by leave-one-out on the training cases.
-
-    All features share one scale, on which a training case lies at a mean squared distance of 1 from the centre: a scale for each
-    would blow up, at another site, what is nearly constant at this one. With labels 0 and 1 the prediction is a score: a
-    least-squares classifier, enough for a ranking metric.
+    """Ridge regression on that pair of training features [n, F] and test features [m, F], with that penalty, whose leave-one-out error on
+    the training cases is lowest. With labels 0 and 1 the prediction is a score: a least-squares classifier, enough for a ranking metric.
     """
-    return fit_ridge(train, labels, test, penalties)[1]
+    return min((fit_ridge(train, labels, test, penalties) for train, test in pairs), key=lambda found: found[0])[1]
 
 
 def fit_ridge(train: np.ndarray, labels: np.ndarray, test: np.ndarray, penalties: tuple[float, ...]) -> tuple[float, np.ndarray]:
-    """The lowest mean squared leave-one-out error of all penalties, and what that one predicts: see `ridge_scores`."""
+    """The lowest mean squared leave-one-out error of all penalties on centred features, and what that one predicts.
+
+    All features share one scale, on which a training case lies at a mean squared distance of 1 from the centre: a scale for each
+    would blow up, at another site, what is nearly constant at this one.
+    """
     centre = train.mean(0)
     scale = np.sqrt(np.square(train - centre).sum(1).mean())
     model = RidgeCV(alphas=penalties).fit((train - centre) / scale, labels)

@@ -16,7 +16,6 @@ from scaling.transfer.metrics import auroc, dice, mae
 from scaling.transfer.predictions import Predicted
 from scaling.transfer.probe import (
     absent_as_average,
-    best_ridge_scores,
     cell_means,
     extremes,
     neighbour_masks,
@@ -182,7 +181,7 @@ def test_ridge_readout_takes_the_penalty_with_the_lowest_leave_one_out_error() -
         left_out = [ridge(np.delete(scaled, i, 0), np.delete(labels, i), penalty, scaled[i : i + 1])[0] for i in range(15)]
         errors.append(np.mean((labels - left_out) ** 2))
     expected = ridge(scaled, labels, penalties[int(np.argmin(errors))], there)
-    np.testing.assert_allclose(ridge_scores(train, labels, test, penalties), expected, rtol=1e-6)
+    np.testing.assert_allclose(ridge_scores([(train, test)], labels, penalties), expected, rtol=1e-6)
 
 
 def test_whitened_features_are_as_far_apart_as_mahalanobis_has_it() -> None:
@@ -212,8 +211,8 @@ def test_readout_finds_what_is_everywhere_a_little_and_what_is_somewhere_strange
         tokens[..., 2] -= 6 / 27 * labels[:, None]
     train, test = tokens[:60], tokens[60:]
     pools = tuple((pool(train), pool(test)) for pool in (lambda x: cell_means(x, (3, 3, 3), 1, 1), extremes))
-    means, strange = (auroc(labels[60:], ridge_scores(known, labels[:60], asked, (0.1, 1.0))) for known, asked in pools)
-    found = auroc(labels[60:], best_ridge_scores(pools, labels[:60], (0.1, 1.0)))
+    means, strange = (auroc(labels[60:], ridge_scores([pair], labels[:60], (0.1, 1.0))) for pair in pools)
+    found = auroc(labels[60:], ridge_scores(pools, labels[:60], (0.1, 1.0)))
     assert found == (means if where == "everywhere" else strange) > 0.85
     assert (strange if where == "everywhere" else means) < found - 0.1
 
