@@ -105,11 +105,13 @@ def addressed(address: str, processes: int, place: int) -> dict[str, Any]:
 
 
 def alone() -> dict[str, Any]:
-    """Arguments for one process, on a free port of this machine."""
+    """Arguments for one process, on a free port of this machine. One that was suspended (a laptop asleep, `scontrol suspend`, Ctrl-Z)
+    goes on when woken: without a word from itself for 100 seconds jax would end it.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    return {**addressed(address, 1, 0), "coordinator_bind_address": address}
+    return {**addressed(address, 1, 0), "coordinator_bind_address": address, "heartbeat_timeout_seconds": PATIENCE_MS // 1000}
 
 
 def number(name: str, text: str) -> int:

@@ -131,3 +131,17 @@ def test_process_that_is_alone_has_a_device_per_core_at_most(told: dict[str, str
     code = "from scaling.training.cluster import connect; connect(999); import jax; print(jax.device_count())"
     done = subprocess.run([sys.executable, "-c", code], env={**environment(), **told}, capture_output=True, text=True, check=True)
     assert int(done.stdout) == expected
+
+
+@pytest.mark.slow
+def test_process_suspended_for_minutes_goes_on() -> None:
+    code = "from scaling.training.cluster import connect, part; connect(); print(1, flush=True); print(input()); part(0)"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment(), text=True, **pipes)  # type: ignore[call-overload]
+    assert process.stdout.readline() == "1\n"
+    os.kill(process.pid, signal.SIGSTOP)
+    time.sleep(130)  # jax's patience is 100 seconds
+    os.kill(process.pid, signal.SIGCONT)
+    time.sleep(5)
+    said, errors = process.communicate("2\n", timeout=60)
+    assert (process.returncode, said) == (0, "2\n"), errors
