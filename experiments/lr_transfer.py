@@ -1,7 +1,7 @@
 """Does one learning rate serve every width? A sweep of rate x width, with and without the width-transferable parametrisation.
 
-Shows:    held-out loss of short masked-autoencoding runs of encoders of one depth and a sixteenfold range of width, over doubling
-          learning rates: with muP the best rate stays where it is, in the standard parametrisation it falls as encoders get wider
+Shows:    held-out loss of short runs of a study's first objective, with encoders of one depth and a sixteenfold range of width, over
+          doubling learning rates: with muP the best rate stays where it is, in the standard parametrisation it falls as encoders get wider
 Command:  python experiments/lr_transfer.py [EXPERIMENT=experiments/quickstart.py] [FAMILY=vit|unet] [RUNS=runs]
 Costs:    an hour of a CPU core, half of it the widest encoder's, and the preparation of the data; run again, it goes on where it was
 Ends in:  RUNS/STUDY/lr_transfer.csv, the best rates in words, and a figure in the study's report (`scaling report EXPERIMENT`)
@@ -19,7 +19,7 @@ from scaling.engines.memory import keep_freed_memory
 from scaling.engines.step import study_cache
 from scaling.engines.sweep import SweptRun, run_sweep
 from scaling.report.tuning import best_rates
-from scaling.study.config import Mae, Study
+from scaling.study.config import Study
 from scaling.study.experiment import load_study
 from scaling.study.families import UNet, ViT
 from scaling.study.ladder import CnnShape, Encoder, VitShape, resolve_decoder
@@ -27,9 +27,6 @@ from scaling.study.plan import PretrainStep, make_plan
 
 SAMPLES, WARMUP = 4800, 640
 RATES = tuple(1e-3 * 2**i for i in range(6))
-# All voxels as they are: a loss that falls smoothly from the start. Of hidden patches alone, so short a run learns their mean by place,
-# and the best rate is the one that happens to get beyond it.
-MASKED = Mae(mask_ratio=0.5, loss_on="all", normalise_targets=False)
 
 
 def vit(width: int, base: int) -> Encoder:
@@ -55,8 +52,9 @@ def runs(study: Study, name: str) -> Iterator[SweptRun]:
             for rate in RATES:
                 recipe = replace(study.pretrain, crop=crop, warmup=WARMUP, learning_rate=rate, parametrisation=parametrisation)
                 config = PretrainStep(
-                    objective=MASKED, backbone=name, size=str(width), encoder=encoder, decoder=resolve_decoder(family), pretrain=recipe,
-                    data=study.data, seed=study.seeds[0], fraction=1.0, end=SAMPLES, decay_from=round(SAMPLES * (1 - recipe.decay_share)),
+                    objective=study.objectives[0], backbone=name, size=str(width), encoder=encoder, decoder=resolve_decoder(family),
+                    pretrain=recipe, data=study.data, seed=study.seeds[0], fraction=1.0,
+                    end=SAMPLES, decay_from=round(SAMPLES * (1 - recipe.decay_share)),
                 )  # fmt: skip
                 columns = {"family": name, "parametrisation": parametrisation, "width": width, "rate": rate, "samples": SAMPLES}
                 yield columns, config, None

@@ -25,7 +25,7 @@ from scaling.report.tuning import compared
 from scaling.study.experiment import load_study
 from scaling.study.plan import PretrainStep, make_plan
 
-FACTORS = (1, 2, 4, 8)
+FACTORS = (0.5, 1, 2, 4)
 
 
 def cosine(config: PretrainStep, step: int) -> float:
