@@ -4,9 +4,10 @@ host steps ahead. Either way they have the same bits.
 
 import math
 import time
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from itertools import count
+from typing import Any
 
 import jax
 import numpy as np
@@ -28,7 +29,7 @@ def training_draw(cache: Cache, rows: np.ndarray, config: PretrainStep) -> Draw:
     return draw_pairs(cache, rows, recipe.crop, recipe.batch // 2, config.seed, pairs)
 
 
-def training_batches(cache: Cache, rows: np.ndarray, config: PretrainStep, mesh: Mesh, start: int, execution: Execution) -> Iterator[Array]:
+def training_batches(cache: Cache, rows: np.ndarray, config: PretrainStep, mesh: Mesh, start: int, execution: Execution) -> "Feed":
     """Yield float16 [B, D, H, W] or pairs [B / 2, 2, D, H, W], spread over the mesh, of every step from `start` on.
 
     The volumes of `rows` stay on each device if they take `execution.resident_gib` at most. Raises ValueError as `batches` does.
@@ -38,19 +39,21 @@ def training_batches(cache: Cache, rows: np.ndarray, config: PretrainStep, mesh:
         return resident_batches(cache, rows, recipe.crop, draw, mesh, start)
     batch = recipe.batch if config.objective.pairs is None else recipe.batch // 2
     read = batches(cache, recipe.crop, draw, batch, start, jax.process_index(), jax.process_count())
-    return (global_batch(mesh, local) for local in read)
+    return Feed(read, partial(global_batch, mesh))
 
 
-def resident_batches(cache: Cache, rows: np.ndarray, crop: Shape3, draw: Draw, mesh: Mesh, start: int) -> Iterator[Array]:
+def resident_batches(cache: Cache, rows: np.ndarray, crop: Shape3, draw: Draw, mesh: Mesh, start: int) -> "Feed":
     """`training_batches` of few volumes: all of `rows` on every device, a step's places travel."""
     place = np.zeros(len(cache.index), np.int32)
     place[rows] = np.arange(len(rows))
     volumes = spread(replicated(mesh), np.stack([cache.volume(row) for row in rows]))
-
     cut, sharding = cutter(crop, mesh), batch_sharding(mesh)
-    for step in count(start):
-        scans, corners = draw(step)
-        yield cut(volumes, spread(sharding, place[scans]), spread(sharding, corners.astype(np.int32)))
+
+    def on_device(drawn: tuple[np.ndarray, np.ndarray]) -> Array:
+        scans, corners = drawn
+        return cut(volumes, spread(sharding, place[scans]), spread(sharding, corners.astype(np.int32)))
+
+    return Feed(map(draw, count(start)), on_device)
 
 
 @lru_cache
@@ -67,17 +70,17 @@ def cutter(crop: Shape3, mesh: Mesh) -> jax.stages.Wrapped:
 
 
 class Feed(Iterator[Array]):
-    """Batches, and the seconds that the device had nothing to do for want of them: a batch that came while it was still at `running`,
-    the newest result of the step before, kept nobody waiting.
+    """Batches put on the device, and the seconds that it had nothing to do for want of them: what came from the host while the device was
+    still at `running`, the newest result of the step before, kept nobody waiting. Putting may wait for that step, and is not counted.
     """
 
-    def __init__(self, source: Iterator[Array]):
-        self.source, self.waited = source, 0.0
+    def __init__(self, source: Iterator[Any], put: Callable[[Any], Array]):
+        self.source, self.put, self.waited = source, put, 0.0
         self.running: Array | None = None
 
     def __next__(self) -> Array:
         asked = time.perf_counter()
-        batch = next(self.source)
+        drawn = next(self.source)
         if self.running is None or self.running.is_ready():  # type: ignore[attr-defined]  # jax declares it not
             self.waited += time.perf_counter() - asked
-        return batch
+        return self.put(drawn)

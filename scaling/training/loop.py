@@ -63,7 +63,7 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
     rows, heldout = split_heldout(cache, config.data)
     rows = nested_subset(cache, rows, config.fraction, config.seed)
     pairs = config.objective.pairs
-    feed = Feed(training_batches(cache, rows, config, mesh, start, execution))
+    feed = training_batches(cache, rows, config, mesh, start, execution)
     if pairs == "sequences":
         session_pairs(cache, heldout)  # fails now rather than after training
     flops = step.flops / max(1, step.samples)

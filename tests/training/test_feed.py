@@ -1,9 +1,13 @@
 """Crops cut on the device are those the host reads."""
 
+import time
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +15,7 @@ import pytest
 from scaling.data.cache import Cache
 from scaling.data.pipeline import batches, draw_crops, draw_pairs
 from scaling.study.config import Volumes
-from scaling.training.feed import cutter, resident_batches
+from scaling.training.feed import Feed, cutter, resident_batches
 from scaling.training.mesh import make_mesh
 
 SHAPE, CROP = (7, 9, 6), (4, 5, 3)
@@ -46,3 +50,29 @@ def test_cutting_crops_sends_nothing_between_devices() -> None:
     program = cutter(CROP, make_mesh(2, 4)).lower(*arguments).compile().as_text()
     assert program is not None
     assert not [words for words in ("all-gather", "all-reduce", "all-to-all", "collective-permute") if words in program]
+
+
+def test_time_waited_is_the_hosts_while_the_device_is_idle() -> None:
+    def read() -> Iterator[float]:
+        while True:
+            time.sleep(0.02)
+            yield 1.0
+
+    def put(value: float) -> jax.Array:
+        time.sleep(0.4)
+        return jnp.float32(value)
+
+    feed = Feed(read(), put)
+    for _ in range(3):
+        feed.running = jax.block_until_ready(next(feed))
+    assert 0.06 <= feed.waited < 1.2
+
+    @jax.jit
+    def long(x: jax.Array) -> jax.Array:
+        return jax.lax.fori_loop(0, 2000, lambda _, y: jnp.cos(y @ y), x)
+
+    idle, x = feed.waited, jnp.ones((256, 256))
+    jax.block_until_ready(long(x))
+    feed.running = long(x)
+    next(feed)
+    assert feed.waited == idle
