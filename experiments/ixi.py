@@ -24,6 +24,7 @@ study = Study(
         volumes=Volumes(spacing_mm=3.0, shape=(56, 64, 56)),
         split=Split(test_subjects=60),
     ),
+    # Half hidden, and all voxels as they are: targets without their mean and contrast leave out what ageing changes.
     objectives=(Mae(mask_ratio=0.5, loss_on="all", normalise_targets=False),),
     families=(UNet(levels=3, patch=4, skips=False),),
     sizes=("xxs", "xs", "s"),

@@ -20,7 +20,7 @@ Value = TypeVar("Value")
 
 SAVED = 85  # exit code: everything is saved, run the same command again
 PORT = "8476"
-PATIENCE_MS = 30 * 24 * 3600 * 1000  # process 0 may prepare data for long
+PATIENCE = 30 * 24 * 3600  # seconds: process 0 may prepare data for long, and one that is alone may be suspended
 
 _turns, _safe_points = itertools.count(), itertools.count()
 
@@ -111,7 +111,7 @@ def alone() -> dict[str, Any]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    return {**addressed(address, 1, 0), "coordinator_bind_address": address, "heartbeat_timeout_seconds": PATIENCE_MS // 1000}
+    return {**addressed(address, 1, 0), "coordinator_bind_address": address, "heartbeat_timeout_seconds": PATIENCE}
 
 
 def number(name: str, text: str) -> int:
@@ -145,7 +145,7 @@ def agreed(decide: Callable[[], Value]) -> Value:
             raise
         client.key_value_set(key, json.dumps({"value": value}))
         return value
-    answer = json.loads(client.blocking_key_value_get(key, PATIENCE_MS))
+    answer = json.loads(client.blocking_key_value_get(key, 1000 * PATIENCE))
     if "error" in answer:
         raise RuntimeError(f"process 0 failed: {answer['error']}")
     return answer["value"]

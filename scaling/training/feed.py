@@ -5,7 +5,7 @@ host steps ahead. Either way they have the same bits.
 import math
 import time
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
@@ -39,7 +39,7 @@ def training_batches(cache: Cache, rows: np.ndarray, config: PretrainStep, mesh:
         return resident_batches(cache, rows, recipe.crop, draw, mesh, start)
     batch = recipe.batch if config.objective.pairs is None else recipe.batch // 2
     read = batches(cache, recipe.crop, draw, batch, start, jax.process_index(), jax.process_count())
-    return Feed(read, partial(global_batch, mesh))
+    return Feed(global_batch(mesh, local) for local in read)
 
 
 def resident_batches(cache: Cache, rows: np.ndarray, crop: Shape3, draw: Draw, mesh: Mesh, start: int) -> "Feed":
@@ -49,11 +49,12 @@ def resident_batches(cache: Cache, rows: np.ndarray, crop: Shape3, draw: Draw, m
     volumes = spread(replicated(mesh), np.stack([cache.volume(row) for row in rows]))
     cut, sharding = cutter(crop, mesh), batch_sharding(mesh)
 
-    def on_device(drawn: tuple[np.ndarray, np.ndarray]) -> Array:
-        scans, corners = drawn
-        return cut(volumes, spread(sharding, place[scans]), spread(sharding, corners.astype(np.int32)))
+    def places() -> Iterator[tuple[Array, Array]]:
+        for step in count(start):
+            scans, corners = draw(step)
+            yield spread(sharding, place[scans]), spread(sharding, corners.astype(np.int32))
 
-    return Feed(map(draw, count(start)), on_device)
+    return Feed(places(), lambda at: cut(volumes, *at))
 
 
 @lru_cache
@@ -70,17 +71,17 @@ def cutter(crop: Shape3, mesh: Mesh) -> jax.stages.Wrapped:
 
 
 class Feed(Iterator[Array]):
-    """Batches put on the device, and the seconds that it had nothing to do for want of them: what came from the host while the device was
-    still at `running`, the newest result of the step before, kept nobody waiting. Putting may wait for that step, and is not counted.
+    """Batches, and the seconds that the device had nothing to do for want of them: what came from `source` while it was still at `running`,
+    the newest result of the step before, kept nobody waiting. `cut`, which is the device's own work, may wait for that step: not counted.
     """
 
-    def __init__(self, source: Iterator[Any], put: Callable[[Any], Array]):
-        self.source, self.put, self.waited = source, put, 0.0
+    def __init__(self, source: Iterator[Any], cut: Callable[[Any], Array] = lambda batch: batch):
+        self.source, self.cut, self.waited = source, cut, 0.0
         self.running: Array | None = None
 
     def __next__(self) -> Array:
         asked = time.perf_counter()
-        drawn = next(self.source)
+        sent = next(self.source)
         if self.running is None or self.running.is_ready():  # type: ignore[attr-defined]  # jax declares it not
             self.waited += time.perf_counter() - asked
-        return self.put(drawn)
+        return self.cut(sent)

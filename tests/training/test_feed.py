@@ -58,11 +58,11 @@ def test_time_waited_is_the_hosts_while_the_device_is_idle() -> None:
             time.sleep(0.02)
             yield 1.0
 
-    def put(value: float) -> jax.Array:
+    def cut(value: float) -> jax.Array:
         time.sleep(0.4)
         return jnp.float32(value)
 
-    feed = Feed(read(), put)
+    feed = Feed(read(), cut)
     for _ in range(3):
         feed.running = jax.block_until_ready(next(feed))
     assert 0.06 <= feed.waited < 1.2
