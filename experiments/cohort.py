@@ -13,7 +13,17 @@ Ends in:  runs/cohort-SCALE/report.html, after an hour on a CPU core; sizes take
 
 from dataclasses import replace
 
-from scaling.study.config import Data, Estimand, Finetune, Pretrain, Source, Study, Task, Transfer, Volumes
+from scaling.study.config import (
+    Data,
+    Estimand,
+    Finetune,
+    Pretrain,
+    Source,
+    Study,
+    Task,
+    Transfer,
+    Volumes,
+)
 from scaling.study.families import UNet, ViT
 from scaling.study.objectives import Contrastive, CrossSequence, Hybrid, Mae
 from scaling.study.phantom import Cohort, Phantom
@@ -33,7 +43,12 @@ objectives = Study(
         root="runs/cohort-data",
         pretraining=(Source("fomo60k"),),
         volumes=Volumes(spacing_mm=6.0, shape=SHAPE),
-        phantom=Phantom(pretraining_subjects=300, infarct=Cohort(256, 128), meningioma=Cohort(64, 64), brain_age=Cohort(128, 96)),
+        phantom=Phantom(
+            pretraining_subjects=300,
+            infarct=Cohort(256, 128),
+            meningioma=Cohort(64, 64),
+            brain_age=Cohort(128, 96),
+        ),
     ),
     objectives=(MASKED, HYBRID, CROSS),
     families=(VIT, UNet(levels=3, patch=4, skips=False)),
@@ -41,9 +56,33 @@ objectives = Study(
     durations=(16_000,),
     pretrain=Pretrain(crop=SHAPE, batch=16, learning_rate=6e-3, warmup=1600, augment="flips"),
     tasks=(
-        Task("infarct", "classification", (*SLOTS, "adc"), Source("fomo-task1"), (Source("fomo-task1-test"),), shots=(128,), draws=5),
-        Task("meningioma", "segmentation", SLOTS, Source("fomo-task2"), (Source("fomo-task2-test"),), shots=(16,), draws=5),
-        Task("brain-age", "regression", ("t1", "t2"), Source("fomo-task3"), (Source("fomo-task3-test"),), shots=(40,), draws=5),
+        Task(
+            "infarct",
+            "classification",
+            (*SLOTS, "adc"),
+            Source("fomo-task1"),
+            (Source("fomo-task1-test"),),
+            shots=(128,),
+            draws=5,
+        ),
+        Task(
+            "meningioma",
+            "segmentation",
+            SLOTS,
+            Source("fomo-task2"),
+            (Source("fomo-task2-test"),),
+            shots=(16,),
+            draws=5,
+        ),
+        Task(
+            "brain-age",
+            "regression",
+            ("t1", "t2"),
+            Source("fomo-task3"),
+            (Source("fomo-task3-test"),),
+            shots=(40,),
+            draws=5,
+        ),
     ),
     transfer=Transfer(finetune=None, nsd_tolerance_mm=6.0),
     estimand=Estimand(protocol="probe"),
@@ -63,7 +102,9 @@ finetune = replace(
     name="cohort-finetune",
     sizes=("xs",),
     durations=(32_000,),
-    transfer=replace(objectives.transfer, finetune=Finetune(steps=150, learning_rates=(3e-3, 1e-2))),
+    transfer=replace(
+        objectives.transfer, finetune=Finetune(steps=150, learning_rates=(3e-3, 1e-2))
+    ),
     estimand=Estimand(protocol="finetune"),
 )
 

@@ -39,7 +39,16 @@ def tasks(shots: tuple[int, int, int], draws: int) -> tuple[Task, ...]:
     def task(number: int, name: str, kind: str, sequences: tuple[str, ...]) -> Task:
         train, test = f"fomo-task{number}", f"fomo-task{number}-test"
         shot, inside = (shots[number - 1],), (Source(test, "train"),)
-        return Task(name, kind, sequences, Source(train), (Source(test, "test"),), shot, draws, inside=inside)  # type: ignore[arg-type]
+        return Task(
+            name,
+            kind,
+            sequences,
+            Source(train),
+            (Source(test, "test"),),
+            shot,
+            draws,
+            inside=inside,
+        )  # type: ignore[arg-type]
 
     return (
         task(1, "infarct", "classification", ("flair", "adc", "dwi_b1000", "t2s|swi")),
@@ -124,14 +133,21 @@ full = Study(
         fomo60k="fomo60k/mapping.tsv",
     ),
     objectives=OBJECTIVES,
-    families=(ViT(sizes=("l", "2xl", "3xl", "4xl")), ResEnc(levels=6, sizes=("s", "m", "b", "l"), patch=32)),
+    families=(
+        ViT(sizes=("l", "2xl", "3xl", "4xl")),
+        ResEnc(levels=6, sizes=("s", "m", "b", "l"), patch=32),
+    ),
     sizes=("l",),
     durations=(256_000, 512_000, 1_024_000, 2_048_000),
     seeds=(0, 1, 2),
-    pretrain=Pretrain(crop=FULL, batch=128, warmup=25_600, augment="all", dtype="bfloat16", remat="blocks"),
+    pretrain=Pretrain(
+        crop=FULL, batch=128, warmup=25_600, augment="all", dtype="bfloat16", remat="blocks"
+    ),
     tasks=tasks((21, 23, 200), draws=5),
     transfer=Transfer(
-        finetune=Finetune(steps=400, batch=4, learning_rates=(3e-4, 1e-4), tuning=(0,), window=FULL),
+        finetune=Finetune(
+            steps=400, batch=4, learning_rates=(3e-4, 1e-4), tuning=(0,), window=FULL
+        ),
         supervised=Finetune(steps=4000, batch=4, learning_rates=(3e-4, 1e-4), window=FULL),
         nsd_tolerance_mm=2.0,
     ),

@@ -10,7 +10,17 @@ Ends in:  runs/ixi/report.html, after about half an hour; `--set name=ixi-finetu
           --set estimand.protocol=finetune --set tasks.0.draws=5` finetunes as well, which takes hours
 """
 
-from scaling.study.config import Data, Estimand, Pretrain, Source, Split, Study, Task, Transfer, Volumes
+from scaling.study.config import (
+    Data,
+    Estimand,
+    Pretrain,
+    Source,
+    Split,
+    Study,
+    Task,
+    Transfer,
+    Volumes,
+)
 from scaling.study.families import UNet
 from scaling.study.objectives import Mae
 
@@ -30,7 +40,18 @@ study = Study(
     sizes=("xxs", "xs", "s"),
     durations=(4_000, 8_000, 16_000),
     pretrain=Pretrain(crop=(32, 32, 32), batch=16, learning_rate=6e-3, warmup=800, augment="flips"),
-    tasks=(Task("brain-age", "regression", ("t1",), train=TRAIN, test=(TEST,), shots=(20, 40), draws=20, label="age"),),
+    tasks=(
+        Task(
+            "brain-age",
+            "regression",
+            ("t1",),
+            train=TRAIN,
+            test=(TEST,),
+            shots=(20, 40),
+            draws=20,
+            label="age",
+        ),
+    ),
     transfer=Transfer(finetune=None),
     # All sites are in pretraining and in the test: this asks for new people, not for new scanners.
     estimand=Estimand(protocol="probe", domain="in"),

@@ -7,7 +7,17 @@ Ends in:  runs/quickstart/report.html
 Not for:  conclusions. Models and durations are tiny; most verdicts are rightly "undetermined".
 """
 
-from scaling.study.config import Data, Estimand, Finetune, Pretrain, Source, Study, Task, Transfer, Volumes
+from scaling.study.config import (
+    Data,
+    Estimand,
+    Finetune,
+    Pretrain,
+    Source,
+    Study,
+    Task,
+    Transfer,
+    Volumes,
+)
 from scaling.study.objectives import Mae
 from scaling.study.phantom import Cohort, Infarcts, Meningiomas, Phantom
 
@@ -59,7 +69,10 @@ study = Study(
             shots=(40,),
         ),
     ),
-    transfer=Transfer(finetune=Finetune(steps=30, batch=4, learning_rates=(1e-2,), augment="flips"), nsd_tolerance_mm=5.0),
+    transfer=Transfer(
+        finetune=Finetune(steps=30, batch=4, learning_rates=(1e-2,), augment="flips"),
+        nsd_tolerance_mm=5.0,
+    ),
     # So short a finetune says little of an encoder: the verdict is on what can be read out of its frozen features.
     estimand=Estimand(protocol="probe"),
 )

@@ -18,35 +18,54 @@ from pathlib import Path
 from rich.console import Console
 
 from scaling.engines.local import run_plan
-from scaling.engines.memory import keep_freed_memory
-from scaling.engines.step import study_cache
+from scaling.engines.run_step import study_cache
 from scaling.engines.sweep import SweptRun, run_sweep
+from scaling.processes.malloc import keep_freed_memory
 from scaling.report.tuning import compared
-from scaling.study.experiment import load_study
-from scaling.study.plan import PretrainStep, make_plan
+from scaling.runs.experiment import load_study
+from scaling.runs.plan import PretrainStep, make_plan
 
 FACTORS = (0.5, 1, 2, 4)
 
 
 def cosine(config: PretrainStep, step: int) -> float:
     """The learning rate after warm-up: half a cosine down to zero."""
-    warmup, end = (samples // config.pretrain.batch for samples in (config.pretrain.warmup, config.end))
-    return config.pretrain.learning_rate * (1 + math.cos(math.pi * max(0, step - warmup) / (end - warmup))) / 2
+    warmup, end = (
+        samples // config.pretrain.batch for samples in (config.pretrain.warmup, config.end)
+    )
+    return (
+        config.pretrain.learning_rate
+        * (1 + math.cos(math.pi * max(0, step - warmup) / (end - warmup)))
+        / 2
+    )
 
 
-def main(experiment: str = "experiments/quickstart.py", size: str = "xs", out: str = "runs") -> None:
+def main(
+    experiment: str = "experiments/quickstart.py", size: str = "xs", out: str = "runs"
+) -> None:
     """Prepare the study's data, run what is missing of both schedules, and compare each at its best."""
     keep_freed_memory()
     study, console = load_study(Path(experiment)), Console()
-    plan = make_plan(replace(study, sizes=(size,), families=study.families[:1], objectives=study.objectives[:1]))
+    plan = make_plan(
+        replace(study, sizes=(size,), families=study.families[:1], objectives=study.objectives[:1])
+    )
     folder = Path(out) / study.name
-    if failures := run_plan(folder, plan, console, [step.name for step in plan.steps if step.kind in ("phantom", "prepare")]):
+    if failures := run_plan(
+        folder,
+        plan,
+        console,
+        [step.name for step in plan.steps if step.kind in ("phantom", "prepare")],
+    ):
         raise SystemExit(failures[0])
     # What a cooldown takes beyond the trunk, and the first one the trunk as well.
     steps = {step.name: step for step in plan.steps}
     branched = [step for step in plan.steps if step.kind == "cooldown"]
     trunks = {step.needs[0]: step.name for step in reversed(branched)}
-    spent = {step.name: step.samples + (steps[step.needs[0]].samples if trunks[step.needs[0]] == step.name else 0) for step in branched}
+    spent = {
+        step.name: step.samples
+        + (steps[step.needs[0]].samples if trunks[step.needs[0]] == step.name else 0)
+        for step in branched
+    }
     runs: list[SweptRun] = []
     for step in branched:
         config = step.config
@@ -56,9 +75,19 @@ def main(experiment: str = "experiments/quickstart.py", size: str = "xs", out: s
             held = replace(config, pretrain=replace(config.pretrain, learning_rate=rate))
             falling = replace(held, decay_from=None)
             run = {"size": config.size, "duration": config.end, "seed": config.seed}
-            runs.append((run | {"schedule": "wsd", "rate": rate, "samples": spent[step.name]}, held, None))
-            runs.append((run | {"schedule": "cosine", "rate": rate, "samples": config.end}, falling, partial(cosine, falling)))
-    swept = run_sweep(folder / "wsd_cosine.csv", runs, study_cache(folder), "rate x schedule x duration", console)
+            runs.append(
+                (run | {"schedule": "wsd", "rate": rate, "samples": spent[step.name]}, held, None)
+            )
+            runs.append(
+                (
+                    run | {"schedule": "cosine", "rate": rate, "samples": config.end},
+                    falling,
+                    partial(cosine, falling),
+                )
+            )
+    swept = run_sweep(
+        folder / "wsd_cosine.csv", runs, study_cache(folder), "rate x schedule x duration", console
+    )
     console.print(compared(swept))
 
 

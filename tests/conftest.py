@@ -3,7 +3,9 @@
 import os
 
 # Most of a test's time is compilation, most of that LLVM's optimisation: left out here, not where a test runs the command line.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+)
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["WANDB_MODE"] = "disabled"
 
@@ -21,7 +23,15 @@ EXPERIMENT = Path(__file__).parent / "micro_study.py"
 def scaling(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a verb as a user would, in `folder`."""
     command = [sys.executable, "-m", "scaling", *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=900)
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
 
 
 def environment() -> dict[str, str]:
@@ -32,7 +42,10 @@ def environment() -> dict[str, str]:
 def same_results(one: Path, other: Path) -> None:
     """Whether two folders of a study hold the same table, to a thousandth: other meshes add in another order."""
     keys = ["run", "arm", "task", "protocol", "shots", "draw", "site", "metric"]
-    ours, theirs = (pd.read_parquet(study / "results.parquet").set_index(keys).sort_index() for study in (one, other))
+    ours, theirs = (
+        pd.read_parquet(study / "results.parquet").set_index(keys).sort_index()
+        for study in (one, other)
+    )
     assert ours.index.equals(theirs.index)
     np.testing.assert_allclose(ours["value"], theirs["value"], rtol=1e-3, atol=1e-3)
 

@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 
-from scaling.laws.engine import Fits, fit_batch
-from scaling.laws.forms import CHINCHILLA
-from scaling.laws.losses import huber
-from scaling.laws.scores import FloatArray
+from scaling.laws.curves.forms import CHINCHILLA
+from scaling.laws.curves.losses import huber
+from scaling.laws.curves.newton import Fits, fit_batch
+from scaling.laws.verdicts.scores import FloatArray
 
 DELTA, RESAMPLES, ROUNDS = 1e-3, 4000, 4
 
@@ -37,12 +37,21 @@ def runs(folder: Path) -> tuple[FloatArray, FloatArray]:
 def resamples(n: int) -> FloatArray:
     """The replication's own resamples, as how often each holds each run [4000, n]."""
     rng = np.random.RandomState(42)
-    return np.stack([np.bincount(rng.choice(n, n), minlength=n) for _ in range(RESAMPLES)]).astype(float)
+    return np.stack([np.bincount(rng.choice(n, n), minlength=n) for _ in range(RESAMPLES)]).astype(
+        float
+    )
 
 
 def point_estimate(log_x: FloatArray, y: FloatArray) -> Fits:
     """The fit to all runs, from 50 global starts."""
-    return fit_batch(CHINCHILLA, log_x - log_x.mean(1, keepdims=True), y, np.ones((1, len(y))), huber(DELTA), starts=50)
+    return fit_batch(
+        CHINCHILLA,
+        log_x - log_x.mean(1, keepdims=True),
+        y,
+        np.ones((1, len(y))),
+        huber(DELTA),
+        starts=50,
+    )
 
 
 def bootstrap(log_x: FloatArray, y: FloatArray, weights: FloatArray, point: Fits) -> Fits:
@@ -60,7 +69,13 @@ def ours(log_x: FloatArray, y: FloatArray, weights: FloatArray) -> tuple[Fits, F
 def natural(theta: FloatArray, log_x: FloatArray) -> dict[str, FloatArray]:
     log_A, alpha, log_B, beta, log_E = theta.T
     centre = log_x.mean(1)
-    values = np.exp(log_A + alpha * centre[0]), np.exp(log_B + beta * centre[1]), np.exp(log_E), alpha, beta
+    values = (
+        np.exp(log_A + alpha * centre[0]),
+        np.exp(log_B + beta * centre[1]),
+        np.exp(log_E),
+        alpha,
+        beta,
+    )
     return dict(zip(("A", "B", "E", "alpha", "beta"), values, strict=True))
 
 
@@ -76,9 +91,13 @@ def scipy_fit(log_x: FloatArray, y: FloatArray) -> tuple[FloatArray, float]:
         r = y - top - np.log(total)
         psi = np.clip(r, -DELTA, DELTA)
         a, b, e = -(psi * shares)
-        return float((psi * (r - psi / 2)).sum()), np.array([a.sum(), b.sum(), e.sum(), -a @ log_x[0], -b @ log_x[1]])
+        return float((psi * (r - psi / 2)).sum()), np.array(
+            [a.sum(), b.sum(), e.sum(), -a @ log_x[0], -b @ log_x[1]]
+        )
 
-    result = minimize(loss, [6.0073404, 6.0179186, 0.5267228, 0.33917084, 0.2849083], jac=True, method="BFGS")
+    result = minimize(
+        loss, [6.0073404, 6.0179186, 0.5267228, 0.33917084, 0.2849083], jac=True, method="BFGS"
+    )
     return result.x, result.fun
 
 
@@ -100,22 +119,39 @@ def main(folder: Path) -> None:
     subprocess.run([sys.executable, __file__, str(folder), "--ours-alone"], check=True)
     cold = time.perf_counter() - start
 
-    print(f"objective {point.objective[0]:.13f} (published {published['grid_fit_published']['objective']:.13f})")
+    print(
+        f"objective {point.objective[0]:.13f} (published {published['grid_fit_published']['objective']:.13f})"
+    )
     estimate, samples = natural(point.theta, log_x), natural(fits.theta, log_x)
     raw = np.array([x for x, _ in theirs])
-    reference = {**dict(zip(("A", "B", "E"), np.exp(raw[:, :3]).T, strict=True)), "alpha": raw[:, 3], "beta": raw[:, 4]}
+    reference = {
+        **dict(zip(("A", "B", "E"), np.exp(raw[:, :3]).T, strict=True)),
+        "alpha": raw[:, 3],
+        "beta": raw[:, 4],
+    }
     rows = []
     for name, values in samples.items():
-        theirs_published = [published["grid_fit_published"][name], published["bootstrap"]["se_published"][name]]
+        theirs_published = [
+            published["grid_fit_published"][name],
+            published["bootstrap"]["se_published"][name],
+        ]
         theirs_published += published["bootstrap"]["ci95_published"][name]
         mine = [estimate[name][0], values.std(ddof=1), *np.percentile(values, [2.5, 97.5])]
         again = [np.nan, reference[name].std(ddof=1), *np.percentile(reference[name], [2.5, 97.5])]
-        for what, a, b, c in zip(("estimate", "se", "2.5 %", "97.5 %"), mine, theirs_published, again, strict=True):
+        for what, a, b, c in zip(
+            ("estimate", "se", "2.5 %", "97.5 %"), mine, theirs_published, again, strict=True
+        ):
             rows.append((name, what, a, b, f"{a / b - 1:+.3%}", c))
-    print(pd.DataFrame(rows, columns=["", "what", "ours", "published", "off by", "SciPy again"]).to_string(index=False))
+    print(
+        pd.DataFrame(
+            rows, columns=["", "what", "ours", "published", "off by", "SciPy again"]
+        ).to_string(index=False)
+    )
     excess = fits.objective / np.array([f for _, f in theirs]) - 1
     better = int((excess < -1e-9).sum())
-    print(f"converged {fits.converged.mean():.2%}; objective at most {excess.max():+.1e} of SciPy's, lower by > 1e-9 in {better} resamples")
+    print(
+        f"converged {fits.converged.mean():.2%}; objective at most {excess.max():+.1e} of SciPy's, lower by > 1e-9 in {better} resamples"
+    )
     mine_s = float(np.median(seconds))
     print(
         f"{RESAMPLES} resamples: ours {mine_s:.2f} s warm (median of {ROUNDS}), {cold:.1f} s in a new process; SciPy {scipy_seconds:.1f} s"

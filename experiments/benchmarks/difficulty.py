@@ -14,20 +14,25 @@ from pathlib import Path
 
 from scaling.data.cache import open_cache
 from scaling.data.layout import scan_sources
-from scaling.data.phantom import write_phantom
 from scaling.data.prepare import prepare
 from scaling.data.tasks import load_task
+from scaling.phantom.write import write_phantom
 from scaling.study.config import Classical, Data, Finetune, Source, Split, Task, Volumes
 from scaling.study.families import UNet
 from scaling.study.ladder import resolve_encoder
 from scaling.study.phantom import Cohort, Phantom
 from scaling.transfer.classical import classical
 from scaling.transfer.finetune import finetune
+from scaling.transfer.finetune_program import Kind
 from scaling.transfer.predictions import score, tabulate
-from scaling.transfer.program import Kind
 from scaling.transfer.run import load_encoder
 
-PHANTOM = Phantom(pretraining_subjects=1, infarct=Cohort(256, 128), meningioma=Cohort(96, 32), brain_age=Cohort(256, 64))
+PHANTOM = Phantom(
+    pretraining_subjects=1,
+    infarct=Cohort(256, 128),
+    meningioma=Cohort(96, 32),
+    brain_age=Cohort(256, 64),
+)
 VOLUMES = Volumes(spacing_mm=6.0, shape=(24, 32, 24))
 FEW, DRAWS, BATCH = 16, 3, 8
 NETWORK = resolve_encoder(UNet(levels=3), "xs", "mup")
@@ -36,7 +41,14 @@ SLOTS = ("flair", "dwi_b1000", "t2s|swi")
 
 def challenge_task(number: int, name: str, kind: Kind, sequences: tuple[str, ...]) -> Task:
     """One of the challenge's three tasks, as the cohort's folders have them."""
-    return Task(name, kind, sequences, Source(f"fomo-task{number}"), (Source(f"fomo-task{number}-test"),), shots=(FEW,))
+    return Task(
+        name,
+        kind,
+        sequences,
+        Source(f"fomo-task{number}"),
+        (Source(f"fomo-task{number}-test"),),
+        shots=(FEW,),
+    )
 
 
 TASKS = (  # with the number of training cases, steps, learning rate and augmentation
@@ -51,7 +63,12 @@ def main(folder: Path, only: str = "") -> None:
     write_phantom(folder / "cohort", PHANTOM)
     data = Data(str(folder / "cohort"), (Source("fomo60k"),), VOLUMES)
     sources = [source for task, *_ in TASKS for source in (task.train, *task.test)]
-    prepare(folder / "cohort", scan_sources(folder / "cohort", sources, Split()), VOLUMES, folder / "cache")
+    prepare(
+        folder / "cohort",
+        scan_sources(folder / "cohort", sources, Split()),
+        VOLUMES,
+        folder / "cache",
+    )
     cache = open_cache(folder / "cache")
     for task, every, steps, rate, augment in TASKS:
         if only not in task.name:
@@ -59,12 +76,26 @@ def main(folder: Path, only: str = "") -> None:
         for shots, draws in ((every, 1), (FEW, DRAWS)):
             tried = dataclasses.replace(task, shots=(shots,), draws=draws)
             arrays = load_task(cache, tried, data)
-            recipe = Finetune(steps=steps if shots == every else steps // 2, batch=BATCH, learning_rates=(rate,), augment=augment)
+            recipe = Finetune(
+                steps=steps if shots == every else steps // 2,
+                batch=BATCH,
+                learning_rates=(rate,),
+                augment=augment,
+            )
             scratch = finetune(NETWORK, load_encoder(NETWORK, 0, None), arrays, tried, recipe)
             predicted = chain(scratch, classical(arrays, tried, Classical(), VOLUMES.spacing_mm))
-            found = score(tabulate(predicted, arrays, task.kind, VOLUMES.spacing_mm, VOLUMES.spacing_mm), task.kind)
+            found = score(
+                tabulate(predicted, arrays, task.kind, VOLUMES.spacing_mm, VOLUMES.spacing_mm),
+                task.kind,
+            )
             found = found[found["metric"].isin(("auroc", "dice", "mae"))]
-            print(found.groupby(["metric", "protocol", "shots", "domain"], sort=False)["value"].mean().round(3).to_string(), flush=True)
+            print(
+                found.groupby(["metric", "protocol", "shots", "domain"], sort=False)["value"]
+                .mean()
+                .round(3)
+                .to_string(),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -27,18 +27,40 @@ def decisions(folder: Path, budget: dict[str, str]) -> pd.DataFrame:
     labels = pd.read_csv(folder / "labels.csv")
     rows = []
     for task, category in labels.itertuples(index=False):
-        table = pd.DataFrame({"run": models["name"], "value": models[f"acc_{task}"], **{k: models[v] for k, v in budget.items()}})
-        found = verdict(table, task=task, metric="accuracy", smallest_effect=0.02, lower_is_better=False)
-        rows.append((category, task, found.decision, found.effects[0].estimate, found.effects[0].low, found.effects[0].high))
+        table = pd.DataFrame(
+            {
+                "run": models["name"],
+                "value": models[f"acc_{task}"],
+                **{k: models[v] for k, v in budget.items()},
+            }
+        )
+        found = verdict(
+            table, task=task, metric="accuracy", smallest_effect=0.02, lower_is_better=False
+        )
+        rows.append(
+            (
+                category,
+                task,
+                found.decision,
+                found.effects[0].estimate,
+                found.effects[0].low,
+                found.effects[0].high,
+            )
+        )
     return pd.DataFrame(rows, columns=["category", "task", "decision", "estimate", "low", "high"])
 
 
 def main(folder: Path) -> None:
     for name, budget in BUDGETS.items():
         table = decisions(folder, budget)
-        print(f"\n{name}\n{table.sort_values(['category', 'task']).round(3).to_string(index=False)}")
+        print(
+            f"\n{name}\n{table.sort_values(['category', 'task']).round(3).to_string(index=False)}"
+        )
         improves = table["decision"].isin(["improves", "improves, slightly"])
-        predictable, flat = table["category"] == "predictable", table["category"].isin(["trendless", "inverse"])
+        predictable, flat = (
+            table["category"] == "predictable",
+            table["category"].isin(["trendless", "inverse"]),
+        )
         print(
             f"predictable: {improves[predictable].sum()} of {predictable.sum()} improve; trendless or inverse called improved: "
             f"{(table['decision'] == 'improves')[flat].sum()} of {flat.sum()}"

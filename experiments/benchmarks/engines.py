@@ -22,7 +22,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-os.environ |= {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu", "WANDB_MODE": "disabled"}
+os.environ |= {
+    "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+    "JAX_PLATFORMS": "cpu",
+    "WANDB_MODE": "disabled",
+}
 
 import jax
 import numpy as np
@@ -31,15 +35,16 @@ from rich.console import Console
 from scaling.engines import slurm
 from scaling.engines.jobs import load_cluster, make_jobs
 from scaling.engines.local import run_plan
-from scaling.engines.memory import keep_freed_memory
+from scaling.files import read_json
+from scaling.processes.malloc import keep_freed_memory
+from scaling.runs.experiment import freeze, load_study
+from scaling.runs.plan import PretrainStep, make_plan
+from scaling.runs.rundir import attempts, plan_status
 from scaling.study.config import Execution, Mae, Pretrain, ViT
-from scaling.study.experiment import freeze, load_study
 from scaling.study.ladder import resolve_decoder, resolve_encoder
-from scaling.study.plan import PretrainStep, make_plan
-from scaling.study.rundir import attempts, plan_status, read_json
 from scaling.training.checkpoint import open_checkpoints, save
 from scaling.training.mesh import global_batch, make_mesh
-from scaling.training.step import NEVER, pretraining_program
+from scaling.training.program import NEVER, pretraining_program
 
 STUDY = Path(__file__).parents[2] / "tests" / "micro_study.py"
 RECIPE = Pretrain(crop=(48, 48, 48), batch=16, warmup=16)
@@ -85,35 +90,49 @@ def local(folder: Path) -> None:
         taken = time.perf_counter() - began
         counts.append(len(compiled) - before)
     training = sum(read_json(study_dir / step.name / "summary.json")["seconds"] for step in second)
-    print(f"local engine: {(taken - training) / len(second):.2f} s a step beyond training, held-out evaluation included")
+    print(
+        f"local engine: {(taken - training) / len(second):.2f} s a step beyond training, held-out evaluation included"
+    )
     own = compiled.count("jit(step)")
-    print(f"compilations: {own} of the training step in {len(runs)} runs; {counts[1]} of all programs for the first seed, then {counts[2]}")
+    print(
+        f"compilations: {own} of the training step in {len(runs)} runs; {counts[1]} of all programs for the first seed, then {counts[2]}"
+    )
 
 
 def starts(folder: Path) -> None:
     """From the command to the first training step, once without and five times with what was compiled before."""
     step = next(step for step in make_plan(load_study(STUDY)).steps if step.kind == "trunk")
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "XLA_FLAGS": ""}
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "XLA_FLAGS": "",
+    }
     rows = folder / "runs/micro" / step.name / "metrics.jsonl"
     seconds = []
     for _ in range(6):
         subprocess.run(["rm", "-rf", rows.parent], check=True)
         began = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-m", "scaling", "step", str(STUDY), step.name], env=os.environ | cache, stdout=subprocess.DEVNULL
+            [sys.executable, "-m", "scaling", "step", str(STUDY), step.name],
+            env=os.environ | cache,
+            stdout=subprocess.DEVNULL,
         )
         while not rows.exists() or not rows.read_text():
             assert process.poll() is None, "it ended without a step"
             time.sleep(0.02)
         seconds.append(time.perf_counter() - began)
         process.wait()
-    print(f"start to first step: {seconds[0]:.1f} s, {np.median(seconds[1:]):.1f} s with its programs in the compilation cache")
+    print(
+        f"start to first step: {seconds[0]:.1f} s, {np.median(seconds[1:]):.1f} s with its programs in the compilation cache"
+    )
 
 
 def training(mesh_shape: tuple[int, int]) -> Callable[[], Any]:
     """A function that does one training step on a mesh and gives its state, already compiled."""
     mesh = make_mesh(*mesh_shape)
-    program = pretraining_program(Mae(), resolve_encoder(ViT(), "s"), resolve_decoder(ViT()), RECIPE, mesh)
+    program = pretraining_program(
+        Mae(), resolve_encoder(ViT(), "s"), resolve_decoder(ViT()), RECIPE, mesh
+    )
     state, key = program.init(jax.random.key(0)), jax.random.key(1)
     batch = np.random.default_rng(0).normal(size=(RECIPE.batch, *RECIPE.crop)).astype(np.float16)
 
@@ -139,8 +158,13 @@ def meshes() -> None:
     steps = [training(shape) for shape in MESHES]
     seconds = np.array([[clock(step) for step in steps] for _ in range(ROUNDS)])
     ratios = np.median(seconds[:, :1] / seconds, axis=0)
-    each = ", ".join(f"{replica} x {fsdp}: {ratio:.2f}" for (replica, fsdp), ratio in zip(MESHES, ratios, strict=True))
-    print(f"samples per second of (replica x fsdp) devices, one device ({RECIPE.batch / np.median(seconds[:, 0]):.0f}) = 1: {each}")
+    each = ", ".join(
+        f"{replica} x {fsdp}: {ratio:.2f}"
+        for (replica, fsdp), ratio in zip(MESHES, ratios, strict=True)
+    )
+    print(
+        f"samples per second of (replica x fsdp) devices, one device ({RECIPE.batch / np.median(seconds[:, 0]):.0f}) = 1: {each}"
+    )
 
 
 def checkpoints(folder: Path) -> None:
@@ -156,7 +180,9 @@ def checkpoints(folder: Path) -> None:
     stall = float(np.median(calls[1:]) + max(0.0, np.median(np.array(beside) - np.array(alone))))
     every = Execution().checkpoint_every
     between = every * float(np.median(alone)) / 5
-    print(f"checkpoint: {np.median(calls[1:]):.3f} s a save, {stall:.3f} s with slower steps: {stall / between:.2%} of {every} steps")
+    print(
+        f"checkpoint: {np.median(calls[1:]):.3f} s a save, {stall:.3f} s with slower steps: {stall / between:.2%} of {every} steps"
+    )
 
 
 def through_slurm(folder: Path, facts: Path) -> None:
@@ -173,9 +199,19 @@ def through_slurm(folder: Path, facts: Path) -> None:
     for job in make_jobs(plan):
         log = (study_dir / "jobs" / f"{job.name.replace('/', '_')}.log").read_text()
         assert all((study_dir / step.name / "DONE").exists() for step in job.steps), log
-        (began,) = [float(line.split()[1]) for line in log.splitlines() if line.startswith("began ")]
+        (began,) = [
+            float(line.split()[1]) for line in log.splitlines() if line.startswith("began ")
+        ]
         ended = max((study_dir / step.name / "DONE").stat().st_mtime for step in job.steps)
-        beyond[job.name] = ended - began - sum(attempt["seconds"] for step in job.steps for attempt in attempts(study_dir / step.name))
+        beyond[job.name] = (
+            ended
+            - began
+            - sum(
+                attempt["seconds"]
+                for step in job.steps
+                for attempt in attempts(study_dir / step.name)
+            )
+        )
     steps = len(plan.steps)
     print(json.dumps({name: round(seconds, 2) for name, seconds in beyond.items()}))
     print(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from scaling.laws.extrapolation import extrapolate
+from scaling.laws.curves.extrapolation import extrapolate
 
 
 def main(folder: Path) -> None:
@@ -24,9 +24,13 @@ def main(folder: Path) -> None:
     ours = result.curves.groupby("Domain")[["rmsle", "coverage"]].mean()
     ours["median"] = result.curves.groupby("Domain")["rmsle"].median()
     ours["curves"] = result.curves.groupby("Domain").size()
-    official = pd.read_csv(folder / "official_rmsle.csv").pivot_table(index="domain", columns="mode", values="rmsle")
+    official = pd.read_csv(folder / "official_rmsle.csv").pivot_table(
+        index="domain", columns="mode", values="rmsle"
+    )
     print(ours.join(official.add_prefix("authors' ")).round(5).to_string())
-    print(f"{result.curves['converged'].mean():.0%} of the fits converged; {seconds / len(result.curves):.2f} s a curve")
+    print(
+        f"{result.curves['converged'].mean():.0%} of the fits converged; {seconds / len(result.curves):.2f} s a curve"
+    )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from scaling.laws.rankings import RankedMetric, better_than, rank, rank_differences
+from scaling.laws.verdicts.rankings import RankedMetric, better_than, rank, rank_differences
 
 METRICS = (
     RankedMetric("infarct", "t1_auroc", False),
@@ -28,23 +28,35 @@ WITHDRAWN = "FARM"  # ranked on the challenge's site, left out of the paper
 
 def main(folder: Path) -> None:
     tracks = {name: pd.read_csv(folder / f"leaderboard_{name}.csv") for name in ("method", "open")}
-    entries = pd.concat([table[table["track"] == name] for name, table in tracks.items()], ignore_index=True)
+    entries = pd.concat(
+        [table[table["track"] == name] for name, table in tracks.items()], ignore_index=True
+    )
     for name, of_track in entries.groupby("track"):
         ours = rank(of_track, "team", METRICS).table.set_index("model")["overall"]
         published = of_track.set_index("team")["overall_rank_website"]
         off = (ours - published).abs()
-        print(f"{name} track: {len(ours)} models, {int((off < 0.06).sum())} as published to rounding, largest difference {off.max():.2f}")
+        print(
+            f"{name} track: {len(ours)} models, {int((off < 0.06).sum())} as published to rounding, largest difference {off.max():.2f}"
+        )
 
-    models = entries[entries["team"] != WITHDRAWN].assign(team=lambda t: t["track"] + ": " + t["team"])
+    models = entries[entries["team"] != WITHDRAWN].assign(
+        team=lambda t: t["track"] + ": " + t["team"]
+    )
     controls = tracks["method"][tracks["method"]["team"].isin(SUPERVISED)]
     print("\nFinding (a): models better than the supervised baselines, out of and in domain")
-    print(better_than(pd.concat([models, controls]), "team", ONE_PER_TASK, SUPERVISED).round(3).to_string(index=False))
+    print(
+        better_than(pd.concat([models, controls]), "team", ONE_PER_TASK, SUPERVISED)
+        .round(3)
+        .to_string(index=False)
+    )
 
     known = pd.read_csv(folder / "models.csv").assign(team=lambda t: t["track"] + ": " + t["team"])
     known = known[known["objective_category"].isin(["local", "global", "hybrid"])]
     objective = dict(zip(known["team"], known["objective_category"], strict=True))
     together = rank(models, "team", METRICS)
-    print("\nFinding (b): rank on a task less rank on another (negative: better on the first), by objective, 90 % interval over models")
+    print(
+        "\nFinding (b): rank on a task less rank on another (negative: better on the first), by objective, 90 % interval over models"
+    )
     print(rank_differences(together, objective).round(2).to_string(index=False))
 
 

@@ -33,9 +33,17 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         B, N, E = x.shape
-        q, k, v = self.qkv(self.attention_norm(x)).view(B, N, 3, self.heads, E // self.heads).permute(2, 0, 3, 1, 4)
-        x = x + self.attention_out(nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, N, E))
-        return x + self.mlp_out(nn.functional.gelu(self.mlp_in(self.mlp_norm(x)), approximate="tanh"))
+        q, k, v = (
+            self.qkv(self.attention_norm(x))
+            .view(B, N, 3, self.heads, E // self.heads)
+            .permute(2, 0, 3, 1, 4)
+        )
+        x = x + self.attention_out(
+            nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, N, E)
+        )
+        return x + self.mlp_out(
+            nn.functional.gelu(self.mlp_in(self.mlp_norm(x)), approximate="tanh")
+        )
 
 
 class ConvNorm(nn.Module):
@@ -81,7 +89,11 @@ def load(module: nn.Module, ours: Mapping[str, Any]) -> None:
     """Give a linear layer or a norm, or all of them below a module, our parameters of the same names."""
     if "bias" in ours:
         # Kernels are [inputs, outputs], those of queries, keys and values [3, inputs, outputs].
-        weight = np.swapaxes(ours["kernel"], -2, -1).reshape(-1, ours["kernel"].shape[-2]) if "kernel" in ours else ours["scale"]
+        weight = (
+            np.swapaxes(ours["kernel"], -2, -1).reshape(-1, ours["kernel"].shape[-2])
+            if "kernel" in ours
+            else ours["scale"]
+        )
         module.load_state_dict({"weight": tensor(weight), "bias": tensor(ours["bias"]).reshape(-1)})
         return
     for name, inner in ours.items():
@@ -107,7 +119,17 @@ def load_unet(network: UNet, encoder: Mapping[str, Any], decoder: Mapping[str, A
     for place, (up, merge) in enumerate(zip(network.up, network.merge, strict=True)):
         ours = decoder["levels"][f"level{len(network.up) - 1 - place}"]
         kernel = tensor(ours["kernel"])  # columns by place in the cube, then by channel
-        up.load_state_dict({"weight": kernel.view(len(kernel), 2, 2, 2, -1).permute(0, 4, 1, 2, 3), "bias": tensor(ours["bias"])})
+        up.load_state_dict(
+            {
+                "weight": kernel.view(len(kernel), 2, 2, 2, -1).permute(0, 4, 1, 2, 3),
+                "bias": tensor(ours["bias"]),
+            }
+        )
         convolution(merge, ours["conv"])
     voxels = decoder["voxels"]
-    network.voxels.load_state_dict({"weight": tensor(voxels["kernel"]).T[..., None, None, None], "bias": tensor(voxels["bias"])})
+    network.voxels.load_state_dict(
+        {
+            "weight": tensor(voxels["kernel"]).T[..., None, None, None],
+            "bias": tensor(voxels["bias"]),
+        }
+    )

@@ -41,9 +41,13 @@ def seconds(function: Callable[[], object]) -> tuple[float, float]:
 def brain(seed: int) -> np.ndarray:
     """int16 [160, 192, 160]: a textured, noisy ellipsoid of a third of the voxels, zero outside, as a skull-stripped scan."""
     rng = np.random.default_rng(seed)
-    axes = np.meshgrid(*[np.linspace(-1, 1, n, dtype=np.float32) for n in SHAPE], indexing="ij", sparse=True)
+    axes = np.meshgrid(
+        *[np.linspace(-1, 1, n, dtype=np.float32) for n in SHAPE], indexing="ij", sparse=True
+    )
     inside = sum(axis**2 for axis in axes) < 0.74
-    texture = ndimage.zoom(rng.normal(0, 60, [n // 8 for n in SHAPE]).astype(np.float32), 8, order=1)
+    texture = ndimage.zoom(
+        rng.normal(0, 60, [n // 8 for n in SHAPE]).astype(np.float32), 8, order=1
+    )
     return np.where(inside, 400 + texture + rng.normal(0, 6, SHAPE), 0).astype(np.int16)
 
 
@@ -65,9 +69,13 @@ def volumes(folder: Path, count: int) -> None:
         "decompress, ISA-L": lambda: [gunzip(content) for content in contents],
         "read (RAS, float32)": lambda: [read_scan(path) for _ in range(count)],
         "foreground": lambda: [foreground(path, scan.voxels) for _ in range(count)],
-        "grid, normalise": lambda: [scan_to_grid(path, scan, grid, place, inside) for _ in range(count)],
+        "grid, normalise": lambda: [
+            scan_to_grid(path, scan, grid, place, inside) for _ in range(count)
+        ],
         "content hash": lambda: [scan.content_hash() for _ in range(count)],
-        "all of it, into the cache": lambda: prepare(folder, table, grid, folder / "cache", workers=1),
+        "all of it, into the cache": lambda: prepare(
+            folder, table, grid, folder / "cache", workers=1
+        ),
     }
     for name, function in stages.items():
         cpu, wall = seconds(function)
@@ -79,18 +87,30 @@ def volumes(folder: Path, count: int) -> None:
 def files(folder: Path, count: int) -> None:
     content = nib.Nifti1Image(np.arange(336, dtype=np.int16).reshape(6, 7, 8), np.eye(4)).to_bytes()
     for n in range(count):
-        path = folder / "fomo60k" / f"sub_{n // 5}" / "ses_1" / f"{('t1', 't2', 'flair', 'swi', 'adc')[n % 5]}.nii.gz"
+        path = (
+            folder
+            / "fomo60k"
+            / f"sub_{n // 5}"
+            / "ses_1"
+            / f"{('t1', 't2', 'flair', 'swi', 'adc')[n % 5]}.nii.gz"
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(gzip.compress(content[:-8] + n.to_bytes(8, "little"), 1))
     print(f"check of {count:,} files")
     for name in ("first", "again, nothing changed"):
-        cpu, wall = seconds(lambda: check(folder / "fomo60k", folder / "manifest.parquet", workers=1))
+        cpu, wall = seconds(
+            lambda: check(folder / "fomo60k", folder / "manifest.parquet", workers=1)
+        )
         whole = 60_000 / count * cpu / 60
-        print(f"  {name:28s} {count / cpu:7.0f} files per CPU second, waited {wall:.1f} s; 60,000: {whole:.1f} minutes of one core")
+        print(
+            f"  {name:28s} {count / cpu:7.0f} files per CPU second, waited {wall:.1f} s; 60,000: {whole:.1f} minutes of one core"
+        )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--files", type=int, default=60_000)
     parser.add_argument("--volumes", type=int, default=24)
     options = parser.parse_args()

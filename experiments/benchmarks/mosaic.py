@@ -16,14 +16,16 @@ import numpy as np
 from nibabel.spatialimages import SpatialImage
 from PIL import Image
 
-from scaling.data.anatomy import load_template
-from scaling.data.phantom import PRETRAINING, Subject, start_worker, truth_folder, write_subject
-from scaling.study.experiment import override
+from scaling.phantom.anatomy import load_template
+from scaling.phantom.write import PRETRAINING, Subject, start_worker, truth_folder, write_subject
+from scaling.runs.experiment import override
 from scaling.study.phantom import Phantom, Scanner
 
 SEQUENCES = ("t1", "t1c", "t2", "flair", "dwi_b1000", "adc", "t2s", "swi")
 SHARP = Scanner("sharp", 3.0, (2.0, 2.0, 2.0))
-THICK = Scanner("thick", 1.0, (1.8, 1.8, 6.0), "LPI", bias=0.15, noise=0.03, blur_mm=1.0, gap_mm=1.0)
+THICK = Scanner(
+    "thick", 1.0, (1.8, 1.8, 6.0), "LPI", bias=0.15, noise=0.03, blur_mm=1.0, gap_mm=1.0
+)
 PEOPLE = (
     Subject(PRETRAINING, 1, SHARP, SEQUENCES, age=25.0),
     Subject(PRETRAINING, 2, SHARP, SEQUENCES, age=82.0),
@@ -44,9 +46,13 @@ def load(file: Path) -> tuple[np.ndarray, tuple[float, ...]]:
 def picture(voxels: np.ndarray, zooms: tuple[float, ...], slice_share: float) -> Image.Image:
     """One axial slice, windowed as a viewer does."""
     low, high = np.percentile(voxels[voxels > 0], (1, 99.7))
-    plane = np.clip((voxels[:, :, int(voxels.shape[2] * slice_share)] - 0.6 * low) / (high - 0.6 * low), 0, 1)
+    plane = np.clip(
+        (voxels[:, :, int(voxels.shape[2] * slice_share)] - 0.6 * low) / (high - 0.6 * low), 0, 1
+    )
     size = round(plane.shape[0] * zooms[0] * MM), round(plane.shape[1] * zooms[1] * MM)
-    drawn = Image.fromarray((255 * plane.T[::-1]).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    drawn = Image.fromarray((255 * plane.T[::-1]).astype(np.uint8)).resize(
+        size, Image.Resampling.BICUBIC
+    )
     framed = Image.new("L", (WIDTH, HEIGHT))
     framed.paste(drawn, ((WIDTH - size[0]) // 2, (HEIGHT - size[1]) // 2))
     return framed
@@ -55,7 +61,11 @@ def picture(voxels: np.ndarray, zooms: tuple[float, ...], slice_share: float) ->
 def row(root: Path, person: Subject) -> list[Image.Image]:
     """All sequences of a person, at the height where the lesion is largest."""
     share = 0.54
-    lesions = sorted(file for file in truth_folder(root, person).glob("*.nii.gz") if file.name[:3] in ("inf", "seg"))
+    lesions = sorted(
+        file
+        for file in truth_folder(root, person).glob("*.nii.gz")
+        if file.name[:3] in ("inf", "seg")
+    )
     if lesions:
         mask, _ = load(lesions[0])
         share = (int(mask.sum((0, 1)).argmax()) + 0.5) / mask.shape[2]
@@ -66,11 +76,14 @@ def row(root: Path, person: Subject) -> list[Image.Image]:
 def main(out: Path, beside: list[Path], overrides: list[str]) -> None:
     """Write the sheet: real scans in the first rows, people in the others."""
     rows = [
-        [picture(*load(file), 0.54) for file in beside[first : first + len(SEQUENCES)]] for first in range(0, len(beside), len(SEQUENCES))
+        [picture(*load(file), 0.54) for file in beside[first : first + len(SEQUENCES)]]
+        for first in range(0, len(beside), len(SEQUENCES))
     ]
     phantom = override(Phantom(spacing_mm=2.0, seed=1), overrides)
     with tempfile.TemporaryDirectory() as name:
-        start_worker(Path(name), phantom, None if phantom.label_maps else load_template(phantom.spacing_mm))
+        start_worker(
+            Path(name), phantom, None if phantom.label_maps else load_template(phantom.spacing_mm)
+        )
         for person in PEOPLE:
             write_subject(person)
             rows.append(row(Path(name), person))
@@ -82,7 +95,9 @@ def main(out: Path, beside: list[Path], overrides: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out", type=Path)
     parser.add_argument("--beside", type=Path, nargs="*", default=[])
     parser.add_argument("--set", dest="overrides", nargs="*", default=[])

@@ -16,10 +16,10 @@ import pandas as pd
 from scipy.optimize import minimize
 
 from scaling.laws import fit
-from scaling.laws.engine import fit_batch
-from scaling.laws.forms import CHINCHILLA
-from scaling.laws.losses import huber
-from scaling.laws.scores import FloatArray
+from scaling.laws.curves.forms import CHINCHILLA
+from scaling.laws.curves.losses import huber
+from scaling.laws.curves.newton import fit_batch
+from scaling.laws.verdicts.scores import FloatArray
 
 TARGET = "13B-5T"
 
@@ -34,7 +34,9 @@ def ladder(folder: Path, task: str) -> pd.DataFrame:
         for path in size["paths"]:
             log = pd.read_csv(folder / "ladder-runs" / Path(path).name)
             tokens = log["_step"].iloc[-1] * log["batch_size_in_tokens"].iloc[-1]
-            rows.append((size["n"], tokens, log[column].dropna().tail(5).mean(), size["mode"], label))
+            rows.append(
+                (size["n"], tokens, log[column].dropna().tail(5).mean(), size["mode"], label)
+            )
     return pd.DataFrame(rows, columns=["N", "D", "loss", "mode", "label"])
 
 
@@ -50,11 +52,21 @@ def published_procedure(runs: pd.DataFrame, target: pd.DataFrame) -> float:
         model = first + second + p[4]
         r = np.log(model) - np.log(loss)
         psi = np.clip(r, -1e-3, 1e-3)
-        slopes = np.stack([first, second, -first * np.log(N), -second * np.log(D), np.ones_like(N)]) / model
+        slopes = (
+            np.stack([first, second, -first * np.log(N), -second * np.log(D), np.ones_like(N)])
+            / model
+        )
         return float((psi * (r - psi / 2)).sum()), slopes @ psi
 
     options = {"ftol": 0, "gtol": 1e-10, "maxiter": 10_000, "maxfun": 10_000}
-    found = minimize(objective, [3, 6, 0.1, 0.2, 1], jac=True, method="L-BFGS-B", bounds=[(0, None)] * 5, options=options)
+    found = minimize(
+        objective,
+        [3, 6, 0.1, 0.2, 1],
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0, None)] * 5,
+        options=options,
+    )
     return float(value(found.x, target["N"].to_numpy(float), target["D"].to_numpy(float))[0])
 
 
@@ -78,8 +90,30 @@ def predictions(folder: Path) -> pd.DataFrame:
         mean, low, high = curve.predict(target[["N", "D"]].to_numpy(float), new_run=True)
         p = published.loc[task]
         again, best = published_procedure(runs, target), global_optimum(runs, target)
-        rows.append((task, p["Actual"], target["loss"].iloc[0], p["Pred"], again, best, mean[0], low[0], high[0]))
-    names = ["task", "actual", "actual here", "published", "again", "optimum", "ours", "low", "high"]
+        rows.append(
+            (
+                task,
+                p["Actual"],
+                target["loss"].iloc[0],
+                p["Pred"],
+                again,
+                best,
+                mean[0],
+                low[0],
+                high[0],
+            )
+        )
+    names = [
+        "task",
+        "actual",
+        "actual here",
+        "published",
+        "again",
+        "optimum",
+        "ours",
+        "low",
+        "high",
+    ]
     return pd.DataFrame(rows, columns=names)
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from scaling.laws.power import operating_characteristics
-from scaling.laws.simulate import Grid, Noise
+from scaling.laws.verdicts.power import operating_characteristics
+from scaling.laws.verdicts.simulate import Grid, Noise
 
 NOISES = {
     "runs": Noise(run=0.03, case=0.2, case_effect=0.02, run_case=0.1),
@@ -37,7 +37,11 @@ def main(studies: int, file: Path | None) -> None:
             continue
         sizes, durations, shared = GRIDS[shape]
         grid = Grid(sizes, durations, seeds, cases, shared_trunks=shared)
-        noise = NOISES[name] if not shared else Noise(**{**vars(NOISES[name]), "trunk": NOISES[name].run})
+        noise = (
+            NOISES[name]
+            if not shared
+            else Noise(**{**vars(NOISES[name]), "trunk": NOISES[name].run})
+        )
         null = operating_characteristics(grid, noise, 0.0, SMALLEST, studies, seed=1)
         real = operating_characteristics(grid, noise, EFFECT, SMALLEST, studies, seed=2)
         done[key] = {
@@ -54,4 +58,7 @@ def main(studies: int, file: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000, Path(sys.argv[2]) if len(sys.argv) > 2 else None)
+    main(
+        int(sys.argv[1]) if len(sys.argv) > 1 else 2000,
+        Path(sys.argv[2]) if len(sys.argv) > 2 else None,
+    )

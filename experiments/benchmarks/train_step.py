@@ -26,39 +26,61 @@ from monai.networks.nets import MaskedAutoEncoderViT
 from torch import nn
 
 import scaling.models.unet
-from scaling.data.parallel import cores
-from scaling.engines.memory import keep_freed_memory
+from scaling.costs.flops import pretraining_flops, visible_tokens
 from scaling.models.backbone import build_backbone
 from scaling.models.convolution import convolve, native
 from scaling.models.patches import sincos_positions
 from scaling.objectives.mae import build_masking
+from scaling.processes.malloc import keep_freed_memory
+from scaling.processes.parallel import cores
 from scaling.study.config import Mae, Pretrain
-from scaling.study.cost import pretraining_flops, visible_tokens
-from scaling.study.ladder import CnnDecoderShape, CnnShape, Decoder, Encoder, VitDecoderShape, VitShape, heads_for
+from scaling.study.ladder import (
+    CnnDecoderShape,
+    CnnShape,
+    Decoder,
+    Encoder,
+    VitDecoderShape,
+    VitShape,
+    heads_for,
+)
 from scaling.training.mesh import global_batch, make_mesh
-from scaling.training.step import NEVER, compiled_once, pretraining_program
+from scaling.training.program import NEVER, compiled_once, pretraining_program
 
-DTYPE, AUTOCAST = ("bfloat16", torch.bfloat16) if DEVICE.type == "cuda" else ("float32", torch.float32)
+DTYPE, AUTOCAST = (
+    ("bfloat16", torch.bfloat16) if DEVICE.type == "cuda" else ("float32", torch.float32)
+)
 RECIPE = Pretrain(augment="none", dtype=DTYPE)  # type: ignore[arg-type]
 
 
-def vit(width: int, depth: int, patch: int, decoder_width: int, decoder_depth: int) -> tuple[VitShape, VitDecoderShape]:
+def vit(
+    width: int, depth: int, patch: int, decoder_width: int, decoder_depth: int
+) -> tuple[VitShape, VitDecoderShape]:
     """A ViT and its decoder."""
     encoder = VitShape("vit", patch, width, depth, heads_for(width), 4 * width, width, depth)
-    return encoder, VitDecoderShape("vit", decoder_width, decoder_depth, heads_for(decoder_width), 4 * decoder_width)
+    return encoder, VitDecoderShape(
+        "vit", decoder_width, decoder_depth, heads_for(decoder_width), 4 * decoder_width
+    )
 
 
 NETWORKS: dict[str, tuple[int, Encoder, Decoder]] = {
     "vit-96": (96, *vit(384, 12, 16, 192, 4)),
     "vit-64": (64, *vit(192, 6, 8, 96, 2)),
-    "unet-64": (64, CnnShape("unet", 8, (16, 32, 64, 128), (1, 1, 1, 1), 16), CnnDecoderShape("cnn", skips=True)),
+    "unet-64": (
+        64,
+        CnnShape("unet", 8, (16, 32, 64, 128), (1, 1, 1, 1), 16),
+        CnnDecoderShape("cnn", skips=True),
+    ),
 }
 
 
 def patchify(volumes: torch.Tensor, p: int) -> torch.Tensor:
     """[B, D, H, W] -> [B, N, P]."""
     B, D, H, W = volumes.shape
-    return volumes.view(B, D // p, p, H // p, p, W // p, p).permute(0, 1, 3, 5, 2, 4, 6).reshape(B, -1, p**3)
+    return (
+        volumes.view(B, D // p, p, H // p, p, W // p, p)
+        .permute(0, 1, 3, 5, 2, 4, 6)
+        .reshape(B, -1, p**3)
+    )
 
 
 class MaeVit(nn.Module):
@@ -67,18 +89,25 @@ class MaeVit(nn.Module):
     def __init__(self, encoder: VitShape, decoder: VitDecoderShape, side: int):
         super().__init__()
         self.embedding = nn.Linear(encoder.patch**3, encoder.width)
-        self.blocks = nn.ModuleList(Block(encoder.width, encoder.heads, encoder.mlp_width) for _ in range(encoder.depth))
+        self.blocks = nn.ModuleList(
+            Block(encoder.width, encoder.heads, encoder.mlp_width) for _ in range(encoder.depth)
+        )
         self.norm = nn.LayerNorm(encoder.width, 1e-6)
         self.projection = nn.Linear(encoder.width, decoder.width)
         self.mask_token = nn.Parameter(torch.zeros(decoder.width))
-        self.decoder_blocks = nn.ModuleList(Block(decoder.width, decoder.heads, decoder.mlp_width) for _ in range(decoder.depth))
+        self.decoder_blocks = nn.ModuleList(
+            Block(decoder.width, decoder.heads, decoder.mlp_width) for _ in range(decoder.depth)
+        )
         self.decoder_norm = nn.LayerNorm(decoder.width, 1e-6)
         self.voxels = nn.Linear(decoder.width, encoder.patch**3)
         for name, width in (("positions", encoder.width), ("decoder_positions", decoder.width)):
             self.register_buffer(name, tensor(sincos_positions((side,) * 3, encoder.patch, width)))
 
     def forward(self, patches: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-        x = self.embedding(patches.gather(1, kept[..., None].expand(-1, -1, patches.shape[-1]))) + self.positions[kept]
+        x = (
+            self.embedding(patches.gather(1, kept[..., None].expand(-1, -1, patches.shape[-1])))
+            + self.positions[kept]
+        )
         for block in self.blocks:
             x = block(x)
         x = self.projection(self.norm(x))
@@ -100,7 +129,11 @@ class MaeUNet(nn.Module):
         B, N, _ = patches.shape
         seen = patches * torch.zeros(B, N, device=patches.device).scatter(1, kept, 1.0)[..., None]
         p, n = self.patch, self.side // self.patch
-        volumes = seen.view(B, n, n, n, p, p, p).permute(0, 1, 4, 2, 5, 3, 6).reshape(B, 1, *(self.side,) * 3)
+        volumes = (
+            seen.view(B, n, n, n, p, p, p)
+            .permute(0, 1, 4, 2, 5, 3, 6)
+            .reshape(B, 1, *(self.side,) * 3)
+        )
         return patchify(self.unet(volumes), p)
 
 
@@ -123,7 +156,12 @@ def in_torch(side: int, encoder: Encoder, decoder: Decoder, ours: Any) -> nn.Mod
 
 def torch_step(network: nn.Module, loss_of: Callable[[], torch.Tensor]) -> Callable[[], object]:
     """A training step as one writes it in PyTorch."""
-    optimizer = torch.optim.AdamW(network.parameters(), RECIPE.learning_rate, (0.9, RECIPE.beta2), weight_decay=RECIPE.weight_decay)
+    optimizer = torch.optim.AdamW(
+        network.parameters(),
+        RECIPE.learning_rate,
+        (0.9, RECIPE.beta2),
+        weight_decay=RECIPE.weight_decay,
+    )
 
     def step() -> object:
         with torch.autocast(DEVICE.type, AUTOCAST, enabled=DEVICE.type == "cuda"):
@@ -137,11 +175,15 @@ def torch_step(network: nn.Module, loss_of: Callable[[], torch.Tensor]) -> Calla
     return step
 
 
-def hidden_loss(network: Callable[..., torch.Tensor], volumes: torch.Tensor, patch: int, visible: int) -> torch.Tensor:
+def hidden_loss(
+    network: Callable[..., torch.Tensor], volumes: torch.Tensor, patch: int, visible: int
+) -> torch.Tensor:
     """Mean squared error on the hidden patches, each normalised, under a new mask."""
     patches = patchify(volumes, patch)
     order = torch.rand(patches.shape[:2], device=patches.device).argsort(1)
-    targets = (patches - patches.mean(-1, keepdim=True)) / (patches.var(-1, keepdim=True, correction=0) + 1e-6).sqrt()
+    targets = (patches - patches.mean(-1, keepdim=True)) / (
+        patches.var(-1, keepdim=True, correction=0) + 1e-6
+    ).sqrt()
     hidden = torch.ones_like(order, dtype=torch.float32).scatter(1, order[:, :visible], 0.0)
     errors = (network(patches, order[:, :visible]).float() - targets).square().mean(-1)
     return (errors * hidden).sum() / hidden.sum()
@@ -151,11 +193,15 @@ def monai_loss(network: nn.Module, volumes: torch.Tensor, patch: int) -> torch.T
     """The same with MONAI's model, which masks by itself."""
     patches = patchify(volumes, patch)
     predicted, hidden = network(volumes[:, None])
-    targets = (patches - patches.mean(-1, keepdim=True)) / (patches.var(-1, keepdim=True, correction=0) + 1e-6).sqrt()
+    targets = (patches - patches.mean(-1, keepdim=True)) / (
+        patches.var(-1, keepdim=True, correction=0) + 1e-6
+    ).sqrt()
     return ((predicted.float() - targets).square().mean(-1) * hidden).sum() / hidden.sum()
 
 
-def our_step(recipe: Pretrain, encoder: Encoder, decoder: Decoder, volumes: np.ndarray, devices: int = 1) -> Callable[[], object]:
+def our_step(
+    recipe: Pretrain, encoder: Encoder, decoder: Decoder, volumes: np.ndarray, devices: int = 1
+) -> Callable[[], object]:
     """A step of our program; its state stays in the closure."""
     mesh = make_mesh(devices, 1)
     program = pretraining_program(Mae(), encoder, decoder, recipe, mesh)
@@ -177,13 +223,19 @@ def compared(name: str, batch: int) -> Iterator[tuple[str, Callable[[], object]]
     volumes = np.random.default_rng(0).normal(size=(batch, *recipe.crop)).astype(np.float16)
     yield f"ours, {DTYPE}", our_step(recipe, encoder, decoder, volumes)
     if DEVICE.type == "cpu":
-        yield "ours, a device per core", our_step(recipe, encoder, decoder, volumes, jax.device_count())
+        yield (
+            "ours, a device per core",
+            our_step(recipe, encoder, decoder, volumes, jax.device_count()),
+        )
     if isinstance(encoder, CnnShape) and DEVICE.type == "cpu":
         scaling.models.unet.convolve = native
         compiled_once.cache_clear()
         yield "ours, XLA's 3D convolution", our_step(recipe, encoder, decoder, volumes)
         scaling.models.unet.convolve = convolve
-    on_device, visible = torch.tensor(volumes, device=DEVICE).float(), visible_tokens((side // encoder.patch) ** 3, Mae().mask_ratio)
+    on_device, visible = (
+        torch.tensor(volumes, device=DEVICE).float(),
+        visible_tokens((side // encoder.patch) ** 3, Mae().mask_ratio),
+    )
     backbone = build_backbone(encoder, decoder, recipe.crop)
     ours = jax.jit(backbone.init)(jax.random.key(0))
     network = in_torch(side, encoder, decoder, ours)
@@ -192,19 +244,40 @@ def compared(name: str, batch: int) -> Iterator[tuple[str, Callable[[], object]]
     with torch.no_grad():
         theirs = network(patches, tensor(kept).to(DEVICE).long()).cpu().numpy()
     seen = jnp.asarray(patches.cpu().numpy())
-    predicted = jax.jit(lambda p: backbone.decode(p["decoder"], backbone.encode_visible(p["encoder"], seen, kept), kept))(ours)
+    predicted = jax.jit(
+        lambda p: backbone.decode(
+            p["decoder"], backbone.encode_visible(p["encoder"], seen, kept), kept
+        )
+    )(ours)
     np.testing.assert_allclose(theirs, predicted, atol=1e-3 if DEVICE.type == "cpu" else 5e-2)
-    yield "PyTorch, eager", torch_step(network, partial(hidden_loss, network, on_device, encoder.patch, visible))
+    yield (
+        "PyTorch, eager",
+        torch_step(network, partial(hidden_loss, network, on_device, encoder.patch, visible)),
+    )
     compiled = torch.compile(network, mode="default" if DEVICE.type == "cpu" else "max-autotune")
-    yield "PyTorch, compiled", torch_step(network, partial(hidden_loss, compiled, on_device, encoder.patch, visible))
+    yield (
+        "PyTorch, compiled",
+        torch_step(network, partial(hidden_loss, compiled, on_device, encoder.patch, visible)),
+    )
     if isinstance(encoder, VitShape) and isinstance(decoder, VitDecoderShape):
-        fixed = {"pos_embed_type": "sincos", "decoder_pos_embed_type": "sincos", "masking_ratio": Mae().mask_ratio}
-        thin = {"decoder_hidden_size": decoder.width, "decoder_mlp_dim": decoder.mlp_width, "decoder_num_layers": decoder.depth}
+        fixed = {
+            "pos_embed_type": "sincos",
+            "decoder_pos_embed_type": "sincos",
+            "masking_ratio": Mae().mask_ratio,
+        }
+        thin = {
+            "decoder_hidden_size": decoder.width,
+            "decoder_mlp_dim": decoder.mlp_width,
+            "decoder_num_layers": decoder.depth,
+        }
         monai = MaskedAutoEncoderViT(
             1, side, encoder.patch, encoder.width, encoder.mlp_width, encoder.depth, encoder.heads, decoder_num_heads=decoder.heads,
             **fixed, **thin,
         ).to(DEVICE)  # fmt: skip
-        yield "MONAI, eager", torch_step(monai, partial(monai_loss, monai, on_device, encoder.patch))
+        yield (
+            "MONAI, eager",
+            torch_step(monai, partial(monai_loss, monai, on_device, encoder.patch)),
+        )
 
 
 def rested(step: Callable[[], object]) -> float:
@@ -228,7 +301,9 @@ def main(chosen: str = "all", batch: int = 8, rounds: int = 7) -> None:
         for step in steps.values():
             for _ in range(2):
                 seconds(step)
-        turns = pd.DataFrame([{each: rested(step) for each, step in steps.items()} for _ in range(rounds)])
+        turns = pd.DataFrame(
+            [{each: rested(step) for each, step in steps.items()} for _ in range(rounds)]
+        )
         ratios = turns.rdiv(turns.iloc[:, 0], axis=0)
         flops = batch * pretraining_flops(Mae(), encoder, decoder, Pretrain(crop=(side,) * 3))
         where = f"{jax.devices()[0].device_kind}, PyTorch {torch.__version__} on {DEVICE}"

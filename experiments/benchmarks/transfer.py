@@ -26,7 +26,7 @@ from scaling.models.backbone import build_encoder
 from scaling.models.patches import sincos_positions
 from scaling.study.config import Finetune, ViT
 from scaling.study.ladder import VitShape, resolve_encoder
-from scaling.transfer.program import finetune_program
+from scaling.transfer.finetune_program import finetune_program
 
 CASES, SEQUENCES, RATE = 21, 2, 3e-4
 CLOCK = time.perf_counter if DEVICE.type == "cuda" else time.process_time
@@ -39,15 +39,24 @@ class Classifier(nn.Module):
         super().__init__()
         self.patch, self.side = shape.patch, side
         self.embedding = nn.Linear(shape.patch**3, shape.width)
-        self.blocks = nn.ModuleList(Block(shape.width, shape.heads, shape.mlp_width) for _ in range(shape.depth))
+        self.blocks = nn.ModuleList(
+            Block(shape.width, shape.heads, shape.mlp_width) for _ in range(shape.depth)
+        )
         self.norm = nn.LayerNorm(shape.width, 1e-6)
-        self.hidden, self.output = nn.Linear(SEQUENCES * shape.width, 2 * shape.width), nn.Linear(4 * shape.width, 1)
+        self.hidden, self.output = (
+            nn.Linear(SEQUENCES * shape.width, 2 * shape.width),
+            nn.Linear(4 * shape.width, 1),
+        )
         positions = sincos_positions((side,) * 3, shape.patch, shape.width)
         self.register_buffer("positions", torch.tensor(positions))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         B, p, n = len(images), self.patch, self.side // self.patch
-        cubes = images.view(B * SEQUENCES, n, p, n, p, n, p).permute(0, 1, 3, 5, 2, 4, 6).reshape(B * SEQUENCES, n**3, p**3)
+        cubes = (
+            images.view(B * SEQUENCES, n, p, n, p, n, p)
+            .permute(0, 1, 3, 5, 2, 4, 6)
+            .reshape(B * SEQUENCES, n**3, p**3)
+        )
         x = self.embedding(cubes) + self.positions
         for block in self.blocks:
             x = block(x)
@@ -60,22 +69,31 @@ def loaded(parameters: dict[str, Any], shape: VitShape, side: int) -> Classifier
     """The network in PyTorch with the parameters of ours."""
     network = Classifier(shape, side)
     encoder = parameters["encoder"]
-    load(network, {"embedding": encoder["embedding"], "norm": encoder["norm"], **parameters["head"]})
+    load(
+        network, {"embedding": encoder["embedding"], "norm": encoder["norm"], **parameters["head"]}
+    )
     load_blocks(network.blocks, encoder["stack"]["blocks"])
     return network.to(DEVICE)
 
 
-def finetune_in_torch(network: Classifier, images: torch.Tensor, labels: torch.Tensor, recipe: Finetune) -> None:
+def finetune_in_torch(
+    network: Classifier, images: torch.Tensor, labels: torch.Tensor, recipe: Finetune
+) -> None:
     """The recipe as one writes it in PyTorch."""
     decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in network.parameters() if parameter.ndim == 1]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": recipe.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
     optimizer = torch.optim.AdamW(groups, lr=RATE)
     for step in range(recipe.steps):
         for group in optimizer.param_groups:
             group["lr"] = RATE * (1 - step / recipe.steps)
         chosen = torch.randint(CASES, (recipe.batch,), device=DEVICE)
-        loss = nn.functional.binary_cross_entropy_with_logits(network(images[chosen].float()), labels[chosen])
+        loss = nn.functional.binary_cross_entropy_with_logits(
+            network(images[chosen].float()), labels[chosen]
+        )
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
@@ -99,17 +117,29 @@ def main(size: str = "xs", rows: int = 16, steps: int = 5, rounds: int = 3, side
     keys = jax.random.split(jax.random.key(0), rows)
     encoder, heads = jax.jit(build_encoder(shape).init)(keys[0]), program.init_heads(keys)
     cases = jax.device_put((images, present, labels))
-    per_row = (np.ones((rows, CASES), np.float32), np.tile(np.float32([0, 1]), (rows, 1)), np.full(rows, RATE, np.float32), keys)
+    per_row = (
+        np.ones((rows, CASES), np.float32),
+        np.tile(np.float32([0, 1]), (rows, 1)),
+        np.full(rows, RATE, np.float32),
+        keys,
+    )
 
     def fit(part: slice) -> Any:
-        return program.fit(encoder, jax.tree.map(lambda leaf: leaf[part], heads), cases, *(each[part] for each in per_row))
+        return program.fit(
+            encoder,
+            jax.tree.map(lambda leaf: leaf[part], heads),
+            cases,
+            *(each[part] for each in per_row),
+        )
 
     network = jax.tree.map(lambda leaf: leaf[0], fit(slice(0, rows)))
     theirs = loaded(network, shape, side)
     on_device = torch.tensor(images, device=DEVICE), torch.tensor(labels, device=DEVICE)
     with torch.no_grad():
         found = theirs(on_device[0].float()).cpu().numpy()
-    np.testing.assert_allclose(found, program.apply(network, images, present), atol=1e-4 if DEVICE.type == "cpu" else 2e-2)
+    np.testing.assert_allclose(
+        found, program.apply(network, images, present), atol=1e-4 if DEVICE.type == "cpu" else 2e-2
+    )
 
     def in_torch() -> None:
         for _ in range(rows):
@@ -123,11 +153,20 @@ def main(size: str = "xs", rows: int = 16, steps: int = 5, rounds: int = 3, side
     for run in compared.values():
         seconds(run, CLOCK)  # compile
     samples = rows * recipe.steps * recipe.batch
-    speeds = pd.DataFrame([{name: samples / seconds(run, CLOCK) for name, run in compared.items()} for _ in range(rounds)])
-    print(f"ViT {size}, {SEQUENCES} sequences of {side}^3 voxels, batch {recipe.batch}, on {jax.devices()[0].device_kind} and {DEVICE}")
+    speeds = pd.DataFrame(
+        [
+            {name: samples / seconds(run, CLOCK) for name, run in compared.items()}
+            for _ in range(rounds)
+        ]
+    )
+    print(
+        f"ViT {size}, {SEQUENCES} sequences of {side}^3 voxels, batch {recipe.batch}, on {jax.devices()[0].device_kind} and {DEVICE}"
+    )
     ratios = speeds.rdiv(speeds.iloc[:, 0], axis=0)
     for name in speeds:
-        print(f"{name:28s} {speeds[name].median():8.1f} samples/s, one program {ratios[name].median():.2f} times as fast")
+        print(
+            f"{name:28s} {speeds[name].median():8.1f} samples/s, one program {ratios[name].median():.2f} times as fast"
+        )
 
 
 if __name__ == "__main__":

@@ -3,10 +3,16 @@
 python experiments/clusters/on_paper.py
 """
 
+from scaling.costs.flops import (
+    ACCELERATORS,
+    decoder_parameters,
+    encoder_parameters,
+    hours,
+    pretraining_flops,
+)
+from scaling.costs.memory import step_memory
 from scaling.study.config import Mae, Pretrain, ViT
-from scaling.study.cost import ACCELERATORS, decoder_parameters, encoder_parameters, hours, pretraining_flops
 from scaling.study.ladder import resolve_decoder, resolve_encoder
-from scaling.study.memory import step_memory
 
 RECIPE = Pretrain(crop=(96, 96, 96), batch=512, dtype="bfloat16", remat="dots")
 LONGEST, DURATIONS, DECAY = 4_000_000, (500_000, 1_000_000, 2_000_000, 4_000_000), 0.2
@@ -16,7 +22,9 @@ ACCELERATOR, FAMILY = "h100", ViT(decoder_width=512, decoder_depth=4)
 def main() -> None:
     """Print the table: a device's memory, what it sends in a step, and minutes of a rung (a trunk and four cooldowns)."""
     samples = (1 - DECAY) * LONGEST + DECAY * sum(DURATIONS)
-    print("| size | parameters | devices | memory a device | sent a step | minutes a rung | device hours |\n|---|---|---|---|---|---|---|")
+    print(
+        "| size | parameters | devices | memory a device | sent a step | minutes a rung | device hours |\n|---|---|---|---|---|---|---|"
+    )
     for size in ("m", "l", "xl", "2xl", "3xl", "4xl"):
         encoder, decoder = resolve_encoder(FAMILY, size), resolve_decoder(FAMILY)
         parameters = encoder_parameters(encoder) + decoder_parameters(encoder, decoder)

@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from scaling.cli.curves import tables_app
 from scaling.cli.data import data_app
 from scaling.cli.handin import handin_app
 from scaling.cli.imports import imports_app
@@ -14,11 +15,10 @@ from scaling.cli.models import models_app
 from scaling.cli.score import score_app
 from scaling.cli.show import data_show
 from scaling.cli.studies import studies_app
-from scaling.cli.tables import tables_app
+from scaling.cli.sync import tracking_app
 from scaling.cli.terminal import errors
-from scaling.cli.tracking import tracking_app
 from scaling.cli.verdicts import verdicts_app
-from scaling.engines.memory import keep_freed_memory
+from scaling.processes.malloc import keep_freed_memory
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,7 +46,9 @@ def main() -> None:
     """Entry point: wrong input ends in one sentence and exit code 2."""
     keep_freed_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs a traceback per thread of what it then raises
+    logging.getLogger("absl").setLevel(
+        logging.CRITICAL
+    )  # Orbax logs a traceback per thread of what it then raises
     try:
         app()
     except (ValueError, OSError) as error:

@@ -15,19 +15,26 @@ def data_phantom(
     root: Annotated[Path, typer.Argument(help="Folder to write the cohort into.")],
     seed: Annotated[int, typer.Option(help="Seed of the cohort.")] = 0,
     subjects: Annotated[int, typer.Option(help="Number of pretraining subjects.")] = 80,
-    spacing: Annotated[float, typer.Option(help="Voxels of the anatomy in mm; scanners have voxels of their own.")] = 3.0,
+    spacing: Annotated[
+        float, typer.Option(help="Voxels of the anatomy in mm; scanners have voxels of their own.")
+    ] = 3.0,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", help="FIELD=VALUE of scaling/study/phantom.py, such as infarcts.masks=FOLDER; may be repeated."),
+        typer.Option(
+            "--set",
+            help="FIELD=VALUE of scaling/study/phantom.py, such as infarcts.masks=FOLDER; may be repeated.",
+        ),
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes.", show_default="all cores")] = 0,
 ) -> None:
     """Write a synthetic cohort as NIfTI in the FOMO60K and FOMO25 layouts: several scanners, three tasks, ages and lesions."""
-    from scaling.data.phantom import write_phantom
-    from scaling.study.experiment import override
+    from scaling.phantom.write import write_phantom
+    from scaling.runs.experiment import override
     from scaling.study.phantom import Phantom
 
-    phantom = override(Phantom(seed=seed, pretraining_subjects=subjects, spacing_mm=spacing), overrides or ())
+    phantom = override(
+        Phantom(seed=seed, pretraining_subjects=subjects, spacing_mm=spacing), overrides or ()
+    )
     with progress_bar("subjects") as advance:
         write_phantom(root, phantom, advance, workers)
     console.print(f"Cohort in {root}", markup=False)
@@ -36,14 +43,28 @@ def data_phantom(
 @data_app.command("check")
 def data_check(
     root: Annotated[
-        Path, typer.Argument(help="Folder of scans, or a table of them (csv, tsv or parquet with the columns path and subject).")
+        Path,
+        typer.Argument(
+            help="Folder of scans, or a table of them (csv, tsv or parquet with the columns path and subject)."
+        ),
     ],
-    manifest: Annotated[Path | None, typer.Option(help="The table of files to write.", show_default="ROOT-manifest.parquet here")] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            help="The table of files to write.", show_default="ROOT-manifest.parquet here"
+        ),
+    ] = None,
     test: Annotated[
-        list[str] | None, typer.Option(help="A test source, by its folder; may be repeated.", show_default="found by their labels")
+        list[str] | None,
+        typer.Option(
+            help="A test source, by its folder; may be repeated.",
+            show_default="found by their labels",
+        ),
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes.", show_default="all cores")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print sources and findings as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print sources and findings as JSON.")
+    ] = False,
 ) -> None:
     """Read the headers of a collection and say, file by file, what can be used and why not; what is stored twice, what is in
     pretraining and in a test set, which sessions and labels are odd. Unchanged files are not read again. Exit code 1 if
@@ -68,10 +89,16 @@ def data_check(
 def data_prepare(
     root: Annotated[Path, typer.Argument(help="Folder of scans, or a table of them.")],
     cache: Annotated[Path, typer.Argument(help="Folder for the prepared volumes.")],
-    spacing: Annotated[float, typer.Option(help="Isotropic spacing in mm; 0 keeps the voxels of each session.")] = 4.0,
-    shape: Annotated[tuple[int, int, int], typer.Option(help="Voxels of the common grid, around the head.")] = (40, 48, 40),
+    spacing: Annotated[
+        float, typer.Option(help="Isotropic spacing in mm; 0 keeps the voxels of each session.")
+    ] = 4.0,
+    shape: Annotated[
+        tuple[int, int, int], typer.Option(help="Voxels of the common grid, around the head.")
+    ] = (40, 48, 40),
     workers: Annotated[int, typer.Option(help="Processes.", show_default="all cores")] = 0,
-    compressed: Annotated[bool, typer.Option("--compressed", help="Take less of the disk, and be slower to read.")] = False,
+    compressed: Annotated[
+        bool, typer.Option("--compressed", help="Take less of the disk, and be slower to read.")
+    ] = False,
 ) -> None:
     """Bring every scan below a folder to one grid, in a cache that training reads. Interrupt at any moment; the same command
     goes on. A scan that cannot be used is listed, and the exit code is then 1.
@@ -83,16 +110,23 @@ def data_prepare(
     listed = root.name.endswith(LISTINGS)
     folder, sources = (root.parent, [root.name]) if listed else (root, find_sources(root))
     if not sources:
-        raise ValueError(f"{root} holds no scans; expected folders such as sub_1/ses_1/ in it, or name a table of scans instead")
+        raise ValueError(
+            f"{root} holds no scans; expected folders such as sub_1/ses_1/ in it, or name a table of scans instead"
+        )
     table = scan_sources(folder, [Source(source) for source in sources], Split())
     with progress_bar("scans") as advance:
-        index = prepare(folder, table, Volumes(spacing or None, shape), cache, advance, workers, compressed)
+        index = prepare(
+            folder, table, Volumes(spacing or None, shape), cache, advance, workers, compressed
+        )
     usable = index[index["status"] == "ok"]
     console.print(f"{len(usable):,} of {len(index):,} scans are in {cache}", markup=False)
     cut = usable[usable["covered"] < 0.95].sort_values("covered")
     if len(cut):
         worst = f"at worst to {cut['covered'].min():.0%}: {cut['path'].iloc[0]}"
-        console.print(f"{len(cut):,} heads are cut off by the grid, {worst}; a larger --shape or --spacing holds more", markup=False)
+        console.print(
+            f"{len(cut):,} heads are cut off by the grid, {worst}; a larger --shape or --spacing holds more",
+            markup=False,
+        )
     odd = index[index["reason"] != ""]
     for reason in odd["reason"]:
         console.print(f"  {reason}", markup=False)

@@ -8,12 +8,12 @@ import typer
 from rich.table import Table
 
 from scaling.cli.terminal import console
+from scaling.costs.flops import decoder_parameters, encoder_parameters, pretraining_flops
+from scaling.costs.memory import sample_memory
 from scaling.engines.listing import count
-from scaling.study import cost
 from scaling.study.config import Mae, Pretrain
 from scaling.study.families import Family, ResEnc, UNet, ViT
 from scaling.study.ladder import resolve_decoder, resolve_encoder, rungs
-from scaling.study.memory import sample_memory
 
 models_app = typer.Typer()
 
@@ -36,9 +36,9 @@ def ladder(family: Family, pretrain: Pretrain, objective: Mae) -> list[Rung]:
     found = []
     for size in rungs(family):
         encoder = resolve_encoder(family, size, pretrain.parametrisation)
-        parameters = cost.encoder_parameters(encoder)
-        total = parameters + cost.decoder_parameters(encoder, decoder)
-        flops = cost.pretraining_flops(objective, encoder, decoder, pretrain)
+        parameters = encoder_parameters(encoder)
+        total = parameters + decoder_parameters(encoder, decoder)
+        flops = pretraining_flops(objective, encoder, decoder, pretrain)
         kept, _ = sample_memory(objective, encoder, decoder, pretrain, "h100")
         found.append(Rung(family.kind, size, parameters, total, flops, round(kept)))
     return found
@@ -46,11 +46,21 @@ def ladder(family: Family, pretrain: Pretrain, objective: Mae) -> list[Rung]:
 
 @models_app.command(rich_help_panel="Studies")
 def models(
-    family: Annotated[Literal["all", "vit", "unet", "resenc"], typer.Option(help="Which ladder.")] = "all",
+    family: Annotated[
+        Literal["all", "vit", "unet", "resenc"], typer.Option(help="Which ladder.")
+    ] = "all",
     crop: Annotated[tuple[int, int, int], typer.Option(help="Voxels of a sample.")] = (96, 96, 96),
-    patch: Annotated[int, typer.Option(help="Voxels of a patch per axis: a ViT's tokens, and what masking hides.")] = 8,
-    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Of the activations.")] = "bfloat16",
-    remat: Annotated[Literal["none", "blocks", "dots"], typer.Option(help="What the backward pass computes once more.")] = "none",
+    patch: Annotated[
+        int,
+        typer.Option(help="Voxels of a patch per axis: a ViT's tokens, and what masking hides."),
+    ] = 8,
+    dtype: Annotated[
+        Literal["float32", "bfloat16"], typer.Option(help="Of the activations.")
+    ] = "bfloat16",
+    remat: Annotated[
+        Literal["none", "blocks", "dots"],
+        typer.Option(help="What the backward pass computes once more."),
+    ] = "none",
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
 ) -> None:
     """List the ladders of sizes: parameters, and the training FLOPs and activation memory (on GPU) of one sample of masked autoencoding."""
@@ -64,11 +74,25 @@ def models(
         typer.echo(json.dumps([dataclasses.asdict(rung) for rung in rows]))
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("family", "size", "encoder", "with decoder", "FLOPs per sample", "activations per sample"):
-        table.add_column(heading, justify="left" if heading in ("family", "size") else "right", no_wrap=True)
+    for heading in (
+        "family",
+        "size",
+        "encoder",
+        "with decoder",
+        "FLOPs per sample",
+        "activations per sample",
+    ):
+        table.add_column(
+            heading, justify="left" if heading in ("family", "size") else "right", no_wrap=True
+        )
     for rung in rows:
         numbers = (rung.encoder_parameters, rung.total_parameters, rung.flops_per_sample)
-        table.add_row(rung.family, rung.size, *map(count, numbers), f"{count(rung.activation_bytes_per_sample)}B")
+        table.add_row(
+            rung.family,
+            rung.size,
+            *map(count, numbers),
+            f"{count(rung.activation_bytes_per_sample)}B",
+        )
     console.print(table)
 
 
@@ -76,4 +100,6 @@ def check_crop(family: Family, crop: tuple[int, int, int]) -> None:
     """Raise ValueError when `family` cannot take volumes of `crop` voxels."""
     for cube, field in ((family.patch, "patch"), (family.stride, "levels")):
         if any(length % cube for length in crop):
-            raise ValueError(f"crop {crop} does not fit the {family.kind} ladder: expected multiples of {cube} ({field})")
+            raise ValueError(
+                f"crop {crop} does not fit the {family.kind} ladder: expected multiples of {cube} ({field})"
+            )

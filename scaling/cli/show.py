@@ -7,8 +7,8 @@ import typer
 
 from scaling.cli.studies import RUNS, Experiment, Out, Set
 from scaling.cli.terminal import console
-from scaling.study.experiment import load_study
-from scaling.study.plan import PretrainStep, make_plan
+from scaling.runs.experiment import load_study
+from scaling.runs.plan import PretrainStep, make_plan
 
 
 def data_show(
@@ -26,9 +26,23 @@ def data_show(
     study = load_study(experiment, set_ or ())
     cache = out / study.name / "prepare" / "cache"
     if not (cache / "index.parquet").exists():
-        raise FileNotFoundError(f"{cache} is not prepared; run `scaling step {experiment} prepare` first")
-    config = next(each.config for each in make_plan(study).steps if isinstance(each.config, PretrainStep))
+        raise FileNotFoundError(
+            f"{cache} is not prepared; run `scaling step {experiment} prepare` first"
+        )
+    config = next(
+        each.config for each in make_plan(study).steps if isinstance(each.config, PretrainStep)
+    )
     names, views = training_views(open_cache(cache), config, step, scans)
-    headings = ["as read", *(f"{preset} (trained on)" if preset == config.pretrain.augment else preset for preset in list(views)[1:])]
+    headings = [
+        "as read",
+        *(
+            f"{preset} (trained on)" if preset == config.pretrain.augment else preset
+            for preset in list(views)[1:]
+        ),
+    ]
     draw_sheet(names, headings, list(views.values())).save(picture)
-    console.print(f"{picture}: the first {len(names)} crops of step {step}, middle slices", markup=False, highlight=False)
+    console.print(
+        f"{picture}: the first {len(names)} crops of step {step}, middle slices",
+        markup=False,
+        highlight=False,
+    )

@@ -11,27 +11,40 @@ from scaling.cli.verdicts import page
 from scaling.engines import slurm
 from scaling.engines.jobs import does_not_fit, load_cluster
 from scaling.engines.listing import plan_as_json, print_jobs, print_plan, print_status
-from scaling.study.experiment import freeze, load_study
-from scaling.study.plan import Plan, make_plan
-from scaling.study.rundir import Status, plan_status
+from scaling.runs.experiment import freeze, load_study
+from scaling.runs.plan import Plan, make_plan
+from scaling.runs.rundir import Status, plan_status
 
 studies_app = typer.Typer()
 
 Experiment = Annotated[
     Path,
-    typer.Argument(help="Experiment file that defines `study = Study(...)`, or the folder of a study.", show_default=False),
+    typer.Argument(
+        help="Experiment file that defines `study = Study(...)`, or the folder of a study.",
+        show_default=False,
+    ),
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", "-s", metavar="FIELD=VALUE", help='Override a field, e.g. -s pretrain.batch=32 -s \'sizes=["xs","s"]\'.'),
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="FIELD=VALUE",
+        help='Override a field, e.g. -s pretrain.batch=32 -s \'sizes=["xs","s"]\'.',
+    ),
 ]
-Scale = Annotated[str | None, typer.Option(help="Which of an experiment's scales, where it has several.", show_default=False)]
+Scale = Annotated[
+    str | None,
+    typer.Option(help="Which of an experiment's scales, where it has several.", show_default=False),
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder that holds the studies' folders.")]
 RUNS = Path("runs")
 PANEL = "Studies"
 
 
-def planned(experiment: Path, overrides: list[str] | None, out: Path, scale: str | None = None) -> tuple[Plan, Path, dict[str, Status]]:
+def planned(
+    experiment: Path, overrides: list[str] | None, out: Path, scale: str | None = None
+) -> tuple[Plan, Path, dict[str, Status]]:
     """The plan of an experiment (or of a study's folder) with its overrides, the study's folder and where every step stands."""
     plan = make_plan(load_study(experiment, overrides or (), scale))
     study_dir = experiment if experiment.is_dir() else out / plan.study.name
@@ -44,12 +57,18 @@ def run(
     set_: Set = None,
     scale: Scale = None,
     out: Out = RUNS,
-    engine: Annotated[Literal["local", "slurm"], typer.Option(help="In this process, or as SLURM jobs.")] = "local",
-    cluster: Annotated[Path | None, typer.Option(help="TOML file of cluster facts, for SLURM.", show_default=False)] = None,
+    engine: Annotated[
+        Literal["local", "slurm"], typer.Option(help="In this process, or as SLURM jobs.")
+    ] = "local",
+    cluster: Annotated[
+        Path | None, typer.Option(help="TOML file of cluster facts, for SLURM.", show_default=False)
+    ] = None,
 ) -> None:
     """Run a study: whatever is not done yet, from data to report. Interrupt at any moment; the same command resumes."""
     if (engine == "slurm") != (cluster is not None):
-        raise ValueError("--engine slurm needs --cluster FILE.toml, and only that; experiments/clusters/ has examples")
+        raise ValueError(
+            "--engine slurm needs --cluster FILE.toml, and only that; experiments/clusters/ has examples"
+        )
     plan, study_dir, statuses = planned(experiment, set_, out, scale)
     if all(status == "done" for status in statuses.values()):
         console.print(f"All {len(plan.steps)} steps are done.")
@@ -62,13 +81,19 @@ def run(
         for name, number in submitted.items():
             console.print(f"{number:>8} {name}", markup=False, highlight=False)
         waiting = len(slurm.queued(study_dir))
-        console.print(f"{len(submitted)} jobs submitted, {waiting} queued in all; `scaling status {study_dir}` shows them", markup=False)
+        console.print(
+            f"{len(submitted)} jobs submitted, {waiting} queued in all; `scaling status {study_dir}` shows them",
+            markup=False,
+        )
 
 
 @studies_app.command(rich_help_panel=PANEL)
 def step(
     experiment: Experiment,
-    names: Annotated[list[str], typer.Argument(help="Names of steps, as `scaling plan` shows them.", show_default=False)],
+    names: Annotated[
+        list[str],
+        typer.Argument(help="Names of steps, as `scaling plan` shows them.", show_default=False),
+    ],
     set_: Set = None,
     scale: Scale = None,
     out: Out = RUNS,
@@ -78,13 +103,15 @@ def step(
     steps = {step.name: step for step in plan.steps}
     unknown = [name for name in names if name not in steps]
     if unknown:
-        raise ValueError(f"{plan.study.name} has no step {unknown[0]!r}; `scaling plan {experiment}` lists its {len(steps)} steps")
+        raise ValueError(
+            f"{plan.study.name} has no step {unknown[0]!r}; `scaling plan {experiment}` lists its {len(steps)} steps"
+        )
     carry_out(study_dir, plan, names)
 
 
 def carry_out(study_dir: Path, plan: Plan, chosen: list[str] | None = None) -> None:
     """Run a plan, or chosen steps of it, in this process. Ends with the exit code of what happened unless all is well."""
-    from scaling.training.cluster import SAVED, connect, is_main, part
+    from scaling.processes.distributed import SAVED, connect, is_main, part
 
     connect(max(math.prod(step.mesh) for step in plan.steps))
     from scaling.engines.local import run_plan
@@ -104,7 +131,10 @@ def carry_out(study_dir: Path, plan: Plan, chosen: list[str] | None = None) -> N
     if chosen is None:
         show_summary(study_dir)
     if failures:
-        errors.print(f"{len(failures)} of {len(chosen or plan.steps)} steps failed or were left out; run again to retry them:", style="red")
+        errors.print(
+            f"{len(failures)} of {len(chosen or plan.steps)} steps failed or were left out; run again to retry them:",
+            style="red",
+        )
         for sentence in failures:
             errors.print(f"  {sentence}", markup=False)
         raise typer.Exit(1)
@@ -116,7 +146,12 @@ def plan(
     set_: Set = None,
     scale: Scale = None,
     out: Out = RUNS,
-    json: Annotated[bool, typer.Option("--json", help="As JSON, for other workflow engines; freezes the study into its folder.")] = False,
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="As JSON, for other workflow engines; freezes the study into its folder."
+        ),
+    ] = False,
 ) -> None:
     """Print every step before anything runs: parameters, samples, FLOPs, memory, estimated hours, status; and the totals."""
     resolved, study_dir, statuses = planned(experiment, set_, out, scale)
@@ -161,21 +196,34 @@ def collect(experiment: Experiment, set_: Set = None, scale: Scale = None, out: 
 
 @studies_app.command(rich_help_panel=PANEL)
 def report(
-    experiment: Annotated[Path | None, typer.Argument(help="Experiment file that defines `study = Study(...)`.")] = None,
+    experiment: Annotated[
+        Path | None, typer.Argument(help="Experiment file that defines `study = Study(...)`.")
+    ] = None,
     set_: Set = None,
     scale: Scale = None,
     out: Out = RUNS,
     table: Annotated[
-        Path | None, typer.Option("--table", help="Instead of a study: a csv or parquet of your own, as for `scaling page`.")
+        Path | None,
+        typer.Option(
+            "--table",
+            help="Instead of a study: a csv or parquet of your own, as for `scaling page`.",
+        ),
     ] = None,
-    wandb: Annotated[bool, typer.Option("--wandb", help="Also write it to W&B: panels of size against performance, table, page.")] = False,
+    wandb: Annotated[
+        bool,
+        typer.Option(
+            "--wandb", help="Also write it to W&B: panels of size against performance, table, page."
+        ),
+    ] = False,
 ) -> None:
     """Write report.html from the collected table, also of an unfinished study; or from a table of your own."""
     if (experiment is None) == (table is None):
         raise ValueError("Give either an experiment file or --table results.csv.")
     if table is not None:
         if wandb:
-            raise ValueError("--wandb publishes the report of a study, not of --table; leave one of them out.")
+            raise ValueError(
+                "--wandb publishes the report of a study, not of --table; leave one of them out."
+            )
         page(table, out=out / table.stem)
         return
     assert experiment is not None
@@ -193,4 +241,6 @@ def report(
 def show_summary(study_dir: Path) -> None:
     """Print the verdicts in words and where the report is, if there is one."""
     if (study_dir / "summary.txt").exists():
-        console.print((study_dir / "summary.txt").read_text().rstrip(), markup=False, highlight=False)
+        console.print(
+            (study_dir / "summary.txt").read_text().rstrip(), markup=False, highlight=False
+        )

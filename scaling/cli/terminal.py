@@ -15,7 +15,13 @@ errors = Console(stderr=True, soft_wrap=True)
 @contextmanager
 def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar for one long function: `with progress_bar("scans") as advance` gives its (done, total) callback."""
-    columns = (TextColumn(unit), BarColumn(), MofNCompleteColumn(), TextColumn("ETA"), TimeRemainingColumn())
+    columns = (
+        TextColumn(unit),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=errors) as display:
         bar = display.add_task(unit, total=None)
         yield lambda done, total: display.update(bar, completed=done, total=total)

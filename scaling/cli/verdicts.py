@@ -5,7 +5,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scaling.cli.tables import PANEL, Block, By, Case, Cluster, Draw, Effect, Json, Lower, Metric, Run, Table, X, emit, numbers, roles
+from scaling.cli.curves import (
+    PANEL,
+    Block,
+    By,
+    Case,
+    Cluster,
+    Draw,
+    Effect,
+    Json,
+    Lower,
+    Metric,
+    Run,
+    Table,
+    X,
+    emit,
+    numbers,
+    roles,
+)
 from scaling.cli.terminal import console, errors
 
 if TYPE_CHECKING:
@@ -29,7 +46,9 @@ def verdict(
     verdicts, problems = judged(data, y, metric, lower, effect, relative)
     if not verdicts:
         raise ValueError("; ".join(problems))
-    sentences = [_budgets(data)] + [s for v in verdicts for s in (v.sentence, *(f"  {note}" for note in v.notes))]
+    sentences = [_budgets(data)] + [
+        s for v in verdicts for s in (v.sentence, *(f"  {note}" for note in v.notes))
+    ]
     document = {"verdicts": [v.to_dict() for v in verdicts], "problems": problems}
     emit(document, json_, [*sentences, *problems])
     if problems:
@@ -38,7 +57,11 @@ def verdict(
 
 def _budgets(data: "pd.DataFrame") -> str:
     """What "more budget" means in a table."""
-    ends = [f"{axis} {data[axis].min():.4g} to {data[axis].max():.4g}" for axis in ("size", "duration") if axis in data]
+    ends = [
+        f"{axis} {data[axis].min():.4g} to {data[axis].max():.4g}"
+        for axis in ("size", "duration")
+        if axis in data
+    ]
     return f"More budget: from the smallest to the largest, {', '.join(ends)}."
 
 
@@ -53,18 +76,26 @@ def rank(
 ) -> None:  # fmt: skip
     """Rank models over tasks as FOMO25 does. A table per model and metric, or per case (model, task, metric, case, value)."""
     from scaling.laws.columns import require_columns
-    from scaling.laws.metrics import lower_is_better
+    from scaling.laws.known_metrics import lower_is_better
     from scaling.laws.plain import plain
-    from scaling.laws.rankings import RankedMetric, better_than, metrics_of, rank_cases, rank_differences
-    from scaling.laws.rankings import rank as rank_models
     from scaling.laws.tables import read_table
+    from scaling.laws.verdicts.rankings import (
+        RankedMetric,
+        better_than,
+        metrics_of,
+        rank_cases,
+        rank_differences,
+    )
+    from scaling.laws.verdicts.rankings import rank as rank_models
 
     data = read_table(table)
     name = model or next((c for c in ("model", "team") if c in data), "model")
     require_columns(data, [name])
     if {"task", "metric", "case"} <= set(data):
         if control:
-            raise ValueError("--control needs a table with a row per model and a column per metric: this one has a row per case.")
+            raise ValueError(
+                "--control needs a table with a row per model and a column per metric: this one has a row per case."
+            )
         pairs = data[["task", "metric"]].drop_duplicates()
         metrics = tuple(RankedMetric(t, m, lower_is_better(m)) for t, m in pairs.values)
         ranking = rank_cases(data.rename(columns={name: "model"}), metrics)
@@ -74,8 +105,15 @@ def rank(
         return
     ignored: list[str] = []
     if task:
-        columns = [(t, c) for t, _, listed in (entry.partition("=") for entry in task) for c in listed.split(",")]
-        metrics = tuple(RankedMetric(t, c.removeprefix("-"), c.startswith("-") or lower_is_better(c)) for t, c in columns)
+        columns = [
+            (t, c)
+            for t, _, listed in (entry.partition("=") for entry in task)
+            for c in listed.split(",")
+        ]
+        metrics = tuple(
+            RankedMetric(t, c.removeprefix("-"), c.startswith("-") or lower_is_better(c))
+            for t, c in columns
+        )
     else:
         metrics = metrics_of(data)
         used = {m.column for m in metrics}
@@ -90,7 +128,9 @@ def rank(
     document = {"ranking": ranking.table.to_dict("records")}
     sentences = [ranking.table.round(3).to_string(index=False)]
     if ignored:
-        sentences.append(f"Not ranked, for their better end is not known from their names: {', '.join(ignored)} (--task names columns).")
+        sentences.append(
+            f"Not ranked, for their better end is not known from their names: {', '.join(ignored)} (--task names columns)."
+        )
     if control:
         compared = data[data[name].isin([*ranked[name], *control])]
         better = better_than(compared, name, metrics, control)
@@ -101,7 +141,11 @@ def rank(
         groups = dict(zip(ranked[name].astype(str), ranked[objective], strict=True))
         differences = rank_differences(ranking, groups)
         document["rank_differences"] = differences.to_dict("records")
-        sentences += ["", "Rank on one task less rank on another, by objective:", differences.round(3).to_string(index=False)]
+        sentences += [
+            "",
+            "Rank on one task less rank on another, by objective:",
+            differences.round(3).to_string(index=False),
+        ]
     emit(plain(document), json_, sentences)
 
 
@@ -123,24 +167,30 @@ def design(
     show: Annotated[int, typer.Option(help="Designs to simulate and show.")] = 3, json_: Json = False,
 ) -> None:  # fmt: skip
     """Which cells, seeds and test cases to spend a budget on; with power, error rate and interval coverage by simulation."""
-    from scaling.laws.design import noise_of, proportional_hours, propose, simulated
-    from scaling.laws.scores import scores_on_axes
-    from scaling.laws.simulate import Noise
     from scaling.laws.tables import read_table, shaped
+    from scaling.laws.verdicts.design import noise_of, proportional_hours, propose, simulated
+    from scaling.laws.verdicts.scores import scores_on_axes
+    from scaling.laws.verdicts.simulate import Noise
 
     ladder, lengths = numbers(sizes), numbers(durations)
-    noise = Noise(trunk=trunk_sd, run=run_sd, case=0.0, case_effect=case_effect_sd, run_case=run_case_sd)
+    noise = Noise(
+        trunk=trunk_sd, run=run_sd, case=0.0, case_effect=case_effect_sd, run_case=run_case_sd
+    )
     if pilot:
         table = read_table(pilot)
         axes = [c for c in ("size", "duration") if c in table]
         if "task" in table and len(table["task"].unique()) > 1:
-            raise ValueError(f"{pilot} holds {len(table['task'].unique())} tasks, whose noise differs: give a table of one.")
+            raise ValueError(
+                f"{pilot} holds {len(table['task'].unique())} tasks, whose noise differs: give a table of one."
+            )
         noise = noise_of(scores_on_axes(shaped(table, axes, "value", {}), "value"))
     found = propose(ladder, lengths, [int(n) for n in numbers(cases)], proportional_hours(ladder, lengths, largest), budget, noise,
                     shared_trunks)  # fmt: skip
     hoped = 2 * effect if gain is None else gain
     best = [simulated(p, noise, hoped, effect) for p in found[:show]]
-    sentences = [f"{len(found)} designs fit {budget:g} accelerator-hours. For a gain of {hoped:g} and a smallest effect of {effect:g}:"]
+    sentences = [
+        f"{len(found)} designs fit {budget:g} accelerator-hours. For a gain of {hoped:g} and a smallest effect of {effect:g}:"
+    ]
     for p in best:
         if p.null is None or p.real is None:
             continue

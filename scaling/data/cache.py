@@ -20,7 +20,10 @@ from scaling.data.compressed import CompressedShard, require_blosc2
 from scaling.data.shards import TYPES, Shards
 from scaling.study.config import Volumes
 
-KINDS = (("shard", "shard"), ("masks", "mask_shard"))  # of shards, and the column of the index that says which
+KINDS = (
+    ("shard", "shard"),
+    ("masks", "mask_shard"),
+)  # of shards, and the column of the index that says which
 
 
 @dataclass(frozen=True)
@@ -40,25 +43,34 @@ class Cache:
     def mask(self, i: int) -> np.ndarray:
         """uint8 [D, H, W] of the segmentation label of row i. Raises ValueError if it has none."""
         if self.index["mask_row"].iloc[i] < 0:
-            raise ValueError(f"row {i} of {self.path} ({self.index['path'].iloc[i]}) has no segmentation label")
+            raise ValueError(
+                f"row {i} of {self.path} ({self.index['path'].iloc[i]}) has no segmentation label"
+            )
         return self.mask_shards[self.index["mask_shard"].iloc[i]][self.index["mask_row"].iloc[i]]
 
 
 def open_cache(cache: Path) -> Cache:
     """Open what `prepare` finished. Raises FileNotFoundError if it did not, ValueError if a shard is not as it was written."""
     if not (cache / "index.parquet").exists():
-        raise FileNotFoundError(f"{cache} holds no finished cache; run `scaling data prepare` (it continues where it stopped)")
+        raise FileNotFoundError(
+            f"{cache} holds no finished cache; run `scaling data prepare` (it continues where it stopped)"
+        )
     identity = json.loads((cache / "cache.json").read_text())
     volumes, compressed = identity["volumes"], identity["compressed"]
     index = pd.read_parquet(cache / "index.parquet")
     shape = tuple(volumes["shape"])
     if compressed:
         require_blosc2()
-    shards, masks = (_open_shards(Shards(cache, shape, compressed), kind, index[kind_column]) for kind, kind_column in KINDS)
+    shards, masks = (
+        _open_shards(Shards(cache, shape, compressed), kind, index[kind_column])
+        for kind, kind_column in KINDS
+    )
     return Cache(cache, Volumes(**{**volumes, "shape": shape}), index, shards, masks)
 
 
-def _open_shards(shards: Shards, kind: str, numbers: "pd.Series[int]") -> tuple[np.ndarray | CompressedShard, ...]:
+def _open_shards(
+    shards: Shards, kind: str, numbers: "pd.Series[int]"
+) -> tuple[np.ndarray | CompressedShard, ...]:
     size = shards.per_shard if kind == "shard" else shards.masks_per_shard
     opened: list[np.ndarray | CompressedShard] = []
     for number in range(int(numbers.max()) + 1):
@@ -72,6 +84,8 @@ def _open_shards(shards: Shards, kind: str, numbers: "pd.Series[int]") -> tuple[
         except (OSError, ValueError) as error:
             raise ValueError(f"{file} cannot be read ({error}); {again}") from error
         if volumes.shape[1:] != shards.shape or volumes.dtype != TYPES[kind]:
-            raise ValueError(f"{file} holds {volumes.dtype} {volumes.shape}, not volumes of {shards.shape}; {again}")
+            raise ValueError(
+                f"{file} holds {volumes.dtype} {volumes.shape}, not volumes of {shards.shape}; {again}"
+            )
         opened.append(volumes)
     return tuple(opened)

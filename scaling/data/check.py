@@ -10,16 +10,34 @@ from typing import Any
 
 import pandas as pd
 
-from scaling.data.files import extension, link_problem, walk, write_table
-from scaling.data.findings import Finding, judge
+from scaling.data.files import extension, link_problem, walk
 from scaling.data.headers import TEXTS, describe_header, describe_mask
-from scaling.data.layout import ASIDE, BIDS_ASIDE, COLUMNS, LISTINGS, MASKS, find_sources, scan_source
-from scaling.data.parallel import cores, unordered_map
+from scaling.data.layout import (
+    ASIDE,
+    BIDS_ASIDE,
+    COLUMNS,
+    LISTINGS,
+    MASKS,
+    find_sources,
+    scan_source,
+)
+from scaling.data.problems import Finding, judge
 from scaling.data.reading import EXTENSIONS
+from scaling.files import write_table
+from scaling.processes.parallel import cores, unordered_map
 
 BLOCK = 64  # files per piece of work
 SAVE_SECONDS = 20.0  # between two marks of progress
-UNREAD = (".dcm", ".ima", ".nrrd", ".nhdr", ".mha", ".mhd", ".nii.zst", ".minc")  # images of formats that are not read
+UNREAD = (
+    ".dcm",
+    ".ima",
+    ".nrrd",
+    ".nhdr",
+    ".mha",
+    ".mhd",
+    ".nii.zst",
+    ".minc",
+)  # images of formats that are not read
 HEADER = (*TEXTS, "bytes", "modified")
 
 
@@ -53,7 +71,10 @@ def check(
     headers = {path: known[key] for path in files["path"] if (key := _key(path)) in known}
     waiting = files[~files["path"].isin(headers) & (files["problem"] == "")]
     masks = set(files.loc[files["role"] == "mask", "path"])
-    blocks = [waiting["path"].iloc[first : first + BLOCK].tolist() for first in range(0, len(waiting), BLOCK)]
+    blocks = [
+        waiting["path"].iloc[first : first + BLOCK].tolist()
+        for first in range(0, len(waiting), BLOCK)
+    ]
     if progress is not None:
         progress(len(files) - len(waiting), len(files))
     saved = time.monotonic()
@@ -62,7 +83,9 @@ def check(
         if progress is not None:
             progress(len(headers), len(files))
         if manifest and time.monotonic() - saved > SAVE_SECONDS:
-            write_table(_with_headers(files[files["path"].isin(headers)], headers), partial_file(manifest))
+            write_table(
+                _with_headers(files[files["path"].isin(headers)], headers), partial_file(manifest)
+            )
             saved = time.monotonic()
     judged, findings = judge(_with_headers(files, headers), test)
     if manifest:
@@ -77,20 +100,36 @@ def list_files(root: Path) -> pd.DataFrame:
         tables = [scan_source(root.parent, root.name)]
     else:
         tables = [scan_source(root, path) for path in find_sources(root)]
-    scans = pd.concat(tables, ignore_index=True).assign(role="scan") if tables else pd.DataFrame({"path": [], "mask": []})
+    scans = (
+        pd.concat(tables, ignore_index=True).assign(role="scan")
+        if tables
+        else pd.DataFrame({"path": [], "mask": []})
+    )
     masks = scans[scans["mask"] != ""].drop_duplicates("mask")
     masks = masks.assign(path=masks["mask"], sequence="", mask="", role="mask", problem="")
     known = {*scans["path"], *masks["path"]}
-    strays = [] if root.is_file() else [str(file) for file in walk(root) if str(file) not in known and is_stray(file, root)]
+    strays = (
+        []
+        if root.is_file()
+        else [str(file) for file in walk(root) if str(file) not in known and is_stray(file, root)]
+    )
     if scans.empty and not strays:
-        raise ValueError(f"{root} holds no scans ({', '.join(EXTENSIONS)}); expected folders such as sub_1/ses_1/ in it")
+        raise ValueError(
+            f"{root} holds no scans ({', '.join(EXTENSIONS)}); expected folders such as sub_1/ses_1/ in it"
+        )
     problems = [link_problem(Path(file), root.resolve()) for file in strays]
-    others = pd.DataFrame({"path": strays, "problem": problems, "role": "other", "run": 1}).astype({"path": str, "problem": str})
+    others = pd.DataFrame({"path": strays, "problem": problems, "role": "other", "run": 1}).astype(
+        {"path": str, "problem": str}
+    )
     table = pd.concat([scans, masks, others], ignore_index=True)
-    table = table.reindex(columns=[*COLUMNS, "role", *table.columns.difference([*COLUMNS, "role"], sort=False)])
+    table = table.reindex(
+        columns=[*COLUMNS, "role", *table.columns.difference([*COLUMNS, "role"], sort=False)]
+    )
     text = table.columns.difference(["age", "run"])
     table[text] = table[text].fillna("").astype(str)
-    return table.assign(age=table["age"].astype(float), run=table["run"].astype(int)).drop(columns="part")
+    return table.assign(age=table["age"].astype(float), run=table["run"].astype(int)).drop(
+        columns="part"
+    )
 
 
 def is_stray(file: Path, root: Path) -> bool:
@@ -99,17 +138,26 @@ def is_stray(file: Path, root: Path) -> bool:
     if set(above) & {*ASIDE, *BIDS_ASIDE}:
         return False
     ending = extension(name)
-    return (bool(ending) and not MASKS.fullmatch(name[: -len(ending)].lower())) or (file.is_symlink() and file.is_dir())
+    return (bool(ending) and not MASKS.fullmatch(name[: -len(ending)].lower())) or (
+        file.is_symlink() and file.is_dir()
+    )
 
 
 def _describe(files: list[str], masks: set[str]) -> dict[str, dict[str, Any]]:
-    return {file: describe_mask(Path(file)) if file in masks else describe_header(Path(file)) for file in files}
+    return {
+        file: describe_mask(Path(file)) if file in masks else describe_header(Path(file))
+        for file in files
+    }
 
 
 def _with_headers(files: pd.DataFrame, headers: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """The header's columns beside those of the layout; what a table says of the scanner goes before the sidecar."""
     empty = dict.fromkeys(TEXTS, "") | {"bytes": -1, "modified": -1}
-    described = pd.DataFrame([empty | headers.get(path, {}) for path in files["path"]], index=files.index, columns=list(HEADER))
+    described = pd.DataFrame(
+        [empty | headers.get(path, {}) for path in files["path"]],
+        index=files.index,
+        columns=list(HEADER),
+    )
     for column in described.columns.intersection(files.columns):
         described[column] = files[column].where(files[column] != "", described[column])
     return pd.concat([files.drop(columns=described.columns, errors="ignore"), described], axis=1)
@@ -129,12 +177,18 @@ def read_known(manifest: Path) -> dict[tuple[str, int, int], dict[str, Any]]:
         try:
             old = pd.read_parquet(file)
         except (OSError, ValueError) as error:
-            raise ValueError(f"{file} exists and is no manifest ({error}); name another file, or delete it") from error
+            raise ValueError(
+                f"{file} exists and is no manifest ({error}); name another file, or delete it"
+            ) from error
         if not {"path", *HEADER} <= set(old.columns):
-            raise ValueError(f"{file} exists and is no manifest of `scaling data check`; name another file, or delete it")
+            raise ValueError(
+                f"{file} exists and is no manifest of `scaling data check`; name another file, or delete it"
+            )
         old = old[old["bytes"] >= 0]
         for path, header in zip(old["path"], old[list(HEADER)].to_dict("records"), strict=True):
-            known[os.path.abspath(path), header["bytes"], header["modified"]] = {str(name): value for name, value in header.items()}
+            known[os.path.abspath(path), header["bytes"], header["modified"]] = {
+                str(name): value for name, value in header.items()
+            }
     return known
 
 
@@ -148,7 +202,11 @@ def _key(path: str) -> tuple[str, int, int]:
 
 def unread_formats(root: Path) -> list[Finding]:
     """A finding when images lie there that are of no format that is read."""
-    found = [str(file) for file in walk(root) if file.name.lower().endswith(UNREAD)] if root.is_dir() else []
+    found = (
+        [str(file) for file in walk(root) if file.name.lower().endswith(UNREAD)]
+        if root.is_dir()
+        else []
+    )
     if not found:
         return []
     kinds = sorted({Path(file).suffix for file in found})

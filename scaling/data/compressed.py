@@ -4,12 +4,13 @@ Several times slower to crop than the memory-mapped shards; for when the disk is
 """
 
 import importlib.util
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from scaling.files import write_bytes
 
 BLOCK = 32  # voxels per side of what is decompressed at once
 
@@ -42,12 +43,13 @@ def write_compressed(stem: Path, row: int, volume: np.ndarray) -> None:
     import blosc2
 
     blocks = tuple(min(BLOCK, size) for size in volume.shape)
-    parameters = blosc2.CParams(codec=blosc2.Codec.ZSTD, clevel=5, filters=[blosc2.Filter.SHUFFLE], nthreads=1)
-    array = blosc2.asarray(np.ascontiguousarray(volume), chunks=volume.shape, blocks=blocks, cparams=parameters)
-    file = volume_file(stem, row)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_bytes(array.to_cframe())
-    os.replace(temporary, file)
+    parameters = blosc2.CParams(
+        codec=blosc2.Codec.ZSTD, clevel=5, filters=[blosc2.Filter.SHUFFLE], nthreads=1
+    )
+    array = blosc2.asarray(
+        np.ascontiguousarray(volume), chunks=volume.shape, blocks=blocks, cparams=parameters
+    )
+    write_bytes(volume_file(stem, row), array.to_cframe())
 
 
 def require_blosc2() -> None:

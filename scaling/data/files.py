@@ -4,8 +4,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
-
 from scaling.data.reading import EXTENSIONS
 
 
@@ -22,7 +20,9 @@ def walk(folder: Path) -> Iterator[Path]:
 
 def extension(name: str) -> str:
     """The ending of a file name that says it is a volume, or ""."""
-    return max((ending for ending in EXTENSIONS if name.lower().endswith(ending)), key=len, default="")
+    return max(
+        (ending for ending in EXTENSIONS if name.lower().endswith(ending)), key=len, default=""
+    )
 
 
 def link_problem(file: Path, *allowed: Path) -> str:
@@ -35,13 +35,3 @@ def link_problem(file: Path, *allowed: Path) -> str:
     if any(real.is_relative_to(folder) for folder in allowed):
         return ""
     return f"{file} is a link that leaves {allowed[0]}; copy the file into it, or name it in a table of scans"
-
-
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write parquet or csv, by the path's ending, so that a kill leaves the old or the new file."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    if path.suffix == ".csv":
-        table.to_csv(temporary, index=False)
-    else:
-        table.to_parquet(temporary, index=False)
-    os.replace(temporary, path)

@@ -10,13 +10,31 @@ import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import SpatialImage
 
-from scaling.data.reading import GZIP, UnreadableVolume, open_image, read_mask, read_scan, scan_affine, scan_shape
+from scaling.data.reading import (
+    GZIP,
+    UnreadableVolume,
+    open_image,
+    read_mask,
+    read_scan,
+    scan_affine,
+    scan_shape,
+)
 
 SCANNER = (
     "Manufacturer", "ManufacturersModelName", "MagneticFieldStrength", "SliceThickness", "RepetitionTime", "EchoTime", "InversionTime",
     "FlipAngle",
 )  # fmt: skip
-TEXTS = ("shape", "spacing", "orientation", "type", "affine", "content_hash", "unreadable", "remark", *(name.lower() for name in SCANNER))
+TEXTS = (
+    "shape",
+    "spacing",
+    "orientation",
+    "type",
+    "affine",
+    "content_hash",
+    "unreadable",
+    "remark",
+    *(name.lower() for name in SCANNER),
+)
 
 
 def describe_header(path: Path) -> dict[str, Any]:
@@ -63,12 +81,19 @@ def remark(path: Path, image: SpatialImage, spacing: np.ndarray) -> str:
     """What makes a readable header doubtful, in one sentence; "" if nothing does."""
     if not isinstance(image, nib.Nifti1Image):
         analyze = isinstance(image, nib.AnalyzeImage)
-        return f"{path} is in Analyze format, which does not know left from right; convert it from the original" if analyze else ""
+        return (
+            f"{path} is in Analyze format, which does not know left from right; convert it from the original"
+            if analyze
+            else ""
+        )
     sform, qform = image.get_sform(coded=True)[0], image.get_qform(coded=True)[0]
     if sform is None and qform is None:
         return f"{path} has neither sform nor qform: left and right, and its place, are a guess"
     if sform is not None and qform is not None and np.all(np.isfinite(qform)):
-        one, other = ("".join(str(code) for code in nib.orientations.aff2axcodes(affine)) for affine in (sform, qform))
+        one, other = (
+            "".join(str(code) for code in nib.orientations.aff2axcodes(affine))
+            for affine in (sform, qform)
+        )
         if one != other:
             return f"{path} has an sform of orientation {one} and a qform of {other}; the sform is used"
     zooms = np.asarray(image.header.get_zooms()[:3], np.float64)
@@ -87,7 +112,11 @@ def sidecar(path: Path) -> dict[str, str]:
         fields = json.loads(file.read_text(errors="replace"))
     except json.JSONDecodeError:
         return {"remark": f"{file} is no JSON; its scanner fields are unknown"}
-    return {name.lower(): str(fields[name]) for name in SCANNER if isinstance(fields, dict) and name in fields}
+    return {
+        name.lower(): str(fields[name])
+        for name in SCANNER
+        if isinstance(fields, dict) and name in fields
+    }
 
 
 def stored_hash(path: Path, image: SpatialImage) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 from scaling.data.reading import Scan, UnreadableVolume, read_mask, read_scan
 from scaling.data.shards import Shards
 from scaling.data.volume import mask_to_grid, session_volume
+from scaling.files import write_text
 from scaling.study.config import Volumes
-from scaling.study.rundir import write_text
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,16 @@ def ingest(job: Job, volumes: Volumes, shards: Shards) -> int:
     """Write the volumes and masks of a job, then its report, parts/NUMBER.json: the mark that it is done. Returns the
     number.
     """
-    reports = [report for session in job.sessions for report in ingest_session(session, volumes, shards)]
+    reports = [
+        report for session in job.sessions for report in ingest_session(session, volumes, shards)
+    ]
     write_text(shards.folder / "parts" / f"{job.number:06d}.json", json.dumps(reports))
     return job.number
 
 
-def ingest_session(session: list[dict[str, Any]], volumes: Volumes, shards: Shards) -> list[dict[str, Any]]:
+def ingest_session(
+    session: list[dict[str, Any]], volumes: Volumes, shards: Shards
+) -> list[dict[str, Any]]:
     """Bring the scans of one session, and its masks, to one grid: the one of its first usable scan.
 
     A scan without its mask is still a scan: `masked` says whether the mask is there, `reason` why not.
@@ -40,7 +44,12 @@ def ingest_session(session: list[dict[str, Any]], volumes: Volumes, shards: Shar
     masks: dict[str, str] = {"": ""}
     reports = []
     for scan in session:
-        report = {"row_of_table": scan["row_of_table"], "status": "failed", "reason": scan["problem"], "content_hash": ""}
+        report = {
+            "row_of_table": scan["row_of_table"],
+            "status": "failed",
+            "reason": scan["problem"],
+            "content_hash": "",
+        }
         report |= {"covered": 0.0, "spacing": "", "masked": False}
         reports.append(report)
         if scan["problem"]:
@@ -55,7 +64,11 @@ def ingest_session(session: list[dict[str, Any]], volumes: Volumes, shards: Shar
         shards.write("shard", scan["shard"], scan["row"], volume)
         if scan["mask"] not in masks:
             masks[scan["mask"]] = ingest_mask(scan, volumes, shards, grid)
-        report |= {"status": "ok", "reason": masks[scan["mask"]], "masked": scan["mask"] != "" and not masks[scan["mask"]]}
+        report |= {
+            "status": "ok",
+            "reason": masks[scan["mask"]],
+            "masked": scan["mask"] != "" and not masks[scan["mask"]],
+        }
         report |= {
             "content_hash": image.content_hash(),
             "spacing": " x ".join(f"{size:.4g}" for size in np.linalg.norm(grid[:3, :3], axis=0)),

@@ -21,13 +21,67 @@ from scaling.data.participants import parse_age, read_table, with_participants
 from scaling.data.reading import EXTENSIONS
 from scaling.study.config import Source, Split
 
-COLUMNS = ("path", "source", "part", "subject", "session", "sequence", "run", "site", "age", "sex", "label", "mask", "problem")
+COLUMNS = (
+    "path",
+    "source",
+    "part",
+    "subject",
+    "session",
+    "sequence",
+    "run",
+    "site",
+    "age",
+    "sex",
+    "label",
+    "mask",
+    "problem",
+)
 LISTINGS = (".csv", ".tsv", ".parquet")
-JUDGED = ["source", "part", "role", "verdict", "reason", "missing", "unreadable", "remark", "spacing", "content_hash", "bytes", "modified"]
+JUDGED = [
+    "source",
+    "part",
+    "role",
+    "verdict",
+    "reason",
+    "missing",
+    "unreadable",
+    "remark",
+    "spacing",
+    "content_hash",
+    "bytes",
+    "modified",
+]
 SUBJECT = re.compile(r"sub[-_]")
-ASIDE = ("labels", "derivatives", "sourcedata", "code", "truth")  # folders that hold no scans to learn from
-BIDS_NAMES = {"t1w": "t1", "t2w": "t2", "flair": "flair", "t2starw": "t2s", "pdw": "pd", "dwi": "dwi", "swi": "swi"}
-BIDS_ASIDE = ("func", "fmap", "perf", "pet", "meg", "eeg", "ieeg", "nirs", "mrs", "beh", "micr", "motion")
+ASIDE = (
+    "labels",
+    "derivatives",
+    "sourcedata",
+    "code",
+    "truth",
+)  # folders that hold no scans to learn from
+BIDS_NAMES = {
+    "t1w": "t1",
+    "t2w": "t2",
+    "flair": "flair",
+    "t2starw": "t2s",
+    "pdw": "pd",
+    "dwi": "dwi",
+    "swi": "swi",
+}
+BIDS_ASIDE = (
+    "func",
+    "fmap",
+    "perf",
+    "pet",
+    "meg",
+    "eeg",
+    "ieeg",
+    "nirs",
+    "mrs",
+    "beh",
+    "micr",
+    "motion",
+)
 MASKS = re.compile(r"(.*[-_])?(seg|mask|dseg|probseg|roi|label|defacemask)(_\d+)?")
 
 
@@ -61,13 +115,20 @@ def subject_parts(subjects: Sequence[str] | np.ndarray, split: Split) -> dict[st
     """ "test" for the first `split.test_subjects` of a seeded permutation of the sorted subjects, "train" for the
     others.
     """
-    order = np.random.default_rng(split.seed).permutation(np.sort(np.asarray(subjects, dtype=object)))
-    return {subject: "test" if rank < split.test_subjects else "train" for rank, subject in enumerate(order)}
+    order = np.random.default_rng(split.seed).permutation(
+        np.sort(np.asarray(subjects, dtype=object))
+    )
+    return {
+        subject: "test" if rank < split.test_subjects else "train"
+        for rank, subject in enumerate(order)
+    }
 
 
 def select(table: pd.DataFrame, source: Source) -> pd.Series:
     """bool per row: scans of a source, or of the part it names."""
-    return (table["source"] == source.path) & ((source.part == "all") | (table["part"] == source.part))
+    return (table["source"] == source.path) & (
+        (source.part == "all") | (table["part"] == source.part)
+    )
 
 
 def find_sources(root: Path) -> list[str]:
@@ -76,12 +137,23 @@ def find_sources(root: Path) -> list[str]:
     Raises FileNotFoundError if `root` does not exist.
     """
     if not root.is_dir():
-        raise FileNotFoundError(f"{root} does not exist or is no folder; name the folder that holds the scans, or a table of scans")
-    children = sorted(child.name for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
-    alone = any((root / name).exists() for name in ("participants.tsv", "mapping.tsv", "dataset_description.json"))
+        raise FileNotFoundError(
+            f"{root} does not exist or is no folder; name the folder that holds the scans, or a table of scans"
+        )
+    children = sorted(
+        child.name for child in root.iterdir() if child.is_dir() and not child.name.startswith(".")
+    )
+    alone = any(
+        (root / name).exists()
+        for name in ("participants.tsv", "mapping.tsv", "dataset_description.json")
+    )
     if alone or any(name == "preprocessed" or SUBJECT.match(name) for name in children):
         return ["."]
-    return [name for name in children if name not in ASIDE and any(is_scan(file, root / name) for file in walk(root / name))]
+    return [
+        name
+        for name in children
+        if name not in ASIDE and any(is_scan(file, root / name) for file in walk(root / name))
+    ]
 
 
 def is_scan(file: Path, folder: Path) -> bool:
@@ -107,9 +179,15 @@ def scan_source(root: Path, path: str) -> pd.DataFrame:
         )
     else:
         table = scan_folder(root, folder)
-    table = table.assign(source=path, part="").sort_values(["subject", "session", "sequence", "run", "path"], ignore_index=True)
+    table = table.assign(source=path, part="").sort_values(
+        ["subject", "session", "sequence", "run", "path"], ignore_index=True
+    )
     series = ["subject", "session", "sequence"]
-    again = table.duplicated([*series, "run"]).groupby([table[name] for name in series]).transform("any")
+    again = (
+        table.duplicated([*series, "run"])
+        .groupby([table[name] for name in series])
+        .transform("any")
+    )
     table["run"] = table["run"].where(~again, table.groupby(series).cumcount() + 1)
     return table
 
@@ -122,16 +200,33 @@ def scan_folder(root: Path, folder: Path) -> pd.DataFrame:
     for file in walk(scans):
         if is_scan(file, scans):
             rows.append(describe(file, scans) | {"problem": link_problem(file, *allowed)})
-        elif file.is_symlink() and file.is_dir() and any(SUBJECT.match(part) for part in file.relative_to(scans).parts):
-            place = next(i for i, part in enumerate(file.relative_to(scans).parts) if SUBJECT.match(part))
+        elif (
+            file.is_symlink()
+            and file.is_dir()
+            and any(SUBJECT.match(part) for part in file.relative_to(scans).parts)
+        ):
+            place = next(
+                i for i, part in enumerate(file.relative_to(scans).parts) if SUBJECT.match(part)
+            )
             subject = "/".join(file.relative_to(scans).parts[: place + 1])
-            rows.append({"path": str(file), "subject": subject, "session": "", "sequence": "", "run": 1, "problem": link_problem(file)})
+            rows.append(
+                {
+                    "path": str(file),
+                    "subject": subject,
+                    "session": "",
+                    "sequence": "",
+                    "run": 1,
+                    "problem": link_problem(file),
+                }
+            )
     if not rows:
         raise ValueError(
             f"{folder} holds no scans; expected files such as sub_1/ses_1/t1.nii.gz ({', '.join(EXTENSIONS)}) in it or in its "
             "preprocessed/, or a table that names them (csv, tsv or parquet with the columns path and subject)"
         )
-    table = with_participants(pd.DataFrame(rows).assign(site="", age=np.nan, sex="", label="", mask=""), folder)
+    table = with_participants(
+        pd.DataFrame(rows).assign(site="", age=np.nan, sex="", label="", mask=""), folder
+    )
     if (folder / "labels").is_dir():
         keys = list(zip(table["subject"], table["session"], strict=True))
         found = {key: find_label(folder / "labels", *key) for key in dict.fromkeys(keys)}
@@ -147,21 +242,38 @@ def read_listing(file: Path) -> pd.DataFrame:
     A scan named there may lie anywhere. Raises FileNotFoundError, or ValueError when the table cannot be used.
     """
     if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist; expected a table of scans with the columns path and subject")
+        raise FileNotFoundError(
+            f"{file} does not exist; expected a table of scans with the columns path and subject"
+        )
     table = read_table(file)
     if {"role", "verdict"} <= set(table.columns):
         table = of_manifest(table)
     if not {"path", "subject"} <= set(table.columns) or table.empty:
-        raise ValueError(f"{file} has {len(table)} rows with the columns {list(table.columns)}; expected rows with path and subject")
+        raise ValueError(
+            f"{file} has {len(table)} rows with the columns {list(table.columns)}; expected rows with path and subject"
+        )
     nameless = table[(table["path"] == "") | (table["subject"] == "")]
     if len(nameless):
-        raise ValueError(f"{file}, row {nameless.index[0] + 1} has no path or no subject; expected both in every row")
+        raise ValueError(
+            f"{file}, row {nameless.index[0] + 1} has no path or no subject; expected both in every row"
+        )
     names = table["path"].map(lambda path: Path(path).name)
     sequences = names.map(lambda name: name[: -len(extension(name)) or None].lower())
-    for column, default in (("session", "ses_1"), ("sequence", sequences), ("site", file.stem), ("sex", ""), ("label", ""), ("mask", "")):
+    for column, default in (
+        ("session", "ses_1"),
+        ("sequence", sequences),
+        ("site", file.stem),
+        ("sex", ""),
+        ("label", ""),
+        ("mask", ""),
+    ):
         given = table[column] if column in table.columns else pd.Series("", index=table.index)
         table[column] = given.where(given != "", default)
-    table["run"] = pd.to_numeric(table["run"], errors="coerce").fillna(1).astype(int) if "run" in table.columns else 1
+    table["run"] = (
+        pd.to_numeric(table["run"], errors="coerce").fillna(1).astype(int)
+        if "run" in table.columns
+        else 1
+    )
     table["age"] = table["age"].map(parse_age) if "age" in table.columns else np.nan
     table["path"] = [str(file.parent / path) for path in table["path"]]
     table["mask"] = [str(file.parent / mask) if mask else "" for mask in table["mask"]]
@@ -175,7 +287,9 @@ def of_manifest(table: pd.DataFrame) -> pd.DataFrame:
     table = table[table["role"] == "scan"].reset_index(drop=True)
     if len(table["source"].unique()) > 1:
         table["subject"] = table["source"] + "/" + table["subject"]
-    return table.assign(problem=table["reason"].where(table["verdict"] == "bad", "")).drop(columns=JUDGED, errors="ignore")
+    return table.assign(problem=table["reason"].where(table["verdict"] == "bad", "")).drop(
+        columns=JUDGED, errors="ignore"
+    )
 
 
 def describe(file: Path, scans: Path) -> dict[str, object]:
@@ -187,17 +301,31 @@ def describe(file: Path, scans: Path) -> dict[str, object]:
     run = 1
     if parts[place].startswith("sub-") and name.startswith("sub-"):
         *entities, suffix = name.split("_")
-        number = {entity[:4]: int(entity[4:]) for entity in entities if re.fullmatch(r"run-\d+", entity)}
+        number = {
+            entity[:4]: int(entity[4:]) for entity in entities if re.fullmatch(r"run-\d+", entity)
+        }
         run = number.get("run-", 1)
         sequence = BIDS_NAMES.get(suffix.lower(), suffix.lower())
-        sequence += "c" if sequence == "t1" and any(entity.startswith("ce-") for entity in entities) else ""
-        sequence += "".join(f"_{entity[5:]}" for entity in entities if entity in ("part-phase", "part-real", "part-imag"))
+        sequence += (
+            "c" if sequence == "t1" and any(entity.startswith("ce-") for entity in entities) else ""
+        )
+        sequence += "".join(
+            f"_{entity[5:]}"
+            for entity in entities
+            if entity in ("part-phase", "part-real", "part-imag")
+        )
     else:
         sequence = name.lower()
         numbered = re.fullmatch(r"(.+)_(\d+)", sequence)
         if numbered and numbered[1] != "scan":
             sequence, run = numbered[1], int(numbered[2])
-    return {"path": str(file), "subject": "/".join(parts[: place + 1]), "session": session, "sequence": sequence, "run": run}
+    return {
+        "path": str(file),
+        "subject": "/".join(parts[: place + 1]),
+        "session": session,
+        "sequence": sequence,
+        "run": run,
+    }
 
 
 def find_label(labels: Path, subject: str, session: str) -> tuple[str, str]:

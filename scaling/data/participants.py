@@ -16,13 +16,24 @@ def read_table(file: Path) -> pd.DataFrame:
         if file.suffix == ".parquet":
             table = pd.read_parquet(file).astype("string").fillna("").astype(str)
         else:
-            separator = "\t" if file.suffix == ".tsv" else None  # csv: comma or semicolon, found out
-            table = pd.read_csv(file, sep=separator, engine="python", dtype=str, keep_default_na=False, encoding="utf-8-sig")
+            separator = (
+                "\t" if file.suffix == ".tsv" else None
+            )  # csv: comma or semicolon, found out
+            table = pd.read_csv(
+                file,
+                sep=separator,
+                engine="python",
+                dtype=str,
+                keep_default_na=False,
+                encoding="utf-8-sig",
+            )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{file} is no table that can be read ({error}); expected columns separated by tabs or commas, in UTF-8"
         ) from error
-    table = table.rename(columns=lambda name: str(name).strip().lower()).apply(lambda column: column.str.strip())
+    table = table.rename(columns=lambda name: str(name).strip().lower()).apply(
+        lambda column: column.str.strip()
+    )
     return table.mask(table.apply(lambda column: column.str.lower().isin(UNKNOWN)), "")
 
 
@@ -44,10 +55,21 @@ def with_participants(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
     participant_id.
     """
     table = table.assign(dataset=[Path(subject).parent.name for subject in table["subject"]])
-    places = [folder, *sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))]
+    places = [
+        folder,
+        *sorted(
+            child for child in folder.iterdir() if child.is_dir() and not child.name.startswith(".")
+        ),
+    ]
     for file in (place / name for place in places for name in TABLES):
         if file.is_file():
-            table = _joined(table, file, "" if file.parent == folder or file.parent.name == "preprocessed" else file.parent.name)
+            table = _joined(
+                table,
+                file,
+                ""
+                if file.parent == folder or file.parent.name == "preprocessed"
+                else file.parent.name,
+            )
     fallback = table["dataset"].where(table["dataset"] != "", folder.resolve().name)
     return table.assign(site=table["site"].where(table["site"] != "", fallback))
 
@@ -55,20 +77,29 @@ def with_participants(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
 def _joined(table: pd.DataFrame, file: Path, dataset: str) -> pd.DataFrame:
     given = read_table(file)
     if "participant_id" not in given.columns:
-        raise ValueError(f"{file} has the columns {list(given.columns)}; expected participant_id among them")
+        raise ValueError(
+            f"{file} has the columns {list(given.columns)}; expected participant_id among them"
+        )
     given = given.rename(columns=KEYS)
     if dataset:
         given["dataset"] = dataset
     keys = [key for key in KEYS.values() if key in given.columns]
-    wanted = table.assign(name=[Path(subject).name for subject in table["subject"]], file=[Path(path).name for path in table["path"]])[keys]
+    wanted = table.assign(
+        name=[Path(subject).name for subject in table["subject"]],
+        file=[Path(path).name for path in table["path"]],
+    )[keys]
     for frame in (given, wanted):
         for key in {"name", "session"} & set(keys):
             frame[key] = frame[key].map(bare)
-    if (wanted.get("dataset", pd.Series(dtype=str)) == "").all():  # scans lie in no folder of a dataset
+    if (
+        wanted.get("dataset", pd.Series(dtype=str)) == ""
+    ).all():  # scans lie in no folder of a dataset
         keys = [key for key in keys if key != "dataset"]
     matched = wanted[keys].merge(given.drop_duplicates(keys), on=keys, how="left")
     matched.index = table.index
-    for column in matched.columns.difference([*keys, "path", "source", "part", "subject", "sequence", "run", "mask", "problem"]):
+    for column in matched.columns.difference(
+        [*keys, "path", "source", "part", "subject", "sequence", "run", "mask", "problem"]
+    ):
         values = matched[column].fillna("")
         if column == "age":
             table["age"] = values.map(parse_age).fillna(table["age"])

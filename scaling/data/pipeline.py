@@ -17,7 +17,9 @@ from scaling.data.cache import Cache
 from scaling.study.config import Shape3
 
 STEPS = 2**40  # "endless"
-Draw = Callable[[int], tuple[np.ndarray, np.ndarray]]  # of a step: scans [B, ...], rows of the index, and corners of crops [B, ..., 3]
+Draw = Callable[
+    [int], tuple[np.ndarray, np.ndarray]
+]  # of a step: scans [B, ...], rows of the index, and corners of crops [B, ..., 3]
 ORDER, CORNER, PARTNER, SUBJECTS = range(4)  # independent streams of random numbers of one seed
 
 
@@ -29,12 +31,21 @@ def draw_crops(cache: Cache, rows: np.ndarray, crop: Shape3, batch: int, seed: i
     room = _room(cache, rows, crop)
 
     def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
-        return rows[shuffled(len(rows), seed, step, batch)], _stream(seed, CORNER, step).integers(0, room + 1, (batch, 3))
+        return rows[shuffled(len(rows), seed, step, batch)], _stream(seed, CORNER, step).integers(
+            0, room + 1, (batch, 3)
+        )
 
     return draw
 
 
-def draw_pairs(cache: Cache, rows: np.ndarray, crop: Shape3, batch: int, seed: int, pairs: Literal["crops", "sequences"]) -> Draw:
+def draw_pairs(
+    cache: Cache,
+    rows: np.ndarray,
+    crop: Shape3,
+    batch: int,
+    seed: int,
+    pairs: Literal["crops", "sequences"],
+) -> Draw:
     """Two views of one subject at a time.
 
     "crops": two places of one scan; every epoch visits each scan of `rows` once. "sequences": one place in two scans of one
@@ -46,7 +57,9 @@ def draw_pairs(cache: Cache, rows: np.ndarray, crop: Shape3, batch: int, seed: i
 
     def two_crops(step: int) -> tuple[np.ndarray, np.ndarray]:
         scans = rows[shuffled(len(rows), seed, step, batch)]
-        return np.stack([scans, scans], 1), _stream(seed, CORNER, step).integers(0, room + 1, (batch, 2, 3))
+        return np.stack([scans, scans], 1), _stream(seed, CORNER, step).integers(
+            0, room + 1, (batch, 2, 3)
+        )
 
     def two_sequences(step: int) -> tuple[np.ndarray, np.ndarray]:
         session = shuffled(len(sessions), seed, step, batch)
@@ -63,7 +76,14 @@ def draw_pairs(cache: Cache, rows: np.ndarray, crop: Shape3, batch: int, seed: i
 
 
 def batches(
-    cache: Cache, crop: Shape3, draw: Draw, batch: int, start_step: int, process_index: int = 0, process_count: int = 1, threads: int = 4
+    cache: Cache,
+    crop: Shape3,
+    draw: Draw,
+    batch: int,
+    start_step: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    threads: int = 4,
 ) -> Iterator[np.ndarray]:
     """Yield float16 [batch / process_count, ..., D, H, W] from `start_step` on: this process's contiguous part of each global batch that
     `draw` draws. An array is written again once nothing refers to it any more.
@@ -71,26 +91,44 @@ def batches(
     Raises ValueError if the batch cannot be divided.
     """
     if batch % process_count:
-        raise ValueError(f"batch={batch} is not divisible by the {process_count} processes; choose a multiple of {process_count}")
+        raise ValueError(
+            f"batch={batch} is not divisible by the {process_count} processes; choose a multiple of {process_count}"
+        )
     local = batch // process_count
     mine = slice(process_index * local, (process_index + 1) * local)
     shard, row = cache.index["shard"].to_numpy(), cache.index["row"].to_numpy()
     # Indexing a np.memmap costs as much again as the copy; a compressed shard is no array.
-    shards = [np.asarray(volumes) if isinstance(volumes, np.memmap) else volumes for volumes in cache.shards]
+    shards = [
+        np.asarray(volumes) if isinstance(volumes, np.memmap) else volumes
+        for volumes in cache.shards
+    ]
 
-    line = np.dtype((np.void, 2 * crop[2]))  # a line of a crop is copied as one item: a fifth faster than as numbers
+    line = np.dtype(
+        (np.void, 2 * crop[2])
+    )  # a line of a crop is copied as one item: a fifth faster than as numbers
     memory = Memory()
 
     def gather(step: int) -> np.ndarray:
         rows, corners = (part[mine] for part in draw(step))
         out = memory.array((*rows.shape, *crop))
-        reads = zip(out.view(line).reshape(-1, *crop[:2], 1), rows.ravel().tolist(), corners.reshape(-1, 3).tolist(), strict=True)
+        reads = zip(
+            out.view(line).reshape(-1, *crop[:2], 1),
+            rows.ravel().tolist(),
+            corners.reshape(-1, 3).tolist(),
+            strict=True,
+        )
         for window, i, (d, h, w) in reads:
-            window[...] = shards[shard[i]][row[i], d : d + crop[0], h : h + crop[1], w : w + crop[2]].view(line)
+            window[...] = shards[shard[i]][
+                row[i], d : d + crop[0], h : h + crop[1], w : w + crop[2]
+            ].view(line)
         return out
 
     steps = grain.MapDataset.range(STEPS).map(gather)
-    return iter(steps[start_step:].to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)))
+    return iter(
+        steps[start_step:].to_iter_dataset(
+            grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
+        )
+    )
 
 
 class Memory:
@@ -117,7 +155,9 @@ def nested_subset(cache: Cache, rows: np.ndarray, fraction: float, seed: int) ->
     """The scans among `rows` of a `fraction` of their subjects, at least one: a smaller fraction of the same seed is a part of a larger."""
     people = (cache.index["source"] + "/" + cache.index["subject"]).to_numpy()[rows]
     everybody = np.unique(people)
-    kept = _stream(seed, SUBJECTS, 0).permutation(everybody)[: max(1, round(fraction * len(everybody)))]
+    kept = _stream(seed, SUBJECTS, 0).permutation(everybody)[
+        : max(1, round(fraction * len(everybody)))
+    ]
     return rows[np.isin(people, kept)]
 
 
@@ -134,7 +174,9 @@ def session_pairs(cache: Cache, rows: np.ndarray) -> list[np.ndarray]:
         if len(one):
             pairs.append(np.stack([i[one], i[other]], 1))
     if not pairs:
-        raise ValueError(f"none of the {len(rows)} scans has another sequence of its session beside it; expected sessions of two or more")
+        raise ValueError(
+            f"none of the {len(rows)} scans has another sequence of its session beside it; expected sessions of two or more"
+        )
     return pairs
 
 
@@ -142,7 +184,9 @@ def shuffled(n: int, seed: int, step: int, batch: int) -> np.ndarray:
     """Items int [batch] of a step, from an endless row of permutations of range(n), one per epoch."""
     begin, end = step * batch, (step + 1) * batch
     epochs = range(begin // n, -(-end // n))
-    return np.concatenate([_permutation(n, seed, epoch) for epoch in epochs])[begin - epochs[0] * n :][:batch]
+    return np.concatenate([_permutation(n, seed, epoch) for epoch in epochs])[
+        begin - epochs[0] * n :
+    ][:batch]
 
 
 @lru_cache(maxsize=8)
@@ -160,5 +204,7 @@ def _room(cache: Cache, rows: np.ndarray, crop: Shape3) -> np.ndarray:
         raise ValueError("no scans to sample from; expected at least one row of the cache")
     room = np.asarray(cache.volumes.shape) - np.asarray(crop)
     if room.min() < 0:
-        raise ValueError(f"crop {tuple(crop)} does not fit into volumes of {tuple(cache.volumes.shape)}; make it smaller")
+        raise ValueError(
+            f"crop {tuple(crop)} does not fit into volumes of {tuple(cache.volumes.shape)}; make it smaller"
+        )
     return room

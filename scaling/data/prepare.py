@@ -15,12 +15,11 @@ import numpy as np
 import pandas as pd
 
 from scaling.data.compressed import require_blosc2
-from scaling.data.files import write_table
 from scaling.data.ingest import Job, ingest
-from scaling.data.parallel import cores, unordered_map
 from scaling.data.shards import Shards
+from scaling.files import write_table, write_text
+from scaling.processes.parallel import cores, unordered_map
 from scaling.study.config import Volumes
-from scaling.study.rundir import write_text
 
 GROUP = 16  # scans that one worker reads between two marks of progress
 COMPRESSED = 0.5  # of a volume's bytes at most, as far as brains on a constant background go
@@ -54,7 +53,11 @@ def prepare(
     (cache / "parts").mkdir(exist_ok=True)
     for left_over in (cache / "parts").glob(".*"):
         left_over.unlink()
-    waiting = [number for number in range(len(groups)) if not (cache / "parts" / f"{number:06d}.json").exists()]
+    waiting = [
+        number
+        for number in range(len(groups))
+        if not (cache / "parts" / f"{number:06d}.json").exists()
+    ]
     done = len(index) - sum(len(groups[number]) for number in waiting)
     try:
         _allocate(shards, index)
@@ -75,7 +78,11 @@ def prepare(
             "it continues there",
         ) from error
     results = pd.DataFrame(
-        [row for number in range(len(groups)) for row in json.loads((cache / "parts" / f"{number:06d}.json").read_text())]
+        [
+            row
+            for number in range(len(groups))
+            for row in json.loads((cache / "parts" / f"{number:06d}.json").read_text())
+        ]
     ).set_index("row_of_table")
     found = ("status", "reason", "content_hash", "covered", "spacing")
     index = index.assign(**{name: results[name].reindex(index.index) for name in found})
@@ -89,8 +96,14 @@ def cache_identity(root: Path, table: pd.DataFrame, volumes: Volumes) -> dict[st
     """What a cache depends on, as JSON: the grid and a fingerprint of every file's name, size and description."""
     digest = hashlib.blake2b(digest_size=16)
     described = table.drop(columns=["path", "mask"])
-    for file, mask, row in zip(table["path"], table["mask"], described.itertuples(index=False), strict=True):
-        sizes = [Path(name).stat().st_size if Path(name).exists() else -1 for name in (file, mask) if name]
+    for file, mask, row in zip(
+        table["path"], table["mask"], described.itertuples(index=False), strict=True
+    ):
+        sizes = [
+            Path(name).stat().st_size if Path(name).exists() else -1
+            for name in (file, mask)
+            if name
+        ]
         places = [os.path.relpath(name, root) for name in (file, mask) if name]
         digest.update(repr((places, sizes, tuple(row))).encode())
     return {
@@ -104,9 +117,15 @@ def _claim(cache: Path, identity: dict[str, Any]) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     if (cache / "cache.json").exists():
         old = json.loads((cache / "cache.json").read_text())
-        changed = [f"{key} was {old.get(key)}, is {identity[key]}" for key in identity if old.get(key) != identity[key]]
+        changed = [
+            f"{key} was {old.get(key)}, is {identity[key]}"
+            for key in identity
+            if old.get(key) != identity[key]
+        ]
         if changed:
-            raise ValueError(f"{cache} was prepared from something else: {'; '.join(changed)}. Choose another folder or delete it")
+            raise ValueError(
+                f"{cache} was prepared from something else: {'; '.join(changed)}. Choose another folder or delete it"
+            )
         return
     write_text(cache / "cache.json", json.dumps(identity))
 
@@ -151,8 +170,14 @@ def _allocate(shards: Shards, index: pd.DataFrame) -> None:
     """Check the disk's space, then create the (sparse) shard files."""
     masks = index.loc[index["mask_row"] >= 0, ["mask_shard", "mask_row"]].drop_duplicates()
     wanted = [("shard", number, size) for number, size in index.groupby("shard").size().items()]
-    wanted += [("masks", number, size) for number, size in masks.groupby("mask_shard").size().items()]
-    present = sum(file.stat().st_blocks * 512 for pattern in ("*.npy", "*.b2nd") for file in shards.folder.glob(pattern))
+    wanted += [
+        ("masks", number, size) for number, size in masks.groupby("mask_shard").size().items()
+    ]
+    present = sum(
+        file.stat().st_blocks * 512
+        for pattern in ("*.npy", "*.b2nd")
+        for file in shards.folder.glob(pattern)
+    )
     full = len(index) * shards.volume_bytes + len(masks) * shards.volume_bytes // 2
     needed = int(full * (COMPRESSED if shards.compressed else 1)) + SPARE - present
     free = shutil.disk_usage(shards.folder).free

@@ -16,7 +16,18 @@ from nibabel.spatialimages import SpatialImage
 from nibabel.tripwire import TripWireError
 
 logging.getLogger("nibabel.global").setLevel(logging.ERROR)  # it narrates every header it mends
-EXTENSIONS = (".nii.gz", ".nii", ".nii.bz2", ".mgz", ".mgh", ".mnc", ".img", ".img.gz", ".head", ".par")  # in any case
+EXTENSIONS = (
+    ".nii.gz",
+    ".nii",
+    ".nii.bz2",
+    ".mgz",
+    ".mgh",
+    ".mnc",
+    ".img",
+    ".img.gz",
+    ".head",
+    ".par",
+)  # in any case
 GZIP = b"\x1f\x8b"
 FEWEST_SLICES = 4
 # What nibabel, zlib and numpy raise on files that are not what they claim to be.
@@ -79,7 +90,9 @@ def open_image(path: Path, whole: bool = False) -> SpatialImage:
         name = path.name.lower()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if name.endswith((".nii", ".nii.gz")) and ((start == GZIP) != name.endswith(".gz") or (whole and start == GZIP)):
+            if name.endswith((".nii", ".nii.gz")) and (
+                (start == GZIP) != name.endswith(".gz") or (whole and start == GZIP)
+            ):
                 content = path.read_bytes()
                 content = gunzip(content) if start == GZIP else content
                 kind = nib.Nifti2Image if content[4:7] == b"n+2" else nib.Nifti1Image
@@ -106,28 +119,42 @@ def gunzip(content: bytes) -> bytes:
 def unreadable(path: Path, error: Exception) -> UnreadableVolume:
     """The one sentence for a file that nibabel or zlib gave up on."""
     if isinstance(error, FileNotFoundError) and path.is_symlink():
-        return UnreadableVolume(f"{path} is a link to {path.readlink()}, which does not exist (not downloaded yet?)")
+        return UnreadableVolume(
+            f"{path} is a link to {path.readlink()}, which does not exist (not downloaded yet?)"
+        )
     if isinstance(error, FileNotFoundError):
-        return UnreadableVolume(f"{path} does not exist{'' if not path.exists() else f' as a whole: {error.filename} is missing'}")
+        return UnreadableVolume(
+            f"{path} does not exist{'' if not path.exists() else f' as a whole: {error.filename} is missing'}"
+        )
     if isinstance(error, PermissionError):
         return UnreadableVolume(f"{path} may not be read (permission denied)")
     if isinstance(error, TripWireError):
-        return UnreadableVolume(f"{path} cannot be read here ({str(error).splitlines()[0]}); install the package or convert it to NIfTI")
-    return UnreadableVolume(f"{path} is corrupt or truncated ({str(error).splitlines()[0] if str(error) else type(error).__name__})")
+        return UnreadableVolume(
+            f"{path} cannot be read here ({str(error).splitlines()[0]}); install the package or convert it to NIfTI"
+        )
+    return UnreadableVolume(
+        f"{path} is corrupt or truncated ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+    )
 
 
 def scan_shape(path: Path, image: SpatialImage) -> tuple[int, int, int]:
     """The 3D shape, without axes of length one behind it. Raises UnreadableVolume if the file is no single volume."""
     if image.get_data_dtype().names:
-        raise UnreadableVolume(f"{path} holds colours ({image.get_data_dtype()}); expected one number per voxel")
+        raise UnreadableVolume(
+            f"{path} holds colours ({image.get_data_dtype()}); expected one number per voxel"
+        )
     shape = tuple(image.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) != 3:
         what = f"{np.prod(shape[3:])} volumes" if len(shape) > 3 else f"{len(shape)} dimensions"
-        raise UnreadableVolume(f"{path} has shape {shape}, {what}; expected one 3D volume (split it into files first)")
+        raise UnreadableVolume(
+            f"{path} has shape {shape}, {what}; expected one 3D volume (split it into files first)"
+        )
     if min(shape) < FEWEST_SLICES:
-        raise UnreadableVolume(f"{path} has shape {shape}; expected at least {FEWEST_SLICES} slices along every axis")
+        raise UnreadableVolume(
+            f"{path} has shape {shape}; expected at least {FEWEST_SLICES} slices along every axis"
+        )
     return shape
 
 
@@ -135,7 +162,10 @@ def scan_affine(path: Path, image: SpatialImage) -> np.ndarray:
     """Voxel-to-world matrix, the first usable of nibabel's choice, sform and qform. Raises UnreadableVolume."""
     candidates = [image.affine]
     if isinstance(image, nib.Nifti1Image):
-        candidates += [image.get_sform(), image.header.get_qform() if image.header["qform_code"] > 0 else None]
+        candidates += [
+            image.get_sform(),
+            image.header.get_qform() if image.header["qform_code"] > 0 else None,
+        ]
     for affine in candidates:
         if affine is not None and np.all(np.isfinite(affine)):
             affine = np.asarray(affine, np.float64)
@@ -157,7 +187,13 @@ def in_mm(affine: np.ndarray, image: SpatialImage) -> np.ndarray:
     """
     unit = image.header.get_xyzt_units()[0] if isinstance(image, nib.Nifti1Image) else "mm"
     size = np.linalg.norm(affine[:3, :3], axis=0).max()
-    factor = 1000.0 if unit == "meter" and size < VOXEL_MM[0] else 0.001 if unit == "micron" and size > VOXEL_MM[1] else 1.0
+    factor = (
+        1000.0
+        if unit == "meter" and size < VOXEL_MM[0]
+        else 0.001
+        if unit == "micron" and size > VOXEL_MM[1]
+        else 1.0
+    )
     return np.diag([factor, factor, factor, 1.0]) @ affine
 
 
@@ -174,7 +210,9 @@ def read_scan(path: Path) -> Scan:
     affine = affine @ nib.orientations.inv_ornt_aff(orientation, shape)
     with np.errstate(over="ignore", invalid="ignore"):
         stored = np.abs(stored) if np.iscomplexobj(stored) else stored
-        voxels = np.ascontiguousarray(nib.orientations.apply_orientation(stored, orientation), np.float32)
+        voxels = np.ascontiguousarray(
+            nib.orientations.apply_orientation(stored, orientation), np.float32
+        )
     if stored.dtype.kind == "f":
         voxels = np.where(np.isfinite(voxels), voxels, np.float32(np.nan))
     # Rounded, so that one brain stored in any of the 48 orientations gives the same bits.
@@ -186,5 +224,7 @@ def read_mask(path: Path) -> Scan:
     scan = read_scan(path)
     largest = float(np.nanmax(scan.voxels, initial=0.0))
     if 1e-3 < largest < 0.5 or float(np.nanmin(scan.voxels, initial=0.0)) < -0.5:
-        raise UnreadableVolume(f"{path} is no mask: its largest value is {largest:g}; expected 0 outside and 1 inside")
+        raise UnreadableVolume(
+            f"{path} is no mask: its largest value is {largest:g}; expected 0 outside and 1 inside"
+        )
     return Scan((scan.voxels > 0.5).astype(np.float32), scan.affine)

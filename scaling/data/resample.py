@@ -8,7 +8,9 @@ import numpy as np
 FWHM = 2.3548  # full width at half maximum of a Gaussian, in standard deviations
 
 
-def axis_weights(size: int, start: float, step: float, count: int, sigma: float = 0.0) -> np.ndarray:
+def axis_weights(
+    size: int, start: float, step: float, count: int, sigma: float = 0.0
+) -> np.ndarray:
     """float32 [count, size]: linear interpolation at start + step * i of `size` samples, after a Gaussian of `sigma`;
     zero outside.
     """
@@ -32,7 +34,9 @@ def spline_weights(size: int, start: float, step: float, count: int) -> np.ndarr
     return np.nan_to_num(bump(places[:, None] - np.arange(size))).astype(np.float32)
 
 
-def apply_weights(image: np.ndarray, weights: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+def apply_weights(
+    image: np.ndarray, weights: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> np.ndarray:
     """float32 image [D, H, W] resampled along every axis by its matrix."""
     first, second, third = weights
     out = np.matmul(np.asarray(image, np.float32), third.T)

@@ -1,12 +1,12 @@
 """Where the volumes of a cache lie: stacked npy files, or a compressed file each."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from scaling.data.compressed import write_compressed
+from scaling.files import replacing
 
 SHARD_BYTES = 2**29
 TYPES: dict[str, np.dtype] = {"shard": np.dtype(np.float16), "masks": np.dtype(np.uint8)}
@@ -43,20 +43,26 @@ class Shards:
 
     def create(self, kind: str, number: int, size: int) -> None:
         """Create a sparse npy file of `size` zero volumes, if it is not there."""
-        file, temporary = self.file(kind, number), self.folder / f".{kind}_{number:05d}.{os.getpid()}"
+        file = self.file(kind, number)
         if not file.exists() and not self.compressed:
-            np.lib.format.open_memmap(temporary, "w+", TYPES[kind], (size, *self.shape)).flush()
-            os.replace(temporary, file)
+            with replacing(file) as temporary:
+                np.lib.format.open_memmap(temporary, "w+", TYPES[kind], (size, *self.shape)).flush()
 
     def write(self, kind: str, number: int, row: int, volume: np.ndarray) -> None:
         """Put a volume into its row. Raises OSError (ENOSPC) when the disk is full."""
         if self.compressed:
-            write_compressed(self.file(kind, number).with_suffix(""), row, volume.astype(TYPES[kind]))
+            write_compressed(
+                self.file(kind, number).with_suffix(""), row, volume.astype(TYPES[kind])
+            )
             return
         content = np.ascontiguousarray(volume, TYPES[kind]).tobytes()
         with self.file(kind, number).open("r+b") as file:
             version = np.lib.format.read_magic(file)
-            read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            read_header = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
             read_header(file)
             file.seek(file.tell() + row * len(content))
             file.write(content)

@@ -15,7 +15,9 @@ def describe_sources(manifest: pd.DataFrame) -> list[dict[str, Any]]:
     out = []
     for source, scans in manifest[manifest["role"] == "scan"].groupby("source"):
         sessions = scans.groupby(["subject", "session"])
-        sequences = scans.drop_duplicates(["subject", "session", "sequence"])["sequence"].value_counts()
+        sequences = scans.drop_duplicates(["subject", "session", "sequence"])[
+            "sequence"
+        ].value_counts()
         first = sessions[["label", "mask", "age"]].first()
         out.append(
             {
@@ -26,7 +28,10 @@ def describe_sources(manifest: pd.DataFrame) -> list[dict[str, Any]]:
                 "sites": int(scans["site"].nunique()),
                 "labelled": int(((first["label"] != "") | (first["mask"] != "")).sum()),
                 "with_age": int(first["age"].notna().sum()),
-                "sequences": {str(name): round(count / sessions.ngroups, 3) for name, count in sequences.items()},
+                "sequences": {
+                    str(name): round(count / sessions.ngroups, 3)
+                    for name, count in sequences.items()
+                },
             }
         )
     return out
@@ -40,7 +45,10 @@ def as_json(root: Path, checked: Checked) -> dict[str, Any]:
         "files": len(checked.manifest),
         "verdicts": {name: int(verdicts.get(name, 0)) for name in ("ok", "warning", "bad")},
         "sources": describe_sources(checked.manifest),
-        "findings": [{"kind": finding.kind, "sentence": finding.sentence, "files": finding.files} for finding in checked.findings],
+        "findings": [
+            {"kind": finding.kind, "sentence": finding.sentence, "files": finding.files}
+            for finding in checked.findings
+        ],
     }
 
 
@@ -50,17 +58,34 @@ def summarise(root: Path, checked: Checked) -> str:
     for source in describe_sources(checked.manifest):
         name = root.resolve().name if source["source"] == "." else source["source"]
         shares = sorted(source["sequences"].items(), key=lambda pair: -pair[1])
-        sequences = ", ".join(f"{sequence} {share:.0%}" for sequence, share in shares[:12]) + (", ..." if len(shares) > 12 else "")
-        counts = (("scan", "scans"), ("subject", "subjects"), ("session", "sessions"), ("site", "sites"))
-        numbers = ", ".join(f"{source[many]:,} {one if source[many] == 1 else many}" for one, many in counts)
-        lines += [f"{name}: {numbers}, {source['labelled']:,} labelled, {source['with_age']:,} with age", f"  {sequences}"]
+        sequences = ", ".join(f"{sequence} {share:.0%}" for sequence, share in shares[:12]) + (
+            ", ..." if len(shares) > 12 else ""
+        )
+        counts = (
+            ("scan", "scans"),
+            ("subject", "subjects"),
+            ("session", "sessions"),
+            ("site", "sites"),
+        )
+        numbers = ", ".join(
+            f"{source[many]:,} {one if source[many] == 1 else many}" for one, many in counts
+        )
+        lines += [
+            f"{name}: {numbers}, {source['labelled']:,} labelled, {source['with_age']:,} with age",
+            f"  {sequences}",
+        ]
     verdicts = checked.manifest["verdict"].value_counts()
-    parts = ", ".join(f"{verdicts.get(key, 0):,} {word}" for key, word in (("ok", "ok"), ("warning", "to look at"), ("bad", "not usable")))
+    parts = ", ".join(
+        f"{verdicts.get(key, 0):,} {word}"
+        for key, word in (("ok", "ok"), ("warning", "to look at"), ("bad", "not usable"))
+    )
     lines.append(f"{len(checked.manifest):,} files: {parts}")
     for finding in checked.findings:
         lines.append(f"! {finding.sentence}")
         for path, reason in list(finding.files.items())[:SHOWN]:
-            lines.append(f"    {reason if reason.startswith(path) else f'{path}: {reason}' if reason else path}")
+            lines.append(
+                f"    {reason if reason.startswith(path) else f'{path}: {reason}' if reason else path}"
+            )
         if len(finding.files) > SHOWN:
             lines.append(f"    ... and {len(finding.files) - SHOWN:,} more")
     return "\n".join(lines)

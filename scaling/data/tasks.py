@@ -10,7 +10,11 @@ from scaling.data.cache import Cache
 from scaling.data.layout import select
 from scaling.study.config import Data, Source, Task
 
-SUFFIXES = {"classification": "0 or 1", "regression": "a number", "segmentation": "a mask (seg.nii.gz)"}
+SUFFIXES = {
+    "classification": "0 or 1",
+    "regression": "a number",
+    "segmentation": "a mask (seg.nii.gz)",
+}
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,17 @@ def load_task(cache: Cache, task: Task, data: Data) -> TaskArrays:
     few.
     """
     if cache.volumes != data.volumes:
-        raise ValueError(f"{cache.path} holds {cache.volumes} and data.volumes is {data.volumes}; prepare another cache")
+        raise ValueError(
+            f"{cache.path} holds {cache.volumes} and data.volumes is {data.volumes}; prepare another cache"
+        )
     dropped: list[str] = []
     train = load_cases(cache, task, (task.train,), dropped)
     test = load_cases(cache, task, task.test, dropped)
-    inside = away_from(load_cases(cache, task, task.inside, dropped), train.sites, task) if task.inside else None
+    inside = (
+        away_from(load_cases(cache, task, task.inside, dropped), train.sites, task)
+        if task.inside
+        else None
+    )
     groups = {"training": train, "test": test} | ({"in-domain": inside} if inside else {})
     for name in groups.keys() - {"test"}:
         shared = set(groups[name].ids) & set(test.ids)
@@ -87,7 +97,9 @@ def load_cases(cache: Cache, task: Task, sources: tuple[Source, ...], dropped: l
     chosen = np.logical_or.reduce([select(cache.index, source) for source in sources])
     names = ", ".join(f"{source.path} ({source.part})" for source in sources)
     if not chosen.any():
-        raise ValueError(f"task {task.name!r}: the cache {cache.path} has no scans of {names}; prepare it with that source")
+        raise ValueError(
+            f"task {task.name!r}: the cache {cache.path} has no scans of {names}; prepare it with that source"
+        )
     rows = cache.index[chosen].reset_index(names="i")
     ids, sites, labels, found = [], [], [], []
     unlabelled = 0
@@ -95,7 +107,9 @@ def load_cases(cache: Cache, task: Task, sources: tuple[Source, ...], dropped: l
         usable = scans[scans["status"] == "ok"].sort_values("run")
         slots = [_first_present(usable, slot) for slot in task.sequences]
         if all(slot is None for slot in slots):
-            dropped.append(f"{source}/{subject}/{session} has no usable scan of {', '.join(task.sequences)}")
+            dropped.append(
+                f"{source}/{subject}/{session} has no usable scan of {', '.join(task.sequences)}"
+            )
             continue
         label = read_label(cache, task, usable)
         if label is None:
@@ -141,7 +155,9 @@ def read_label(cache: Cache, task: Task, scans: pd.DataFrame) -> np.ndarray | No
     text = str(scans["label"].iloc[0])
     if not text and task.label:
         if task.label not in scans.columns:
-            raise ValueError(f"task {task.name!r} wants label={task.label!r}, which participants.tsv does not have")
+            raise ValueError(
+                f"task {task.name!r} wants label={task.label!r}, which participants.tsv does not have"
+            )
         value = scans[task.label].iloc[0]
         text = "" if pd.isna(value) else str(value)
     if not text:
@@ -165,7 +181,9 @@ def few_shot_draws(task: Task, cases: Cases, shots: int) -> np.ndarray:
     """
     n = len(cases.ids)
     if shots > n:
-        raise ValueError(f"task {task.name!r} has {n} training cases and wants {shots} shots; lower shots or add cases")
+        raise ValueError(
+            f"task {task.name!r} has {n} training cases and wants {shots} shots; lower shots or add cases"
+        )
     draws = []
     for draw in range(task.draws):
         seed = hashlib.blake2b(f"{task.name}/{shots}/{draw}".encode(), digest_size=16).digest()

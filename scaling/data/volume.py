@@ -13,19 +13,28 @@ from scaling.study.config import BACKGROUND, Volumes
 
 CLIP = (0.5, 99.5)  # percentiles of the foreground
 HEAD_HEIGHT = 170.0  # mm; what is further below the vertex is neck (as in FSL's robustfov)
-SAMPLE, STRIDE = 2**21, 13  # of more voxels than that, every 13th is enough for percentiles and histograms
+SAMPLE, STRIDE = (
+    2**21,
+    13,
+)  # of more voxels than that, every 13th is enough for percentiles and histograms
 
 
-def read_volume(path: Path, volumes: Volumes, mask: bool = False, like: np.ndarray | None = None) -> np.ndarray:
+def read_volume(
+    path: Path, volumes: Volumes, mask: bool = False, like: np.ndarray | None = None
+) -> np.ndarray:
     """float16 [D, H, W] of a scan, or uint8 {0, 1} of a mask, on the grid `like` (default: the scan's own). Raises UnreadableVolume."""
     if mask:
         if like is None:
-            raise ValueError(f"{path} is a mask and needs the grid of its scan (like=session_grid(scan, volumes, inside))")
+            raise ValueError(
+                f"{path} is a mask and needs the grid of its scan (like=session_grid(scan, volumes, inside))"
+            )
         return mask_to_grid(read_mask(path), volumes, like)
     return session_volume(path, read_scan(path), volumes, like)[0]
 
 
-def session_volume(path: Path, scan: Scan, volumes: Volumes, grid: np.ndarray | None) -> tuple[np.ndarray, float, np.ndarray]:
+def session_volume(
+    path: Path, scan: Scan, volumes: Volumes, grid: np.ndarray | None
+) -> tuple[np.ndarray, float, np.ndarray]:
     """A scan as `scan_to_grid` brings it to the session's `grid`, or, where the session has none yet, to the scan's own; and that grid.
 
     Raises UnreadableVolume; a session's first scan has then given it no grid.
@@ -41,7 +50,9 @@ def foreground(path: Path, voxels: np.ndarray) -> np.ndarray:
     finite = np.isfinite(voxels)
     count = np.count_nonzero(finite)
     if count < 0.01 * voxels.size:
-        raise UnreadableVolume(f"{path} has no finite voxels to speak of ({count / voxels.size:.1%}); expected a scan")
+        raise UnreadableVolume(
+            f"{path} has no finite voxels to speak of ({count / voxels.size:.1%}); expected a scan"
+        )
     values = voxels.ravel() if count == voxels.size else voxels[finite]
     low, high = float(values.min()), float(values.max())
     if high == low:
@@ -58,7 +69,9 @@ def foreground(path: Path, voxels: np.ndarray) -> np.ndarray:
     else:
         inside = voxels > otsu(values, low, high)
     if np.count_nonzero(inside) < 1e-3 * voxels.size:
-        raise UnreadableVolume(f"{path} is empty ({inside.sum()} voxels differ from the background); expected a scan")
+        raise UnreadableVolume(
+            f"{path} is empty ({inside.sum()} voxels differ from the background); expected a scan"
+        )
     return inside
 
 
@@ -85,7 +98,9 @@ def session_grid(scan: Scan, volumes: Volumes, inside: np.ndarray) -> np.ndarray
     low[2] = max(low[2], high[2] - HEAD_HEIGHT / scan.spacing[2])
     middle = (low + high) / 2
     grid = np.eye(4)
-    grid[:3, :3] = scan.affine[:3, :3] if volumes.spacing_mm is None else np.eye(3) * volumes.spacing_mm
+    grid[:3, :3] = (
+        scan.affine[:3, :3] if volumes.spacing_mm is None else np.eye(3) * volumes.spacing_mm
+    )
     half = (np.asarray(volumes.shape) - 1) / 2
     if on_grid(scan, grid):
         middle = np.round(middle) + (np.asarray(volumes.shape) + 1) % 2 / 2
@@ -96,7 +111,10 @@ def session_grid(scan: Scan, volumes: Volumes, inside: np.ndarray) -> np.ndarray
 
 def on_grid(scan: Scan, grid: np.ndarray) -> bool:
     """Whether the scan's voxels have the grid's size and axes already."""
-    return bool(np.abs(scan.affine[:3, :3] - grid[:3, :3]).max() < 1e-3 * np.linalg.norm(grid[:3, :3], axis=0).min())
+    return bool(
+        np.abs(scan.affine[:3, :3] - grid[:3, :3]).max()
+        < 1e-3 * np.linalg.norm(grid[:3, :3], axis=0).min()
+    )
 
 
 def aligned(scan: Scan, grid: np.ndarray) -> np.ndarray | None:
@@ -106,7 +124,9 @@ def aligned(scan: Scan, grid: np.ndarray) -> np.ndarray | None:
     return whole.astype(int) if on_grid(scan, grid) and np.abs(start - whole).max() < 0.01 else None
 
 
-def resample(scan: Scan, images: list[np.ndarray], shape: tuple[int, int, int], grid: np.ndarray) -> list[np.ndarray]:
+def resample(
+    scan: Scan, images: list[np.ndarray], shape: tuple[int, int, int], grid: np.ndarray
+) -> list[np.ndarray]:
     """Bring float32 images [D, H, W] on the scan's voxels to `shape` voxels of the grid, zero outside: Gaussian, then linear
     interpolation.
 
@@ -129,11 +149,17 @@ def resample(scan: Scan, images: list[np.ndarray], shape: tuple[int, int, int], 
     matrix = to_scan[:3, :3]
     if np.abs(matrix - np.diag(np.diag(matrix))).max() < 1e-4:
         first_axis, second_axis, third_axis = (
-            axis_weights(part[i].stop - part[i].start, offset[i], matrix[i, i], shape[i], sigma[i]) for i in range(3)
+            axis_weights(part[i].stop - part[i].start, offset[i], matrix[i, i], shape[i], sigma[i])
+            for i in range(3)
         )
-        return [apply_weights(image[part], (first_axis, second_axis, third_axis)) for image in images]
+        return [
+            apply_weights(image[part], (first_axis, second_axis, third_axis)) for image in images
+        ]
     smooth = [ndimage.gaussian_filter(image[part], sigma, mode="constant") for image in images]
-    return [ndimage.affine_transform(image, matrix, offset, shape, order=1, mode="grid-constant") for image in smooth]
+    return [
+        ndimage.affine_transform(image, matrix, offset, shape, order=1, mode="grid-constant")
+        for image in smooth
+    ]
 
 
 def shifted(image: np.ndarray, start: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
@@ -148,7 +174,9 @@ def shifted(image: np.ndarray, start: np.ndarray, shape: tuple[int, int, int]) -
     return out
 
 
-def scan_to_grid(path: Path, scan: Scan, volumes: Volumes, grid: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, float]:
+def scan_to_grid(
+    path: Path, scan: Scan, volumes: Volumes, grid: np.ndarray, inside: np.ndarray
+) -> tuple[np.ndarray, float]:
     """float16 [D, H, W]: zero mean and unit variance in the foreground after clipping, BACKGROUND elsewhere; and the share of the
     foreground's volume that the grid holds.
 
@@ -159,19 +187,32 @@ def scan_to_grid(path: Path, scan: Scan, volumes: Volumes, grid: np.ndarray, ins
         kept = shifted(inside, start, volumes.shape)
         values = shifted(scan.voxels, start, volumes.shape)[kept]
     else:
-        share, total = resample(scan, [inside.astype(np.float32), np.where(inside, scan.voxels, np.float32(0))], volumes.shape, grid)
+        share, total = resample(
+            scan,
+            [inside.astype(np.float32), np.where(inside, scan.voxels, np.float32(0))],
+            volumes.shape,
+            grid,
+        )
         kept = share > 0.5
         values = total[kept] / share[kept]
     if values.size < 64:
-        raise UnreadableVolume(f"{path} lies outside its session's grid ({values.size} voxels in it); check its affine")
+        raise UnreadableVolume(
+            f"{path} lies outside its session's grid ({values.size} voxels in it); check its affine"
+        )
     sample = values if values.size <= SAMPLE // STRIDE else values[::STRIDE]
     values = values.clip(*np.percentile(sample.astype(np.float64), CLIP)).astype(np.float32)
     mean, deviation = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
     if deviation <= 1e-6 * max(abs(mean), 1e-30):
-        raise UnreadableVolume(f"{path} is constant inside the head (every voxel is {values[0]:g}); expected a scan")
+        raise UnreadableVolume(
+            f"{path} is constant inside the head (every voxel is {values[0]:g}); expected a scan"
+        )
     out = np.full(volumes.shape, BACKGROUND, np.float16)
     out[kept] = (values - np.float32(mean)) / np.float32(deviation)
-    held = values.size * abs(np.linalg.det(grid[:3, :3])) / (np.count_nonzero(inside) * abs(np.linalg.det(scan.affine[:3, :3])))
+    held = (
+        values.size
+        * abs(np.linalg.det(grid[:3, :3]))
+        / (np.count_nonzero(inside) * abs(np.linalg.det(scan.affine[:3, :3])))
+    )
     return out, min(1.0, float(held))
 
 

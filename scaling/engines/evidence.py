@@ -3,19 +3,32 @@
 import pandas as pd
 
 from scaling.laws import Findings, SelfTest, Verdict, find, holm, self_test, verdict
-from scaling.laws.findings import PRETRAINED
-from scaling.report.views import SUPERVISED, baseline_arm
+from scaling.laws.arms import SUPERVISED, baseline_arm
+from scaling.laws.verdicts.findings import PRETRAINED
 from scaling.study.config import Study, Task
 
-METRICS_OF = {"classification": ("auroc",), "segmentation": ("dice", "nsd"), "regression": ("mae", "pearson")}  # the main one first
-PROTOCOLS = ("finetune", "probe")  # those that the findings are asked under, where pretrained runs were tried by them
+METRICS_OF = {
+    "classification": ("auroc",),
+    "segmentation": ("dice", "nsd"),
+    "regression": ("mae", "pearson"),
+}  # the main one first
+PROTOCOLS = (
+    "finetune",
+    "probe",
+)  # those that the findings are asked under, where pretrained runs were tried by them
 
 
-def judge(predictions: pd.DataFrame, study: Study) -> tuple[list[Verdict], dict[str, SelfTest], list[str]]:
+def judge(
+    predictions: pd.DataFrame, study: Study
+) -> tuple[list[Verdict], dict[str, SelfTest], list[str]]:
     """A verdict per task on the study's estimand, its self-test, and a sentence for every task that cannot have one. A study of one size
     and one duration does not ask for any.
     """
-    if max(len(family.sizes or study.sizes) for family in study.families) == len(study.durations) == 1:
+    if (
+        max(len(family.sizes or study.sizes) for family in study.families)
+        == len(study.durations)
+        == 1
+    ):
         return [], {}, []
     verdicts, tests, unjudged = [], {}, []
     for task in study.tasks:
@@ -23,7 +36,12 @@ def judge(predictions: pd.DataFrame, study: Study) -> tuple[list[Verdict], dict[
         table = scored(predictions, study, task, metric, study.estimand.protocol)
         cases = table[table["arm"] == PRETRAINED]
         try:
-            found = verdict(cases, task=task.name, metric=metric, smallest_effect=getattr(study.smallest_effects, metric))
+            found = verdict(
+                cases,
+                task=task.name,
+                metric=metric,
+                smallest_effect=getattr(study.smallest_effects, metric),
+            )
             verdicts.append(found)
             if found.effects[0].low is not None:
                 tests[task.name] = self_test(cases, found)
@@ -35,8 +53,15 @@ def judge(predictions: pd.DataFrame, study: Study) -> tuple[list[Verdict], dict[
 def findings(predictions: pd.DataFrame, study: Study) -> dict[str, Findings]:
     """The findings under every protocol that pretrained runs were tried by, the estimand's first."""
     tried = set(predictions.loc[predictions["arm"] == PRETRAINED, "protocol"])
-    smallest = {metric: getattr(study.smallest_effects, metric) for metrics in METRICS_OF.values() for metric in metrics}
-    protocols = sorted((protocol for protocol in PROTOCOLS if protocol in tried), key=lambda name: name != study.estimand.protocol)
+    smallest = {
+        metric: getattr(study.smallest_effects, metric)
+        for metrics in METRICS_OF.values()
+        for metric in metrics
+    }
+    protocols = sorted(
+        (protocol for protocol in PROTOCOLS if protocol in tried),
+        key=lambda name: name != study.estimand.protocol,
+    )
     found = {}
     for protocol in protocols:
         tables = {
@@ -44,21 +69,33 @@ def findings(predictions: pd.DataFrame, study: Study) -> dict[str, Findings]:
             for task in study.tasks
             for metric in METRICS_OF[task.kind]
         }
-        found[protocol] = find({key: table for key, table in tables.items() if len(table)}, smallest)
+        found[protocol] = find(
+            {key: table for key, table in tables.items() if len(table)}, smallest
+        )
     return found
 
 
-def scored(predictions: pd.DataFrame, study: Study, task: Task, metric: str, protocol: str) -> pd.DataFrame:
+def scored(
+    predictions: pd.DataFrame, study: Study, task: Task, metric: str, protocol: str
+) -> pd.DataFrame:
     """The test cases of a task as `scaling.laws` reads them, in the study's domain: of pretrained runs under `protocol` at the most shots,
     and of the controls that they are compared with.
     """
-    here = predictions[(predictions["task"] == task.name) & (predictions["domain"] == study.estimand.domain)]
+    here = predictions[
+        (predictions["task"] == task.name) & (predictions["domain"] == study.estimand.domain)
+    ]
     own = here["arm"].isin(SUPERVISED)
-    same = here["arm"].isin([PRETRAINED, baseline_arm(protocol)]) & (here["protocol"] == protocol) & (here["shots"] == max(task.shots))
+    same = (
+        here["arm"].isin([PRETRAINED, baseline_arm(protocol)])
+        & (here["protocol"] == protocol)
+        & (here["shots"] == max(task.shots))
+    )
     classical = (here["arm"] == "classical") & (here["shots"] == max(task.shots))
     # A rung of a family is a network, and its size is its parameters; durations branched off one trunk are one cluster; a case is named
     # by its site as well.
-    cases = here[own | same | classical].rename(columns={"size": "network", "params": "size", "trunk": "cluster"})
+    cases = here[own | same | classical].rename(
+        columns={"size": "network", "params": "size", "trunk": "cluster"}
+    )
     cases["network"] = cases["network"].fillna("")
     cases["case"] = cases["site"] + "/" + cases["case"]
     control = cases["arm"] != PRETRAINED

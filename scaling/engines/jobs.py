@@ -8,10 +8,10 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as config
 
+from scaling.costs.flops import ACCELERATORS, hours
+from scaling.runs.experiment import explain
+from scaling.runs.plan import Plan, Step, TransferStep
 from scaling.study.config import STRICT
-from scaling.study.cost import ACCELERATORS, hours
-from scaling.study.experiment import explain
-from scaling.study.plan import Plan, Step, TransferStep
 
 # Beyond the estimate of a job's hours: it may be half as fast as expected, and starting, compiling and reading take a while.
 SLOWER, START_HOURS = 2.0, 0.25
@@ -77,7 +77,9 @@ def make_jobs(plan: Plan) -> list[Job]:
     place = {step.name: name for name, steps in groups.items() for step in steps}
     jobs = []
     for name, steps in groups.items():
-        needs = dict.fromkeys(place[need] for step in steps for need in step.needs if place[need] != name)
+        needs = dict.fromkeys(
+            place[need] for step in steps for need in step.needs if place[need] != name
+        )
         devices = math.prod(steps[0].mesh)
         expected = sum(hours(step.flops, accelerator) for step in steps) / devices
         jobs.append(Job(name, tuple(steps), tuple(needs), devices, SLOWER * expected + START_HOURS))

@@ -9,11 +9,12 @@ from typing import get_args
 from rich.console import Console
 from rich.table import Table
 
+from scaling.costs.flops import hours
+from scaling.engines.engine import Queued
 from scaling.engines.jobs import does_not_fit, make_jobs
-from scaling.engines.slurm import Queued
-from scaling.study.cost import hours
-from scaling.study.plan import Plan, PretrainStep, Step
-from scaling.study.rundir import Status, attempts, read_json
+from scaling.files import read_json
+from scaling.runs.plan import Plan, PretrainStep, Step
+from scaling.runs.rundir import Status, attempts
 
 COLOURS = {"done": "green", "failed": "red", "partial": "yellow", "stale": "yellow", "todo": ""}
 
@@ -22,10 +23,24 @@ def print_plan(plan: Plan, statuses: Mapping[str, Status], console: Console) -> 
     """Every step with its costs, the totals, and what sharing trunks saves."""
     accelerator = plan.study.execution.accelerator
     table = Table(box=None, pad_edge=False)
-    for heading in ("step", "parameters", "samples", "steps", "FLOPs", "mesh", "memory", f"hours on {accelerator}", "status"):
-        table.add_column(heading, justify="left" if heading in ("step", "status") else "right", no_wrap=True)
+    for heading in (
+        "step",
+        "parameters",
+        "samples",
+        "steps",
+        "FLOPs",
+        "mesh",
+        "memory",
+        f"hours on {accelerator}",
+        "status",
+    ):
+        table.add_column(
+            heading, justify="left" if heading in ("step", "status") else "right", no_wrap=True
+        )
     for step in plan.steps:
-        table.add_row(*step_row(step, accelerator), statuses[step.name], style=COLOURS[statuses[step.name]])
+        table.add_row(
+            *step_row(step, accelerator), statuses[step.name], style=COLOURS[statuses[step.name]]
+        )
     console.print(table)
     flops = sum(step.flops for step in plan.steps)
     left = sum(step.flops for step in plan.steps if statuses[step.name] != "done")
@@ -68,19 +83,35 @@ def plan_as_json(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) ->
         for job in make_jobs(plan)
         for step in job.steps
     ]
-    return json.dumps({"study": plan.study.name, "folder": str(study_dir), "accelerator": accelerator, "steps": steps}, indent=1)
+    return json.dumps(
+        {
+            "study": plan.study.name,
+            "folder": str(study_dir),
+            "accelerator": accelerator,
+            "steps": steps,
+        },
+        indent=1,
+    )
 
 
 def step_row(step: Step, accelerator: str) -> list[str]:
     """The cells of one step, "-" where a number has no meaning."""
-    numbers = [count(step.parameters), count(step.samples), str(step.steps), count(step.flops), f"{count(step.memory)}B"]
+    numbers = [
+        count(step.parameters),
+        count(step.samples),
+        str(step.steps),
+        count(step.flops),
+        f"{count(step.memory)}B",
+    ]
     given = [step.parameters, step.samples, step.steps, step.flops, step.memory]
     cells = [text if value else "-" for text, value in zip(numbers, given, strict=True)]
     cells.insert(-1, "x".join(map(str, step.mesh)) if step.memory else "-")
     return [step.name, *cells, f"{hours(step.flops, accelerator):.4f}" if step.flops else "-"]
 
 
-def print_status(study_dir: Path, plan: Plan, statuses: Mapping[str, Status], console: Console) -> None:
+def print_status(
+    study_dir: Path, plan: Plan, statuses: Mapping[str, Status], console: Console
+) -> None:
     """Steps by kind and status, seconds spent, and why steps failed."""
     table = Table(box=None, pad_edge=False)
     states = get_args(Status)
@@ -89,18 +120,32 @@ def print_status(study_dir: Path, plan: Plan, statuses: Mapping[str, Status], co
     for kind in dict.fromkeys(step.kind for step in plan.steps):
         steps = [step for step in plan.steps if step.kind == kind]
         tally = Counter(statuses[step.name] for step in steps)
-        finished = [study_dir / step.name / "DONE" for step in steps if statuses[step.name] in ("done", "stale")]
+        finished = [
+            study_dir / step.name / "DONE"
+            for step in steps
+            if statuses[step.name] in ("done", "stale")
+        ]
         spent = sum(read_json(marker)["seconds"] for marker in finished)
         table.add_row(kind, *(str(tally[state] or "-") for state in states), f"{spent:.1f}")
     console.print(table)
     for step in plan.steps:
         if statuses[step.name] == "failed":
-            console.print(f"{step.name}: {(study_dir / step.name / 'ERROR').read_text().strip()}", style="red", markup=False)
+            console.print(
+                f"{step.name}: {(study_dir / step.name / 'ERROR').read_text().strip()}",
+                style="red",
+                markup=False,
+            )
     if (study_dir / "report.html").exists():
         console.print(f"Report: {study_dir / 'report.html'}", markup=False)
 
 
-def print_jobs(study_dir: Path, plan: Plan, statuses: Mapping[str, Status], queue: Mapping[str, Queued], console: Console) -> None:
+def print_jobs(
+    study_dir: Path,
+    plan: Plan,
+    statuses: Mapping[str, Status],
+    queue: Mapping[str, Queued],
+    console: Console,
+) -> None:
     """The jobs of what is not finished, how far they are, and device hours spent and left."""
     table = Table(box=None, pad_edge=False)
     for heading in ("job", "steps done", "in the queue", "reason", "progress"):
@@ -110,14 +155,34 @@ def print_jobs(study_dir: Path, plan: Plan, statuses: Mapping[str, Status], queu
         done = [step for step in job.steps if statuses[step.name] == "done"]
         if len(done) == len(job.steps) and job.name not in queue:
             continue
-        left += sum(hours(step.flops, plan.study.execution.accelerator) for step in job.steps if step not in done)
+        left += sum(
+            hours(step.flops, plan.study.execution.accelerator)
+            for step in job.steps
+            if step not in done
+        )
         held = queue.get(job.name)
-        state, reason = (f"{held.id} {held.state}", held.reason.replace("None", "")) if held else ("not queued", "")
+        state, reason = (
+            (f"{held.id} {held.state}", held.reason.replace("None", ""))
+            if held
+            else ("not queued", "")
+        )
         running = next((step for step in job.steps if step not in done), job.steps[-1])
-        table.add_row(job.name, f"{len(done)}/{len(job.steps)}", state, reason, progress(study_dir, running))
+        table.add_row(
+            job.name, f"{len(done)}/{len(job.steps)}", state, reason, progress(study_dir, running)
+        )
     console.print(table)
-    spent = sum(attempt["seconds"] * attempt["devices"] for step in plan.steps for attempt in attempts(study_dir / step.name)) / 3600
-    console.print(f"{spent:.2f} device hours spent, about {left:.2f} left by the plan's estimate", highlight=False)
+    spent = (
+        sum(
+            attempt["seconds"] * attempt["devices"]
+            for step in plan.steps
+            for attempt in attempts(study_dir / step.name)
+        )
+        / 3600
+    )
+    console.print(
+        f"{spent:.2f} device hours spent, about {left:.2f} left by the plan's estimate",
+        highlight=False,
+    )
 
 
 def progress(study_dir: Path, step: Step) -> str:

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scaling.costs.flops import hours
 from scaling.engines.evidence import findings, judge
+from scaling.files import read_json, write_text
 from scaling.report import ReportInput, fit_curves, look_beyond, terminal_summary, write_report
+from scaling.runs.plan import Plan, PretrainStep
+from scaling.runs.rundir import Status, plan_status
 from scaling.study.config import Study
-from scaling.study.cost import hours
-from scaling.study.plan import Plan, PretrainStep
-from scaling.study.rundir import Status, plan_status, read_json, write_text
 from scaling.transfer.collect import PREDICTIONS, PRETRAINING, RESULTS
 
 
@@ -23,7 +24,9 @@ def write_study_report(study_dir: Path, plan: Plan) -> None:
     Raises FileNotFoundError when nothing was collected.
     """
     if not (study_dir / RESULTS).exists():
-        raise FileNotFoundError(f"{study_dir} has no {RESULTS} to report on; run `scaling run` or `scaling collect` first")
+        raise FileNotFoundError(
+            f"{study_dir} has no {RESULTS} to report on; run `scaling run` or `scaling collect` first"
+        )
     results = pd.read_parquet(study_dir / RESULTS)
     statuses = plan_status(study_dir, plan)
     predictions = pd.read_parquet(study_dir / PREDICTIONS)
@@ -42,7 +45,11 @@ def write_study_report(study_dir: Path, plan: Plan) -> None:
         self_tests=tests,
         findings=asked,
         reconstructions=reconstructions(study_dir, plan),
-        problems=[*unjudged, *(said for one in asked.values() for said in one.problems), *find_problems(study_dir, plan, statuses)],
+        problems=[
+            *unjudged,
+            *(said for one in asked.values() for said in one.problems),
+            *find_problems(study_dir, plan, statuses),
+        ],
         held_fixed=held_fixed(plan.study),
         saving=saving(plan),
         rates=swept(study_dir / "lr_transfer.csv"),
@@ -74,18 +81,23 @@ def step_table(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) -> p
     return pd.DataFrame(rows)
 
 
-def reconstructions(study_dir: Path, plan: Plan) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+def reconstructions(
+    study_dir: Path, plan: Plan
+) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
     """A held-out brain, what the encoder saw of it and what the smallest and the largest finished model made of that."""
     found = [
         (step, study_dir / step.name / "reconstruction.npz")
         for step in plan.steps
-        if isinstance(step.config, PretrainStep) and (study_dir / step.name / "reconstruction.npz").exists()
+        if isinstance(step.config, PretrainStep)
+        and (study_dir / step.name / "reconstruction.npz").exists()
     ]
     found.sort(key=lambda pair: (pair[0].parameters, pair[0].config.end))  # type: ignore[union-attr]
     pictures = []
     for step, file in found[:1] + found[1:][-1:]:
         with np.load(file) as arrays:
-            images = [np.asarray(arrays[name], np.float32) for name in ("original", "seen", "filled")]
+            images = [
+                np.asarray(arrays[name], np.float32) for name in ("original", "seen", "filled")
+            ]
         pictures.append((step.name.removeprefix("pretrain/"), images[0], images[1], images[2]))
     return pictures
 

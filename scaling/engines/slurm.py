@@ -10,12 +10,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from scaling.engines.engine import Queued
 from scaling.engines.jobs import Cluster, Job, does_not_fit, make_jobs
-from scaling.study.plan import Plan
-from scaling.study.rundir import Status, write_text
+from scaling.files import write_text
+from scaling.runs.plan import Plan
+from scaling.runs.rundir import Status
 
 # A run that was told to stop has saved and exits with 85: queue it again. Likewise one that was killed, three times at most.
 SCRIPT = """\
@@ -33,16 +34,9 @@ exit $code
 """
 
 
-@dataclass(frozen=True)
-class Queued:
-    """A job in the queue, as squeue shows it."""
-
-    id: str
-    state: str
-    reason: str
-
-
-def submit(study_dir: Path, plan: Plan, statuses: Mapping[str, Status], cluster: Cluster) -> dict[str, str]:
+def submit(
+    study_dir: Path, plan: Plan, statuses: Mapping[str, Status], cluster: Cluster
+) -> dict[str, str]:
     """Submit every job that has something to do and is not queued. Returns the ids by name.
 
     Raises ValueError when a step does not fit into a device's memory or the mesh does not fill nodes, or, in its own words, when SLURM
@@ -60,7 +54,9 @@ def submit(study_dir: Path, plan: Plan, statuses: Mapping[str, Status], cluster:
         script = study_dir / "jobs" / f"{job.name.replace('/', '_')}.sh"
         write_text(script, write_script(study_dir, job, cluster))
         waits = [live[need] for need in job.needs if need in live]
-        live[job.name] = submitted[job.name] = call("sbatch", *options(study_dir, job, waits, cluster), str(script)).split(";")[0]
+        live[job.name] = submitted[job.name] = call(
+            "sbatch", *options(study_dir, job, waits, cluster), str(script)
+        ).split(";")[0]
     return submitted
 
 
@@ -101,7 +97,9 @@ def options(study_dir: Path, job: Job, waits: list[str], cluster: Cluster) -> li
         f"--signal=USR2@{cluster.grace_seconds}",
     ]
     if waits:
-        chosen.append(f"--dependency={'afterany' if job.name == 'report' else 'afterok'}:{':'.join(waits)}")
+        chosen.append(
+            f"--dependency={'afterany' if job.name == 'report' else 'afterok'}:{':'.join(waits)}"
+        )
     if cluster.gres:
         chosen.append(f"--gres={cluster.gres}:{devices}")
     if cluster.memory_per_device_gb:
@@ -121,7 +119,9 @@ def identity(study_dir: Path, job: str) -> str:
 def queued(study_dir: Path) -> dict[str, Queued]:
     """The jobs of a study that are pending, running or ending, by name."""
     jobs = {}
-    for line in call("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%i|%T|%r|%k").splitlines():
+    for line in call(
+        "squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%i|%T|%r|%k"
+    ).splitlines():
         number, state, reason, comment = line.split("|", 3)
         folder, _, name = comment.rpartition("#")
         if folder == str(study_dir.resolve()):
@@ -140,7 +140,9 @@ def cancel(study_dir: Path) -> list[str]:
 def call(command: str, *arguments: str) -> str:
     """Run one of SLURM's commands. Raises ValueError with its own words when it fails."""
     if shutil.which(command) is None:
-        raise ValueError(f"there is no {command} on this machine; run where SLURM's client is installed, or with --engine local")
+        raise ValueError(
+            f"there is no {command} on this machine; run where SLURM's client is installed, or with --engine local"
+        )
     done = subprocess.run([command, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         words = (done.stderr.strip() or done.stdout.strip()).splitlines()

@@ -9,14 +9,16 @@ from rich.console import Console
 from rich.progress import Progress
 
 from scaling.data.cache import Cache
-from scaling.data.files import write_table
-from scaling.study.plan import PretrainStep
+from scaling.files import write_table
+from scaling.runs.plan import PretrainStep
 from scaling.training.sweep import Peak, loss_after
 
 SweptRun = tuple[dict[str, Any], PretrainStep, Peak | None]
 
 
-def run_sweep(table: Path, runs: Sequence[SweptRun], cache: Cache, title: str, console: Console) -> pd.DataFrame:
+def run_sweep(
+    table: Path, runs: Sequence[SweptRun], cache: Cache, title: str, console: Console
+) -> pd.DataFrame:
     """Run what the csv `table` lacks of `runs`, each (the columns that tell it, its config, its rate as `loss_after` takes it).
 
     Returns the whole table: those columns and the `loss`.

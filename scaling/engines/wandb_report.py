@@ -1,13 +1,15 @@
 """A study's report in Weights & Biases: one run per study with panels of size against performance, the table of results and the page."""
 
 import re
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import wandb
 
-from scaling.study.plan import Plan
-from scaling.training.wandb_run import open_wandb, run_id
+from scaling.runs.plan import Plan
+from scaling.tracking.wandb_run import open_wandb, run_id
 from scaling.transfer.collect import RESULTS
 
 
@@ -18,14 +20,18 @@ def publish_report(study_dir: Path, plan: Plan) -> str:
     """
     page, table = study_dir / "report.html", study_dir / RESULTS
     if not page.exists() or not table.exists():
-        raise FileNotFoundError(f"{study_dir} has no report.html and {RESULTS} to publish; run `scaling report` first")
+        raise FileNotFoundError(
+            f"{study_dir} has no report.html and {RESULTS} to publish; run `scaling report` first"
+        )
     study = plan.study
     run = open_wandb(
         study_dir, study.execution, project=study.name, group="report", job_type="report", name="report",
         id=run_id(study.name, "report", {}), config={"sizes": list(study.sizes), "durations": list(study.durations)},
     )  # fmt: skip
     if run is None:
-        raise ValueError("W&B is disabled (execution.wandb or WANDB_MODE); expected auto, online or offline")
+        raise ValueError(
+            "W&B is disabled (execution.wandb or WANDB_MODE); expected auto, online or offline"
+        )
     results = pd.read_parquet(table)
     panels = size_panels(results, study.estimand.protocol, study.estimand.domain)
 
@@ -37,23 +43,39 @@ def publish_report(study_dir: Path, plan: Plan) -> str:
 
     for title, panel in panels.items():
         lines = {f"{duration:,} samples": part for duration, part in panel.groupby("duration")}
-        xs, ys = ([part[column].tolist() for part in lines.values()] for column in ("params", "value"))
+        xs, ys = (
+            [part[column].tolist() for part in lines.values()] for column in ("params", "value")
+        )
         chart = wandb.plot.line_series(xs, ys, keys=list(lines), title=title, xname="parameters")
-        run.tell(lambda run, title=title, chart=chart: run.log({re.sub(r"[^\w.]+", "-", f"size {title}"): chart}))  # type: ignore[misc]
+        panel_name = re.sub(r"[^\w.]+", "-", f"size {title}")
+        run.tell(partial(log_panel, name=panel_name, chart=chart))
     run.tell(lambda run: run.log({"results": wandb.Table(dataframe=results)}))
     run.tell(page_artifact)
     run.finish(0)
     where = run.run.dir if run.run.offline else run.run.url
-    return f"W&B: {where}" + (f" (offline; `scaling sync {study_dir}` uploads it)" if run.run.offline else "")
+    return f"W&B: {where}" + (
+        f" (offline; `scaling sync {study_dir}` uploads it)" if run.run.offline else ""
+    )
+
+
+def log_panel(run: wandb.Run, name: str, chart: Any) -> None:
+    """Log one chart under its name."""
+    run.log({name: chart})
 
 
 def size_panels(results: pd.DataFrame, protocol: str, domain: str) -> dict[str, pd.DataFrame]:
     """Title -> mean over seeds, draws and sites per size (params) and duration, of the pretrained arm; a panel per task, metric, shots,
     objective and share of the data. A metric that does not exist (NaN) for a draw is left out of its mean.
     """
-    rows = results[(results["arm"] == "pretrained") & (results["protocol"] == protocol) & (results["domain"] == domain)]
+    rows = results[
+        (results["arm"] == "pretrained")
+        & (results["protocol"] == protocol)
+        & (results["domain"] == domain)
+    ]
     panels = {}
-    for (task, metric, shots, objective, share), part in rows.groupby(["task", "metric", "shots", "objective", "fraction"]):
+    for (task, metric, shots, objective, share), part in rows.groupby(
+        ["task", "metric", "shots", "objective", "fraction"]
+    ):
         means = part.groupby(["duration", "params"], as_index=False)["value"].mean().dropna()
         if len(means):
             title = f"{task}, {metric}, {shots} shots, {objective}, {share:.0%} of the data"

@@ -19,16 +19,16 @@ contrasts and the rule, `trend` a test of any rise, `verdict` the sentence; `sim
 often the verdict on them is right. `tables` reads anybody's columns.
 """
 
-from scaling.laws.curve import Curve, FormFit, fit
-from scaling.laws.design import Proposal, SelfTest, propose, self_test
-from scaling.laws.effects import Decision, Effect
-from scaling.laws.extrapolation import Extrapolation, extrapolate
-from scaling.laws.findings import Findings, find
-from scaling.laws.frontier import Frontier, frontier, iso_compute
-from scaling.laws.gate import Gate, extrapolation_gate
-from scaling.laws.outlook import Outlook, outlook
-from scaling.laws.rankings import Ranking, rank, rank_cases
-from scaling.laws.verdict import Comparison, Verdict, compare, holm, verdict
+from scaling.laws.curves.curve import Curve, FormFit, fit
+from scaling.laws.curves.extrapolation import Extrapolation, extrapolate
+from scaling.laws.curves.frontier import Frontier, frontier, iso_compute
+from scaling.laws.curves.gate import Gate, extrapolation_gate
+from scaling.laws.curves.outlook import Outlook, outlook
+from scaling.laws.verdicts.design import Proposal, SelfTest, propose, self_test
+from scaling.laws.verdicts.effects import Decision, Effect
+from scaling.laws.verdicts.findings import Findings, find
+from scaling.laws.verdicts.rankings import Ranking, rank, rank_cases
+from scaling.laws.verdicts.verdict import Comparison, Verdict, compare, holm, verdict
 
 __all__ = [
     "Comparison",

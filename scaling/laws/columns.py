@@ -10,5 +10,9 @@ def require_columns(table: pd.DataFrame, columns: Iterable[str], why: str = "") 
     missing = [c for c in columns if c not in table]
     if missing:
         alike = [str(c) for c in table.columns if str(c).lower() in {m.lower() for m in missing}]
-        reason = (f": {why}" if why else "") + (f"; did you mean {', '.join(alike)}?" if alike else "")
-        raise ValueError(f"The table has no column {', '.join(missing)} (found {', '.join(map(str, table.columns))}){reason}.")
+        reason = (f": {why}" if why else "") + (
+            f"; did you mean {', '.join(alike)}?" if alike else ""
+        )
+        raise ValueError(
+            f"The table has no column {', '.join(missing)} (found {', '.join(map(str, table.columns))}){reason}."
+        )

@@ -10,7 +10,11 @@ import numpy as np
 def plain(value: Any, leave_out: tuple[str, ...] = ()) -> Any:
     """`value` as dictionaries, lists, strings, finite numbers and None; fields named in `leave_out` are skipped."""
     if is_dataclass(value):
-        return {f.name: plain(getattr(value, f.name), leave_out) for f in fields(value) if f.name not in leave_out}
+        return {
+            f.name: plain(getattr(value, f.name), leave_out)
+            for f in fields(value)
+            if f.name not in leave_out
+        }
     if isinstance(value, dict):
         return {str(k): plain(v, leave_out) for k, v in value.items()}
     if isinstance(value, list | tuple | np.ndarray):

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from scaling.laws.columns import require_columns
-from scaling.laws.curve import Curve, curves_along
-from scaling.laws.metrics import UNIT, known_metric, label_of
-from scaling.laws.outlook import Outlook, outlook
-from scaling.laws.scores import FROM_PREDICTIONS, scores
-from scaling.laws.verdict import Verdict, holm, verdict
+from scaling.laws.curves.curve import Curve, curves_along
+from scaling.laws.curves.outlook import Outlook, outlook
+from scaling.laws.known_metrics import UNIT, known_metric, label_of
+from scaling.laws.verdicts.scores import run_scores
+from scaling.laws.verdicts.verdict import Verdict, holm, verdict
 
 OPTIONAL = ("run", "case", "draw", "cluster", "block", "task")
 
@@ -39,25 +39,33 @@ def _read_text(path: Path) -> pd.DataFrame:
         header = lines.readline()
     separator = max(",;\t", key=header.count)
     table = pd.read_csv(path, sep=separator)
-    if separator == ";" and any(column.astype(str).str.fullmatch(r"-?\d+,\d+").any() for _, column in table.items()):
+    if separator == ";" and any(
+        column.astype(str).str.fullmatch(r"-?\d+,\d+").any() for _, column in table.items()
+    ):
         table = pd.read_csv(path, sep=separator, decimal=",")
     return table
 
 
-def shaped(table: pd.DataFrame, x: Sequence[str], y: str, names: dict[str, str | None]) -> pd.DataFrame:
+def shaped(
+    table: pd.DataFrame, x: Sequence[str], y: str, names: dict[str, str | None]
+) -> pd.DataFrame:
     """The columns x (size, then duration), y (value) and those named in `names` (run, case, draw, cluster, block, task), renamed to what
     the laws call them. A name that is None falls back to a column of that very name, if there is one; a run falls back to seed, a block
     to objective.
 
     Raises ValueError where a named column is absent or x holds anything but positive numbers, naming the first that is not."""
     if not 1 <= len(x) <= 2:
-        raise ValueError(f"--x names {len(x)} columns: give one (size, or any budget) or two (size,duration).")
+        raise ValueError(
+            f"--x names {len(x)} columns: give one (size, or any budget) or two (size,duration)."
+        )
     if len(x) == 2 and x[0] in table and x[1] not in table:
         raise ValueError(
             f"The table has no column {x[1]} (found {', '.join(map(str, table.columns))}): say --x {x[0]} if there is only one."
         )
     from_predictions = y not in table and {"label", "prediction"} <= set(table)
-    wanted = dict(zip(("size", "duration"), x, strict=False)) | {"value": "prediction" if from_predictions else y}
+    wanted = dict(zip(("size", "duration"), x, strict=False)) | {
+        "value": "prediction" if from_predictions else y
+    }
     for role in OPTIONAL:
         fallback = "objective" if role == "block" and role not in table else role
         column = names.get(role) or (fallback if fallback in table else None)
@@ -71,7 +79,9 @@ def shaped(table: pd.DataFrame, x: Sequence[str], y: str, names: dict[str, str |
     if "block" in result and len(result["block"].unique()) == 1:
         del result["block"]
     if "run" not in wanted and "seed" in table:
-        cell = dict.fromkeys([*x, *(c for c in ("size", "duration", "objective", "arm") if c in table), "seed"])
+        cell = dict.fromkeys(
+            [*x, *(c for c in ("size", "duration", "objective", "arm") if c in table), "seed"]
+        )
         result["run"] = pd.factorize(pd.MultiIndex.from_frame(table[list(cell)]))[0]
     for column in ("label", "prediction", "metric"):
         if column in table and column not in result:
@@ -95,28 +105,9 @@ def _numbers(entries: pd.Series, column: str, positive: bool) -> pd.Series:
     return numbers
 
 
-def run_means(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per run: the mean of `value` over its draws and cases, with the run's other columns. Without a run column, the rows of a
-    cell and case count as separate runs, in the order of the table."""
-    cell = [c for c in ("size", "duration") if c in table]
-    if "run" not in table:
-        repeat = table.groupby([*cell, *(c for c in ("draw", "case") if c in table)], dropna=False).cumcount()
-        table = table.assign(run=table[cell].astype(str).agg("/".join, axis=1) + "#" + repeat.astype(str))
-    keep = [c for c in ("run", *cell, "block", "cluster") if c in table]
-    if table["value"].isna().any():
-        raise ValueError(f"Column value holds {int(table['value'].isna().sum())} missing entries: score or drop those rows first.")
-    return pd.DataFrame(table.groupby(keep, as_index=False, sort=False)["value"].mean())
-
-
-def run_scores(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """One row per run with its score in `value`: from labels and predictions where the metric is one of those, else `run_means`."""
-    if metric in FROM_PREDICTIONS and {"label", "prediction"} <= set(table):
-        found = scores(table, metric)
-        return found.runs.assign(value=found.values.mean((1, 2)))
-    return run_means(table)
-
-
-def direction(name: str, values: pd.Series, lower: bool | None) -> tuple[bool, tuple[float, float] | None, str]:
+def direction(
+    name: str, values: pd.Series, lower: bool | None
+) -> tuple[bool, tuple[float, float] | None, str]:
     """Whether lower is better, the bounds of the metric, and a sentence on what was assumed, from its name and its values.
 
     Raises ValueError when a metric that is known to lie between 0 and 1 does not."""
@@ -125,19 +116,33 @@ def direction(name: str, values: pd.Series, lower: bool | None) -> tuple[bool, t
     told = lower is not None
     known = known_metric(name)
     if known and known.bounds == UNIT and numbers.max() > 1:
-        raise ValueError(f"{name} lies between 0 and 1, but reaches {numbers.max():g}: divide percentages by 100.")
+        raise ValueError(
+            f"{name} lies between 0 and 1, but reaches {numbers.max():g}: divide percentages by 100."
+        )
     if lower is None:
         lower = known.lower_is_better if known else not inside
     if not lower and not inside:
-        bounds: tuple[float, float] | None = (-1.0, 1.0) if bool((np.abs(numbers) <= 1).all()) else None
+        bounds: tuple[float, float] | None = (
+            (-1.0, 1.0) if bool((np.abs(numbers) <= 1).all()) else None
+        )
     else:
         bounds = None if lower else (0.0, 1.0)
-    scale = "a number without bounds" if bounds is None else f"bounded by {bounds[0]:g} and {bounds[1]:g}"
+    scale = (
+        "a number without bounds"
+        if bounds is None
+        else f"bounded by {bounds[0]:g} and {bounds[1]:g}"
+    )
     other = "" if told else " (--lower or --higher says otherwise)"
-    return lower, bounds, f"{name} is taken as {scale}, better when {'lower' if lower else 'higher'}{other}."
+    return (
+        lower,
+        bounds,
+        f"{name} is taken as {scale}, better when {'lower' if lower else 'higher'}{other}.",
+    )
 
 
-def tasks_of(table: pd.DataFrame, name: str, metric: str | None) -> Iterator[tuple[str, str, pd.DataFrame]]:
+def tasks_of(
+    table: pd.DataFrame, name: str, metric: str | None
+) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Task, metric and rows of each task of a shaped table."""
     groups = list(table.groupby("task", sort=False)) if "task" in table else [(name, table)]
     for task, part in groups:
@@ -149,7 +154,12 @@ def tasks_of(table: pd.DataFrame, name: str, metric: str | None) -> Iterator[tup
 
 
 def judged(
-    data: pd.DataFrame, y: str, metric: str | None, lower: bool | None, effect: float | None, relative: bool | None
+    data: pd.DataFrame,
+    y: str,
+    metric: str | None,
+    lower: bool | None,
+    effect: float | None,
+    relative: bool | None,
 ) -> tuple[list[Verdict], list[str]]:
     """A verdict per task of a shaped table, and a sentence for every task that cannot have one."""
     verdicts, problems = [], []
@@ -159,12 +169,25 @@ def judged(
             is_lower, bounds, assumed = direction(name, run_scores(rows, name)["value"], lower)
             metric_known = known_metric(name)
             if lower is None and metric_known is None and bounds is None:
-                raise ValueError(f"nothing is known of {name}, and it is not within 0 and 1: say which way is better, --lower or --higher.")
+                raise ValueError(
+                    f"nothing is known of {name}, and it is not within 0 and 1: say which way is better, --lower or --higher."
+                )
             known = metric_known is not None and metric_known.smallest_effect is not None
             smallest = effect if effect is not None or known else 0.02
-            found = verdict(rows, task=task, metric=name, smallest_effect=smallest, relative=relative, lower_is_better=is_lower)
+            found = verdict(
+                rows,
+                task=task,
+                metric=name,
+                smallest_effect=smallest,
+                relative=relative,
+                lower_is_better=is_lower,
+            )
             if not known:
-                stated = "" if effect is not None else f" The smallest effect was taken as {smallest} (--effect says otherwise)."
+                stated = (
+                    ""
+                    if effect is not None
+                    else f" The smallest effect was taken as {smallest} (--effect says otherwise)."
+                )
                 found = replace(found, notes=(assumed + stated, *found.notes))
             verdicts.append(found)
         except ValueError as error:
@@ -185,13 +208,20 @@ def outlooks_of(results: pd.DataFrame, lower: bool | None) -> dict[tuple[str, st
     """(task, metric) -> what tidy results with a row per run and task say beyond the runs."""
     found = {}
     for task, metric, rows, bounds, is_lower in _directed(results, lower):
-        said = outlook(rows.drop(columns="size").rename(columns={"params": "size"}), label_of(metric), bounds, is_lower)
+        said = outlook(
+            rows.drop(columns="size").rename(columns={"params": "size"}),
+            label_of(metric),
+            bounds,
+            is_lower,
+        )
         if said is not None:
             found[task, metric] = said
     return found
 
 
-def _directed(results: pd.DataFrame, lower: bool | None) -> Iterator[tuple[str, str, pd.DataFrame, tuple[float, float] | None, bool]]:
+def _directed(
+    results: pd.DataFrame, lower: bool | None
+) -> Iterator[tuple[str, str, pd.DataFrame, tuple[float, float] | None, bool]]:
     """Task, metric, rows, bounds of the metric and whether lower is better, of tidy results."""
     for (task, metric), rows in results.groupby(["task", "metric"], sort=False):
         is_lower, bounds, _ = direction(str(metric), rows["value"], lower)
@@ -212,4 +242,13 @@ def results_table(data: pd.DataFrame, study: str, y: str, metric: str | None) ->
     results["size"] = [f"{v:.3g}" for v in results["size"]]
     results["seed"] = results.groupby(["task", "metric", "params", "duration"]).cumcount()
     results["objective"] = results["block"].astype(str) if "block" in results else ""
-    return results.assign(study=study, arm="pretrained", flops=np.nan, protocol="", shots=0, draw=0, site="", domain="")
+    return results.assign(
+        study=study,
+        arm="pretrained",
+        flops=np.nan,
+        protocol="",
+        shots=0,
+        draw=0,
+        site="",
+        domain="",
+    )

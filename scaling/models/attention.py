@@ -7,7 +7,9 @@ from jaxtyping import Array, Float
 TILE = 128  # keys, or queries, whose weights are in the cache together
 
 
-def attend(q: Float[Array, "B N H K"], k: Float[Array, "B N H K"], v: Float[Array, "B N H K"]) -> Float[Array, "B N H K"]:
+def attend(
+    q: Float[Array, "B N H K"], k: Float[Array, "B N H K"], v: Float[Array, "B N H K"]
+) -> Float[Array, "B N H K"]:
     """Softmax attention; on GPUs cuDNN's, which never writes the N x N weights down, in bfloat16 (it takes heads 8, 16, ... 128 wide)."""
     backend = jax.default_backend()
     if backend == "cpu":
@@ -17,7 +19,9 @@ def attend(q: Float[Array, "B N H K"], k: Float[Array, "B N H K"], v: Float[Arra
 
 
 @jax.custom_vjp
-def tiled(q: Float[Array, "B N H K"], k: Float[Array, "B N H K"], v: Float[Array, "B N H K"]) -> Float[Array, "B N H K"]:
+def tiled(
+    q: Float[Array, "B N H K"], k: Float[Array, "B N H K"], v: Float[Array, "B N H K"]
+) -> Float[Array, "B N H K"]:
     """Softmax attention, some queries at a time; the backward pass computes the weights again, for some keys at a time.
 
     Source: Dao et al. 2022 (FlashAttention), without splitting the softmax.
@@ -47,9 +51,14 @@ def tiled_backward(kept: tuple[Array, ...], gradient: Array) -> tuple[Array, Arr
 
     def some(of_q: Array, keys: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
         k, v = keys  # [B, H, n, K]
-        weights = jnp.exp(k @ jnp.swapaxes(queries, -1, -2) - log_total)  # [B, H, n, N]: transposed, which spares most transposed products
+        weights = jnp.exp(
+            k @ jnp.swapaxes(queries, -1, -2) - log_total
+        )  # [B, H, n, N]: transposed, which spares most transposed products
         of_scores = weights * (v @ jnp.swapaxes(gradient, -1, -2) - mean)
-        return of_q + jnp.swapaxes(of_scores, -1, -2) @ scaled(k), (of_scores @ queries, weights @ gradient)
+        return of_q + jnp.swapaxes(of_scores, -1, -2) @ scaled(k), (
+            of_scores @ queries,
+            weights @ gradient,
+        )
 
     of_q, (of_k, of_v) = jax.lax.scan(some, jnp.zeros_like(q), (parts(k), parts(v)))
     return tuple(jnp.swapaxes(x, 1, 2) for x in (of_q, joined(of_k), joined(of_v)))  # type: ignore[return-value]

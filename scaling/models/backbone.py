@@ -15,7 +15,14 @@ from scaling.models.transformer import Constrain, unconstrained
 from scaling.models.unet import CnnDecoder, CnnEncoder
 from scaling.models.vit import MaeDecoder, VitEncoder
 from scaling.study.config import Remat, Shape3
-from scaling.study.ladder import CnnDecoderShape, CnnShape, Decoder, Encoder, VitDecoderShape, VitShape
+from scaling.study.ladder import (
+    CnnDecoderShape,
+    CnnShape,
+    Decoder,
+    Encoder,
+    VitDecoderShape,
+    VitShape,
+)
 
 Features = tuple[Array, ...]
 
@@ -47,7 +54,12 @@ class Backbone(NamedTuple):
     decode: Callable[[Parameters, Features, Int[Array, "B M"]], Float[Array, "B N P"]]
 
 
-def build_encoder(shape: Encoder, dtype: str = "float32", remat: Remat = "none", constrain: Constrain = unconstrained) -> EncoderFunctions:
+def build_encoder(
+    shape: Encoder,
+    dtype: str = "float32",
+    remat: Remat = "none",
+    constrain: Constrain = unconstrained,
+) -> EncoderFunctions:
     """The functions of one encoder."""
     make_encoder = encoder_maker(dtype, remat, constrain)
     graph = cache(lambda: structure(lambda rngs: make_encoder(shape, rngs)))
@@ -67,7 +79,12 @@ def build_encoder(shape: Encoder, dtype: str = "float32", remat: Remat = "none",
 
 
 def build_backbone(
-    encoder: Encoder, decoder: Decoder, crop: Shape3, dtype: str = "float32", remat: Remat = "none", constrain: Constrain = unconstrained
+    encoder: Encoder,
+    decoder: Decoder,
+    crop: Shape3,
+    dtype: str = "float32",
+    remat: Remat = "none",
+    constrain: Constrain = unconstrained,
 ) -> Backbone:
     """The functions of an encoder and its reconstruction decoder, for volumes of `crop` voxels."""
     make_encoder = encoder_maker(dtype, remat, constrain)
@@ -77,7 +94,14 @@ def build_backbone(
             return MaeDecoder(decoder, encoder, crop, rngs, jnp.dtype(dtype), remat, constrain)
         assert isinstance(encoder, CnnShape)
         assert isinstance(decoder, CnnDecoderShape)
-        return CnnDecoder(encoder.features, decoder.skips, rngs, dtype=jnp.dtype(dtype), remat=remat, constrain=constrain)
+        return CnnDecoder(
+            encoder.features,
+            decoder.skips,
+            rngs,
+            dtype=jnp.dtype(dtype),
+            remat=remat,
+            constrain=constrain,
+        )
 
     # Not made before they are needed: shapes alone are asked for more often.
     encoder_graph = cache(lambda: structure(lambda rngs: make_encoder(encoder, rngs)))
@@ -91,15 +115,27 @@ def build_backbone(
 
         return init
 
-    def encode_visible(parameters: Parameters, patches: Float[Array, "B N P"], kept: Int[Array, "B M"]) -> Features:
+    def encode_visible(
+        parameters: Parameters, patches: Float[Array, "B N P"], kept: Int[Array, "B M"]
+    ) -> Features:
         encode = nnx.merge(encoder_graph(), parameters)
         if isinstance(encoder, VitShape):
             positions = jnp.asarray(sincos_positions(crop, encoder.patch, encoder.width))
-            return (encode.encode_patches(jnp.take_along_axis(patches, kept[..., None], axis=1), positions[kept]),)
-        seen = jnp.zeros(patches.shape[:2], patches.dtype).at[jnp.arange(patches.shape[0])[:, None], kept].set(1)
+            return (
+                encode.encode_patches(
+                    jnp.take_along_axis(patches, kept[..., None], axis=1), positions[kept]
+                ),
+            )
+        seen = (
+            jnp.zeros(patches.shape[:2], patches.dtype)
+            .at[jnp.arange(patches.shape[0])[:, None], kept]
+            .set(1)
+        )
         return encode(unpatchify(patches * seen[..., None], crop, encoder.patch))
 
-    def decode(parameters: Parameters, features: Features, kept: Int[Array, "B M"]) -> Float[Array, "B N P"]:
+    def decode(
+        parameters: Parameters, features: Features, kept: Int[Array, "B M"]
+    ) -> Float[Array, "B N P"]:
         decode = nnx.merge(decoder_graph(), parameters)
         if isinstance(encoder, VitShape):
             return decode(features[-1], kept).astype(jnp.float32)
@@ -108,7 +144,9 @@ def build_backbone(
     return Backbone(scaled_init(init_of, encoder), encode_visible, decode)
 
 
-def encoder_maker(dtype: str, remat: Remat, constrain: Constrain) -> Callable[[Encoder, nnx.Rngs], nnx.Module]:
+def encoder_maker(
+    dtype: str, remat: Remat, constrain: Constrain
+) -> Callable[[Encoder, nnx.Rngs], nnx.Module]:
     """What makes the encoder module of a shape."""
 
     def make(shape: Encoder, rngs: nnx.Rngs) -> nnx.Module:

@@ -8,7 +8,9 @@ LAYOUT = ("NDHWC", "DHWIO", "NDHWC")
 LAYOUT_2D = ("NHWC", "HWIO", "NHWC")
 
 
-def convolve(x: Float[Array, "B D H W C"], kernel: Float[Array, "3 3 3 C F"], stride: int = 1) -> Float[Array, "B d h w F"]:
+def convolve(
+    x: Float[Array, "B D H W C"], kernel: Float[Array, "3 3 3 C F"], stride: int = 1
+) -> Float[Array, "B d h w F"]:
     """3 x 3 x 3 convolution with a border of one zero: [B, D, H, W, C] -> [B, D/s, H/s, W/s, F]. Lengths are multiples of the stride.
 
     XLA's own 3D convolution is 6 to 10 times slower than PyTorch's on CPU, and the right one on accelerators.
@@ -16,28 +18,40 @@ def convolve(x: Float[Array, "B D H W C"], kernel: Float[Array, "3 3 3 C F"], st
     return (decomposed if jax.default_backend() == "cpu" else native)(x, kernel, stride)
 
 
-def native(x: Float[Array, "B D H W C"], kernel: Float[Array, "3 3 3 C F"], stride: int = 1) -> Float[Array, "B d h w F"]:
+def native(
+    x: Float[Array, "B D H W C"], kernel: Float[Array, "3 3 3 C F"], stride: int = 1
+) -> Float[Array, "B d h w F"]:
     """`convolve` by XLA's 3D convolution."""
-    return jax.lax.conv_general_dilated(x, kernel, (stride,) * 3, ((1, 1),) * 3, dimension_numbers=LAYOUT)
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride,) * 3, ((1, 1),) * 3, dimension_numbers=LAYOUT
+    )
 
 
-def decomposed(x: Float[Array, "B D H W C"], kernel: Float[Array, "3 3 3 C F"], stride: int = 1) -> Float[Array, "B d h w F"]:
+def decomposed(
+    x: Float[Array, "B D H W C"], kernel: Float[Array, "3 3 3 C F"], stride: int = 1
+) -> Float[Array, "B d h w F"]:
     """`convolve` by matrix products and 2D convolutions, its gradients too."""
     # XLA's own gradients serve where few convolutions go: between levels, and from the one channel of a scan, which needs none itself.
     return planar(x, kernel, stride) if stride > 1 or x.shape[-1] == 1 else unstrided(x, kernel)
 
 
-def planar(x: Float[Array, "B D H W C"], kernel: Float[Array, "3 3 3 C F"], stride: int = 1) -> Float[Array, "B d h w F"]:
+def planar(
+    x: Float[Array, "B D H W C"], kernel: Float[Array, "3 3 3 C F"], stride: int = 1
+) -> Float[Array, "B d h w F"]:
     """`convolve` as one 2D convolution: depth folded into the batch, the three depth taps side by side on the channels."""
     B, _, H, W, C = x.shape
     planes = shifted(x, 1, stride).reshape(-1, H, W, 3 * C)
     flat = kernel.transpose(1, 2, 0, 3, 4).reshape(3, 3, 3 * C, -1)
-    out = jax.lax.conv_general_dilated(planes, flat, (stride,) * 2, ((1, 1),) * 2, dimension_numbers=LAYOUT_2D)
+    out = jax.lax.conv_general_dilated(
+        planes, flat, (stride,) * 2, ((1, 1),) * 2, dimension_numbers=LAYOUT_2D
+    )
     return out.reshape(B, -1, *out.shape[1:])
 
 
 @jax.custom_vjp
-def unstrided(x: Float[Array, "B D H W C"], kernel: Float[Array, "3 3 3 C F"]) -> Float[Array, "B D H W F"]:
+def unstrided(
+    x: Float[Array, "B D H W C"], kernel: Float[Array, "3 3 3 C F"]
+) -> Float[Array, "B D H W F"]:
     """`convolve` with stride 1, plane by plane: what three neighbours along a row give to the nine rows around them, in one product that is
     small enough for the cache. XLA's 2D convolution takes twice as long on two cores.
     """
@@ -45,13 +59,22 @@ def unstrided(x: Float[Array, "B D H W C"], kernel: Float[Array, "3 3 3 C F"]) -
     flat = kernel.transpose(2, 3, 0, 1, 4).reshape(3 * C, -1)
 
     def add(plane: Array, sums: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        out, before, here = sums  # finished planes; the one before this plane and the one at it, from all planes so far
+        out, before, here = (
+            sums  # finished planes; the one before this plane and the one at it, from all planes so far
+        )
         along = shifted(jax.lax.dynamic_index_in_dim(x, plane, 1, keepdims=False), 2)
         products = (along.reshape(-1, 3 * C) @ flat).reshape(B, H, W, 3, 3, -1)
         rows = jnp.pad(products, ((0, 0), (1, 1)) + ((0, 0),) * 4)
-        behind, own, front = (rows[:, :H, :, at, 0] + rows[:, 1:-1, :, at, 1] + rows[:, 2:, :, at, 2] for at in range(3))
+        behind, own, front = (
+            rows[:, :H, :, at, 0] + rows[:, 1:-1, :, at, 1] + rows[:, 2:, :, at, 2]
+            for at in range(3)
+        )
         # What the first plane writes, nothing being before it, the second overwrites.
-        return jax.lax.dynamic_update_index_in_dim(out, before + front, jnp.maximum(plane - 1, 0), 1), here + own, behind
+        return (
+            jax.lax.dynamic_update_index_in_dim(out, before + front, jnp.maximum(plane - 1, 0), 1),
+            here + own,
+            behind,
+        )
 
     nought = jnp.zeros((B, D, H, W, kernel.shape[-1]), x.dtype)
     out, last, _ = jax.lax.fori_loop(0, D, add, (nought, nought[:, 0], nought[:, 0]))
@@ -71,7 +94,9 @@ def unstrided_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Arra
 unstrided.defvjp(unstrided_forward, unstrided_backward)
 
 
-def correlate(x: Float[Array, "B D H W C"], y: Float[Array, "B D H W F"]) -> Float[Array, "3 3 3 C F"]:
+def correlate(
+    x: Float[Array, "B D H W C"], y: Float[Array, "B D H W F"]
+) -> Float[Array, "3 3 3 C F"]:
     """Sum over all places of x, shifted by one voxel or none each way, times y: the gradient of a kernel.
 
     A matrix product per plane, small enough for the cache: three shifts of x against nine of y, which is the same sum seen from y. Cases
@@ -82,7 +107,9 @@ def correlate(x: Float[Array, "B D H W C"], y: Float[Array, "B D H W F"]) -> Flo
 
     def add(plane: int, total: Array) -> Array:
         ours = shifted(jax.lax.dynamic_index_in_dim(x, plane, 1, keepdims=False), 2)
-        three = [jax.lax.dynamic_index_in_dim(padded, plane + tap, 1, keepdims=False) for tap in range(3)]
+        three = [
+            jax.lax.dynamic_index_in_dim(padded, plane + tap, 1, keepdims=False) for tap in range(3)
+        ]
         theirs = shifted(jnp.concatenate(three, -1), 1)
         pairs = ours.reshape(B, -1, 3 * C), theirs.reshape(B, -1, 9 * F)
         return total + jnp.einsum("bnc,bnf->bcf", *pairs, preferred_element_type=jnp.float32)
@@ -97,7 +124,9 @@ def shifted(x: Float[Array, "*S C"], axis: int, stride: int = 1) -> Float[Array,
     """
     length = x.shape[axis]
     padded = jnp.pad(x, [(1, 1) if other == axis else (0, 0) for other in range(x.ndim)])
-    return jnp.concatenate([jax.lax.slice_in_dim(padded, tap, tap + length, stride, axis) for tap in range(3)], -1)
+    return jnp.concatenate(
+        [jax.lax.slice_in_dim(padded, tap, tap + length, stride, axis) for tap in range(3)], -1
+    )
 
 
 def blocks_of_two(x: Float[Array, "B D H W C"]) -> Float[Array, "B d 2 h 2 w 2 C"]:
@@ -113,7 +142,9 @@ def max_pool(x: Float[Array, "B D H W C"]) -> Float[Array, "B d h w C"]:
     """
     cubes = blocks_of_two(x)
     for axis in (6, 4, 2):
-        one, other = (jax.lax.index_in_dim(cubes, place, axis, keepdims=False) for place in range(2))
+        one, other = (
+            jax.lax.index_in_dim(cubes, place, axis, keepdims=False) for place in range(2)
+        )
         cubes = jnp.where(one >= other, one, other)
     return cubes
 
@@ -123,7 +154,9 @@ def mean_pool(x: Float[Array, "B D H W C"]) -> Float[Array, "B d h w C"]:
     return blocks_of_two(x).mean((2, 4, 6))
 
 
-def upsample(x: Float[Array, "B D H W C"], kernel: Float[Array, "C 8F"]) -> Float[Array, "B 2D 2H 2W F"]:
+def upsample(
+    x: Float[Array, "B D H W C"], kernel: Float[Array, "C 8F"]
+) -> Float[Array, "B 2D 2H 2W F"]:
     """Transposed convolution with kernel and stride 2, as a product and a reshape: [B, D, H, W, C] -> [B, 2D, 2H, 2W, F].
 
     The kernel's columns are ordered by place in the cube, then by channel.

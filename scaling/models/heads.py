@@ -18,7 +18,9 @@ from scaling.study.ladder import CnnShape, Encoder, VitShape
 SMALL, RARE = nnx.initializers.normal(1e-3), nnx.initializers.constant(-3.0)
 
 
-def side_by_side(features: Float[Array, "B S *N E"], present: Bool[Array, "B S"]) -> Float[Array, "B *N SE"]:
+def side_by_side(
+    features: Float[Array, "B S *N E"], present: Bool[Array, "B S"]
+) -> Float[Array, "B *N SE"]:
     """Concatenate the features of the present sequences, zeros for the absent: [B, S, (N,) E] -> [B, (N,) S*E]."""
     weight = present * (present.shape[1] / jnp.maximum(1, present.sum(1, keepdims=True)))
     weighted = features * weight.reshape(*present.shape, *(1,) * (features.ndim - 2))
@@ -26,11 +28,17 @@ def side_by_side(features: Float[Array, "B S *N E"], present: Bool[Array, "B S"]
     return moved.reshape(*moved.shape[:-2], -1)
 
 
-def make_head(kind: str, encoder: Encoder, sequences: int, shape: Shape3, rngs: nnx.Rngs) -> nnx.Module:
+def make_head(
+    kind: str, encoder: Encoder, sequences: int, shape: Shape3, rngs: nnx.Rngs
+) -> nnx.Module:
     """The head of a kind of task. All take what `EncoderFunctions.features` gives for each sequence [B, S, ...], and which are present."""
     if kind != "segmentation":
         return PooledHead(encoder, sequences, rngs)
-    return SegmentationHead(encoder, sequences, shape, rngs) if isinstance(encoder, VitShape) else UNetHead(encoder, sequences, rngs)
+    return (
+        SegmentationHead(encoder, sequences, shape, rngs)
+        if isinstance(encoder, VitShape)
+        else UNetHead(encoder, sequences, rngs)
+    )
 
 
 class PooledHead(nnx.Module):
@@ -40,7 +48,9 @@ class PooledHead(nnx.Module):
 
     def __init__(self, encoder: Encoder, sequences: int, rngs: nnx.Rngs):
         self.hidden = nnx.Linear(sequences * encoder.width, 2 * encoder.width, rngs=rngs)
-        self.output = nnx.Linear(4 * encoder.width, 1, kernel_init=nnx.initializers.zeros, rngs=rngs)
+        self.output = nnx.Linear(
+            4 * encoder.width, 1, kernel_init=nnx.initializers.zeros, rngs=rngs
+        )
 
     def __call__(self, features: Features, present: Bool[Array, "B S"]) -> Float[Array, "B"]:
         B, S, *_, E = features[-1].shape
@@ -59,7 +69,9 @@ class SegmentationHead(nnx.Module):
     def __init__(self, encoder: VitShape, sequences: int, shape: Shape3, rngs: nnx.Rngs):
         self.shape, self.patch = shape, encoder.patch
         self.hidden = nnx.Linear(sequences * encoder.width, 2 * encoder.width, rngs=rngs)
-        self.output = nnx.Linear(2 * encoder.width, encoder.patch**3, kernel_init=SMALL, bias_init=RARE, rngs=rngs)
+        self.output = nnx.Linear(
+            2 * encoder.width, encoder.patch**3, kernel_init=SMALL, bias_init=RARE, rngs=rngs
+        )
 
     def __call__(self, features: Features, present: Bool[Array, "B S"]) -> Float[Array, "B D H W"]:
         hidden = jax.nn.gelu(self.hidden(side_by_side(features[-1], present)))
@@ -75,7 +87,9 @@ class UNetHead(nnx.Module):
 
     def __init__(self, encoder: CnnShape, sequences: int, rngs: nnx.Rngs):
         self.decoder = CnnDecoder(encoder.features, True, rngs, beside=sequences)
-        self.decoder.voxels = nnx.Linear(encoder.features[0], 1, kernel_init=SMALL, bias_init=RARE, rngs=rngs)
+        self.decoder.voxels = nnx.Linear(
+            encoder.features[0], 1, kernel_init=SMALL, bias_init=RARE, rngs=rngs
+        )
 
     def __call__(self, features: Features, present: Bool[Array, "B S"]) -> Float[Array, "B D H W"]:
         return self.decoder(tuple(side_by_side(level, present) for level in features))

@@ -48,4 +48,6 @@ def xavier(key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "*k C F"]:
     Drawn flat: XLA for CPU takes seconds to compile random bits of five axes.
     """
     fans = math.prod(shape[:-2]) * (shape[-2] + shape[-1])
-    return math.sqrt(6 / fans) * jax.random.uniform(key, (math.prod(shape),), minval=-1.0).reshape(shape)
+    return math.sqrt(6 / fans) * jax.random.uniform(key, (math.prod(shape),), minval=-1.0).reshape(
+        shape
+    )

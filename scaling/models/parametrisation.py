@@ -31,7 +31,12 @@ BRANCH_ENDS = ("attention_out", "mlp_out")
 def widened(encoder: Encoder) -> Encoder:
     """The encoder at twice the width: what grows, grows here."""
     if isinstance(encoder, VitShape):
-        return replace(encoder, width=2 * encoder.width, heads=2 * encoder.heads, mlp_width=2 * encoder.mlp_width)
+        return replace(
+            encoder,
+            width=2 * encoder.width,
+            heads=2 * encoder.heads,
+            mlp_width=2 * encoder.mlp_width,
+        )
     return replace(encoder, features=tuple(2 * channels for channels in encoder.features))
 
 
@@ -54,7 +59,11 @@ def scaled_init(init_of: Callable[[Encoder], Init], encoder: Encoder) -> Init:
 
     def init(key: PRNGKeyArray) -> Any:
         starts, _ = multipliers(init_of, encoder)
-        return jax.tree.map(lambda value, factor: value if factor == 1 else value * factor, init_of(encoder)(key), starts)
+        return jax.tree.map(
+            lambda value, factor: value if factor == 1 else value * factor,
+            init_of(encoder)(key),
+            starts,
+        )
 
     return init
 
@@ -78,7 +87,10 @@ def multipliers(init_of: Callable[[Encoder], Init], encoder: Encoder) -> tuple[A
     def factors(path: Any, own: Any, wide: Any, deep: Any) -> tuple[float, float]:
         start, rate = 1.0, 1.0
         if path[-1].key == "kernel":
-            fans, grow = own.shape[-2:], [a != b for a, b in zip(own.shape[-2:], wide.shape[-2:], strict=True)]
+            fans, grow = (
+                own.shape[-2:],
+                [a != b for a, b in zip(own.shape[-2:], wide.shape[-2:], strict=True)],
+            )
             base = [fan / r if grows else fan for fan, grows in zip(fans, grow, strict=True)]
             start *= math.sqrt(sum(fans) / sum(base))
             if grow[0]:

@@ -15,7 +15,9 @@ def patchify(volume: Float[Array, "B D H W"], patch: int) -> Float[Array, "B N P
     return blocks.transpose(0, 1, 3, 5, 2, 4, 6).reshape(B, d * h * w, patch**3)
 
 
-def unpatchify(patches: Float[Array, "B N P"], shape: Shape3, patch: int) -> Float[Array, "B D H W"]:
+def unpatchify(
+    patches: Float[Array, "B N P"], shape: Shape3, patch: int
+) -> Float[Array, "B D H W"]:
     """Inverse of `patchify`: [B, N, P] -> [B, D, H, W]."""
     d, h, w = (length // patch for length in shape)
     blocks = patches.reshape(patches.shape[0], d, h, w, patch, patch, patch)
@@ -36,7 +38,9 @@ def sincos_positions(shape: tuple[int, ...], patch: int, width: int) -> Float[np
     return np.pad(encoded, ((0, 0), (0, width - encoded.shape[1]))).astype(np.float32)
 
 
-def grid_pool(tokens: Float[Array, "B N E"], shape: Shape3, patch: int, grid: int) -> Float[Array, "B G E"]:
+def grid_pool(
+    tokens: Float[Array, "B N E"], shape: Shape3, patch: int, grid: int
+) -> Float[Array, "B G E"]:
     """Mean of the tokens in each of G = grid^3 cells: [B, N, E] -> [B, G, E]. Keeps location, which a mean of all tokens loses."""
     cells = [np.arange(length // patch) * grid // (length // patch) for length in shape]
     d, h, w = np.meshgrid(*cells, indexing="ij")

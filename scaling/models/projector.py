@@ -39,7 +39,10 @@ def build_head(width: int, hidden: int, out: int) -> HeadFunctions:
         return Head(width, hidden, out, rngs)
 
     graph = structure(make)
-    return HeadFunctions(lambda key: parameters_of(make(keys_from(key))), lambda parameters, x: nnx.merge(graph, parameters)(x))
+    return HeadFunctions(
+        lambda key: parameters_of(make(keys_from(key))),
+        lambda parameters, x: nnx.merge(graph, parameters)(x),
+    )
 
 
 def build_projector(encoder: Encoder, hidden: int, out: int) -> HeadFunctions:

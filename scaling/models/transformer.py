@@ -34,9 +34,18 @@ class Linear(nnx.Linear):
     faster than the contraction over two axes.
     """
 
-    def __init__(self, features_in: int, features_out: int, dtype: jnp.dtype, rngs: nnx.Rngs, use_bias: bool = True):
+    def __init__(
+        self,
+        features_in: int,
+        features_out: int,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+        use_bias: bool = True,
+    ):
         xavier = nnx.initializers.xavier_uniform()
-        super().__init__(features_in, features_out, use_bias=use_bias, dtype=dtype, kernel_init=xavier, rngs=rngs)
+        super().__init__(
+            features_in, features_out, use_bias=use_bias, dtype=dtype, kernel_init=xavier, rngs=rngs
+        )
 
     def __call__(self, inputs: Array, out_sharding: object = None) -> Array:
         flat = super().__call__(inputs.reshape(-1, inputs.shape[-1]))
@@ -57,14 +66,24 @@ class Projections(nnx.Module):
 
     def __call__(self, x: Float[Array, "B N E"]) -> Float[Array, "B N 3 E"]:
         B, N, E = x.shape
-        flat, kernel, bias = (a.astype(self.dtype) for a in (x.reshape(B * N, E), self.kernel[...], self.bias[...]))
+        flat, kernel, bias = (
+            a.astype(self.dtype) for a in (x.reshape(B * N, E), self.kernel[...], self.bias[...])
+        )
         return (jnp.einsum("ne,kef->nkf", flat, kernel) + bias).reshape(B, N, 3, E)
 
 
 class Block(nnx.Module):
     """Pre-norm attention and MLP (Vaswani et al. 2017; pre-norm as in Dosovitskiy et al. 2021): [B, N, E] -> [B, N, E]."""
 
-    def __init__(self, width: int, heads: int, mlp_width: int, dtype: jnp.dtype, rngs: nnx.Rngs, constrain: Constrain = unconstrained):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        mlp_width: int,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+        constrain: Constrain = unconstrained,
+    ):
         self.heads, self.constrain = heads, constrain
         self.attention_norm = nnx.LayerNorm(width, dtype=dtype, rngs=rngs)
         self.qkv = Projections(width, dtype, rngs)
@@ -77,7 +96,10 @@ class Block(nnx.Module):
         B, N, E = x.shape
         projected = self.constrain(self.qkv(self.attention_norm(x)), shared=3)
         # Unpinned, XLA spreads the heads as it does the weights before and after, and shuffles where they do not divide.
-        q, k, v = (self.constrain(projected[:, :, i].reshape(B, N, self.heads, E // self.heads), shared=2) for i in range(3))
+        q, k, v = (
+            self.constrain(projected[:, :, i].reshape(B, N, self.heads, E // self.heads), shared=2)
+            for i in range(3)
+        )
         attended = self.constrain(attend(q, k, v), shared=2).reshape(B, N, E)
         x = x + self.attention_out(attended)
         hidden = self.constrain(self.mlp_in(self.mlp_norm(x)), shared=2)
@@ -91,7 +113,14 @@ class Stack(nnx.Module):
     (sharding is decided by `scaling.training.mesh`, not here).
     """
 
-    def __init__(self, depth: int, make_block: Callable[[nnx.Rngs], nnx.Module], remat: Remat, constrain: Constrain, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        depth: int,
+        make_block: Callable[[nnx.Rngs], nnx.Module],
+        remat: Remat,
+        constrain: Constrain,
+        rngs: nnx.Rngs,
+    ):
         self.remat, self.constrain = remat, constrain
         keys = jax.random.split(rngs.params(), depth)
         self.blocks = nnx.merge(*jax.vmap(lambda key: nnx.split(make_block(keys_from(key))))(keys))
@@ -105,5 +134,7 @@ class Stack(nnx.Module):
         # On CPU the copies into and out of the scan's stacks take a quarter of the step; but what is outside of a scan is never computed
         # again there.
         unrolled = jax.default_backend() == "cpu" and self.remat == "none"
-        x, _ = jax.lax.scan(rematerialised(block, self.remat), self.constrain(x), stacked, unroll=unrolled)
+        x, _ = jax.lax.scan(
+            rematerialised(block, self.remat), self.constrain(x), stacked, unroll=unrolled
+        )
         return x

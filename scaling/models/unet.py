@@ -33,20 +33,26 @@ class InstanceNorm(nnx.Module):
     def __call__(self, x: Float[Array, "B D H W C"]) -> Float[Array, "B D H W C"]:
         exact = x.astype(jnp.float32)
         mean = exact.mean((1, 2, 3), keepdims=True)
-        gain = self.scale[...] * jax.lax.rsqrt(jnp.square(exact - mean).mean((1, 2, 3), keepdims=True) + 1e-5)
+        gain = self.scale[...] * jax.lax.rsqrt(
+            jnp.square(exact - mean).mean((1, 2, 3), keepdims=True) + 1e-5
+        )
         return ((exact - mean) * gain + self.bias[...]).astype(x.dtype)
 
 
 class ConvNorm(nnx.Module):
     """3 x 3 x 3 convolution and instance norm, which makes a bias of the convolution void."""
 
-    def __init__(self, channels: int, features: int, dtype: jnp.dtype, rngs: nnx.Rngs, stride: int = 1):
+    def __init__(
+        self, channels: int, features: int, dtype: jnp.dtype, rngs: nnx.Rngs, stride: int = 1
+    ):
         self.dtype, self.stride = dtype, stride
         self.kernel = nnx.Param(xavier(rngs.params(), (3, 3, 3, channels, features)))
         self.norm = InstanceNorm(features)
 
     def __call__(self, x: Float[Array, "B D H W C"]) -> Float[Array, "B d h w F"]:
-        return self.norm(convolve(x.astype(self.dtype), self.kernel[...].astype(self.dtype), self.stride))
+        return self.norm(
+            convolve(x.astype(self.dtype), self.kernel[...].astype(self.dtype), self.stride)
+        )
 
 
 class PlainLevel(nnx.Module):
@@ -69,7 +75,11 @@ class ResidualBlock(nnx.Module):
         self.stride = stride
         self.conv_in = ConvNorm(channels, features, dtype, rngs, stride)
         self.conv_out = ConvNorm(features, features, dtype, rngs)
-        self.project = None if channels == features else Linear(channels, features, dtype, rngs, use_bias=False)
+        self.project = (
+            None
+            if channels == features
+            else Linear(channels, features, dtype, rngs, use_bias=False)
+        )
         self.project_norm = None if channels == features else InstanceNorm(features)
 
     def __call__(self, x: Float[Array, "B D H W C"]) -> Float[Array, "B d h w F"]:
@@ -82,9 +92,19 @@ class ResidualBlock(nnx.Module):
 class ResidualLevel(nnx.Module):
     """One level of a residual encoder: a stem at full resolution or a block that halves, then equal blocks, stacked and scanned."""
 
-    def __init__(self, channels: int, features: int, blocks: int, first: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        channels: int,
+        features: int,
+        blocks: int,
+        first: bool,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
         self.stem = ConvNorm(channels, features, dtype, rngs) if first else None
-        self.block = ResidualBlock(features if first else channels, features, 1 if first else 2, dtype, rngs)
+        self.block = ResidualBlock(
+            features if first else channels, features, 1 if first else 2, dtype, rngs
+        )
 
         def another(rngs: nnx.Rngs) -> ResidualBlock:
             return ResidualBlock(features, features, 1, dtype, rngs)
@@ -100,7 +120,12 @@ class CnnEncoder(nnx.Module):
     """Volumes to a pyramid of features: [B, D, H, W] -> one [B, d, h, w, C] per level, finest first."""
 
     def __init__(
-        self, shape: CnnShape, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32, remat: Remat = "none", constrain: Constrain = unconstrained
+        self,
+        shape: CnnShape,
+        rngs: nnx.Rngs,
+        dtype: jnp.dtype = jnp.float32,
+        remat: Remat = "none",
+        constrain: Constrain = unconstrained,
     ):
         self.dtype, self.remat, self.constrain = dtype, remat, constrain
         levels: dict[str, nnx.Module] = {}
@@ -109,7 +134,9 @@ class CnnEncoder(nnx.Module):
             if shape.kind == "unet":
                 levels[f"level{level}"] = PlainLevel(channels, features, level == 0, dtype, rngs)
             else:
-                levels[f"level{level}"] = ResidualLevel(channels, features, blocks, level == 0, dtype, rngs)
+                levels[f"level{level}"] = ResidualLevel(
+                    channels, features, blocks, level == 0, dtype, rngs
+                )
         self.levels = nnx.Dict(levels)
 
     def __call__(self, volume: Float[Array, "B D H W"]) -> tuple[Float[Array, "B d h w C"], ...]:
@@ -143,7 +170,9 @@ class CnnDecoder(nnx.Module):
         self.remat, self.constrain = remat, constrain
         below, levels = beside * features[-1], {}
         for level, channels in reversed(tuple(enumerate(features[:-1]))):
-            levels[f"level{level}"] = UpLevel(below, beside * channels if skips else 0, channels, dtype, rngs)
+            levels[f"level{level}"] = UpLevel(
+                below, beside * channels if skips else 0, channels, dtype, rngs
+            )
             below = channels
         self.levels = nnx.Dict(levels)
         self.voxels: nnx.Linear = Linear(below, 1, dtype, rngs)
@@ -165,12 +194,18 @@ class UpLevel(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(features))
         self.conv = ConvNorm(features + passed, features, dtype, rngs)
 
-    def __call__(self, x: Float[Array, "B d h w C"], passed: Float[Array, "B D H W S"]) -> Float[Array, "B D H W F"]:
-        x = upsample(x.astype(self.dtype), self.kernel[...].astype(self.dtype)) + self.bias[...].astype(self.dtype)
+    def __call__(
+        self, x: Float[Array, "B d h w C"], passed: Float[Array, "B D H W S"]
+    ) -> Float[Array, "B D H W F"]:
+        x = upsample(x.astype(self.dtype), self.kernel[...].astype(self.dtype)) + self.bias[
+            ...
+        ].astype(self.dtype)
         return activate(self.conv(jnp.concatenate([x, passed], -1) if self.skip else x))
 
 
 def recomputed(module: nnx.Module, remat: Remat, *inputs: Array) -> Array:
     """Apply a module, keeping for the backward pass what `remat` says."""
     graph, state = nnx.split(module)
-    return rematerialised(lambda state, *inputs: nnx.merge(graph, state)(*inputs), remat)(state, *inputs)
+    return rematerialised(lambda state, *inputs: nnx.merge(graph, state)(*inputs), remat)(
+        state, *inputs
+    )

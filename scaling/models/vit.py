@@ -26,7 +26,9 @@ class VitEncoder(nnx.Module):
     ):
         self.shape = shape
         self.embedding = Linear(shape.patch**3, shape.width, dtype, rngs)
-        block = partial(Block, shape.width, shape.heads, shape.mlp_width, dtype, constrain=constrain)
+        block = partial(
+            Block, shape.width, shape.heads, shape.mlp_width, dtype, constrain=constrain
+        )
         self.stack = Stack(shape.depth, lambda rngs: block(rngs=rngs), remat, constrain, rngs)
         self.norm = nnx.LayerNorm(shape.width, dtype=dtype, rngs=rngs)
 
@@ -34,7 +36,9 @@ class VitEncoder(nnx.Module):
         positions = sincos_positions(volume.shape[1:], self.shape.patch, self.shape.width)
         return self.encode_patches(patchify(volume, self.shape.patch), jnp.asarray(positions))
 
-    def encode_patches(self, patches: Float[Array, "B M P"], positions: Float[Array, "*B M E"]) -> Float[Array, "B M E"]:
+    def encode_patches(
+        self, patches: Float[Array, "B M P"], positions: Float[Array, "*B M E"]
+    ) -> Float[Array, "B M E"]:
         """Encode some of the patches of a volume, each with its position: [B, M, P], [(B,) M, E] -> [B, M, E]."""
         x = self.embedding(patches)
         return self.norm(self.stack(x + positions.astype(x.dtype)))
@@ -56,14 +60,20 @@ class MaeDecoder(nnx.Module):
         self.shape, self.crop, self.patch = shape, crop, encoder.patch
         self.projection = Linear(encoder.width, shape.width, dtype, rngs)
         self.mask_token = nnx.Param(0.02 * jax.random.normal(rngs.params(), (shape.width,)))
-        block = partial(Block, shape.width, shape.heads, shape.mlp_width, dtype, constrain=constrain)
+        block = partial(
+            Block, shape.width, shape.heads, shape.mlp_width, dtype, constrain=constrain
+        )
         self.stack = Stack(shape.depth, lambda rngs: block(rngs=rngs), remat, constrain, rngs)
         self.norm = nnx.LayerNorm(shape.width, dtype=dtype, rngs=rngs)
         self.voxels = Linear(shape.width, encoder.patch**3, dtype, rngs)
 
-    def __call__(self, visible: Float[Array, "B M E"], kept: Int[Array, "B M"]) -> Float[Array, "B N P"]:
+    def __call__(
+        self, visible: Float[Array, "B M E"], kept: Int[Array, "B M"]
+    ) -> Float[Array, "B N P"]:
         positions = jnp.asarray(sincos_positions(self.crop, self.patch, self.shape.width))
         projected = self.projection(visible)
-        tokens = jnp.broadcast_to(self.mask_token[...].astype(projected.dtype), (projected.shape[0], *positions.shape))
+        tokens = jnp.broadcast_to(
+            self.mask_token[...].astype(projected.dtype), (projected.shape[0], *positions.shape)
+        )
         tokens = tokens.at[jnp.arange(tokens.shape[0])[:, None], kept].set(projected)
         return self.voxels(self.norm(self.stack(tokens + positions.astype(tokens.dtype))))

@@ -16,7 +16,9 @@ SIGMA = 1 / 8  # of the window's side
 
 
 def by_windows(
-    apply: Callable[[Float[Array, "B S d h w"]], Float[Array, "B d h w"]], images: Float[Array, "B S D H W"], window: Shape3
+    apply: Callable[[Float[Array, "B S d h w"]], Float[Array, "B d h w"]],
+    images: Float[Array, "B S D H W"],
+    window: Shape3,
 ) -> Float[Array, "B D H W"]:
     """Logits of a network `apply` that takes windows of d x h x w voxels, for whole volumes: [B, S, D, H, W] -> [B, D, H, W].
 
@@ -33,9 +35,13 @@ def by_windows(
     weight = outer([importance(side) for side in window])
     coverage = outer([covered(length, side) for length, side in zip(shape, window, strict=True)])
 
-    def add(total: Float[Array, "B D H W"], start: Int[Array, "3"]) -> tuple[Float[Array, "B D H W"], None]:
+    def add(
+        total: Float[Array, "B D H W"], start: Int[Array, "3"]
+    ) -> tuple[Float[Array, "B D H W"], None]:
         logits = apply(cut(images, start, window)).astype(jnp.float32)
-        return jax.lax.dynamic_update_slice(total, cut(total, start, window) + weight * logits, (0, *start)), None
+        return jax.lax.dynamic_update_slice(
+            total, cut(total, start, window) + weight * logits, (0, *start)
+        ), None
 
     places = jnp.asarray(list(itertools.product(*starts)), jnp.int32)
     total, _ = jax.lax.scan(add, jnp.zeros((images.shape[0], *shape), jnp.float32), places)
@@ -76,7 +82,9 @@ def lesion_crops(
 def check_window(window: Shape3, shape: tuple[int, ...]) -> None:
     """Raises ValueError when a window does not fit into volumes of `shape`."""
     if any(side > length for side, length in zip(window, shape, strict=True)):
-        raise ValueError(f"a window of {window} voxels does not fit into volumes of {shape}; expected one no larger on any axis")
+        raise ValueError(
+            f"a window of {window} voxels does not fit into volumes of {shape}; expected one no larger on any axis"
+        )
 
 
 def window_starts(length: int, side: int) -> list[int]:
@@ -105,7 +113,11 @@ def outer(axes: list[Float[np.ndarray, "_"]]) -> Float[Array, "D H W"]:
     return first[:, None, None] * second[:, None] * third
 
 
-def cut(volumes: Shaped[Array, "*B D H W"], start: Int[Array, "3"], window: Shape3) -> Shaped[Array, "*B d h w"]:
+def cut(
+    volumes: Shaped[Array, "*B D H W"], start: Int[Array, "3"], window: Shape3
+) -> Shaped[Array, "*B d h w"]:
     """The window of each volume that begins at voxel `start`."""
     leading = volumes.ndim - 3
-    return jax.lax.dynamic_slice(volumes, (0,) * leading + tuple(start), volumes.shape[:leading] + window)
+    return jax.lax.dynamic_slice(
+        volumes, (0,) * leading + tuple(start), volumes.shape[:leading] + window
+    )

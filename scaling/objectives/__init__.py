@@ -1,1 +1,1 @@
-"""What is learned. Every objective is one file with the same signature (`scaling.objectives.objective.Objective`)."""
+"""What is learned. Every objective is one file with the same signature (`scaling.objectives.interface.Objective`)."""

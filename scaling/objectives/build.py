@@ -4,16 +4,27 @@ from scaling.models.transformer import Constrain, unconstrained
 from scaling.objectives.contrastive import build_contrastive
 from scaling.objectives.cross_sequence import build_cross_sequence
 from scaling.objectives.hybrid import build_hybrid
+from scaling.objectives.interface import Objective
 from scaling.objectives.mae import build_mae
 from scaling.objectives.momentum import build_momentum
-from scaling.objectives.objective import Objective
 from scaling.study.config import Pretrain
 from scaling.study.ladder import Decoder, Encoder
-from scaling.study.objectives import Contrastive, CrossSequence, Hybrid, Mae, Momentum, ObjectiveConfig
+from scaling.study.objectives import (
+    Contrastive,
+    CrossSequence,
+    Hybrid,
+    Mae,
+    Momentum,
+    ObjectiveConfig,
+)
 
 
 def build_objective(
-    config: ObjectiveConfig, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, constrain: Constrain = unconstrained
+    config: ObjectiveConfig,
+    encoder: Encoder,
+    decoder: Decoder,
+    pretrain: Pretrain,
+    constrain: Constrain = unconstrained,
 ) -> Objective:
     """The objective that `config` describes. A new objective is a new file and a new case here."""
     match config:

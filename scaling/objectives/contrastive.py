@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from scaling.models.backbone import build_encoder
 from scaling.models.projector import build_projector, pooled
 from scaling.models.transformer import Constrain
-from scaling.objectives.objective import LOGGED, Metrics, Objective, Parameters, each_view
+from scaling.objectives.interface import LOGGED, Metrics, Objective, Parameters, each_view
 from scaling.study.config import Pretrain
 from scaling.study.ladder import Decoder, Encoder
 from scaling.study.objectives import Contrastive
@@ -52,7 +52,11 @@ def build_contrast(config: Contrastive, encoder: Encoder) -> Contrast:
 
     def init(key: PRNGKeyArray) -> Parameters:
         projector: Parameters = {"projector": head.init(key)}
-        learned = {"temperature": {"log": jnp.asarray(math.log(config.temperature))}} if config.learned_temperature else {}
+        learned = (
+            {"temperature": {"log": jnp.asarray(math.log(config.temperature))}}
+            if config.learned_temperature
+            else {}
+        )
         return projector | learned
 
     def loss(parameters: Parameters, embeddings: Float[Array, "2B E"]) -> tuple[Array, Metrics]:
@@ -66,7 +70,13 @@ def build_contrast(config: Contrastive, encoder: Encoder) -> Contrast:
     return Contrast(init, loss)
 
 
-def build_contrastive(config: Contrastive, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, constrain: Constrain) -> Objective:
+def build_contrastive(
+    config: Contrastive,
+    encoder: Encoder,
+    decoder: Decoder,
+    pretrain: Pretrain,
+    constrain: Constrain,
+) -> Objective:
     """The contrastive objective for one encoder; there is nothing to decode. Volumes are pairs [B, 2, D, H, W]."""
     backbone = build_encoder(encoder, pretrain.dtype, pretrain.remat, constrain)
     contrast = build_contrast(config, encoder)
@@ -75,7 +85,11 @@ def build_contrastive(config: Contrastive, encoder: Encoder, decoder: Decoder, p
         encoder_key, contrast_key = jax.random.split(key)
         return {"encoder": backbone.init(encoder_key), **contrast.init(contrast_key)}
 
-    def loss(parameters: Parameters, pairs: Float[Array, "B 2 D H W"], key: PRNGKeyArray) -> tuple[Array, Metrics]:
-        return contrast.loss(parameters, pooled(backbone.encode(parameters["encoder"], each_view(pairs))))
+    def loss(
+        parameters: Parameters, pairs: Float[Array, "B 2 D H W"], key: PRNGKeyArray
+    ) -> tuple[Array, Metrics]:
+        return contrast.loss(
+            parameters, pooled(backbone.encode(parameters["encoder"], each_view(pairs)))
+        )
 
     return Objective(init, loss)

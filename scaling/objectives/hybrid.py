@@ -8,17 +8,21 @@ from scaling.models.patches import patchify
 from scaling.models.projector import pooled
 from scaling.models.transformer import Constrain
 from scaling.objectives.contrastive import build_contrast
+from scaling.objectives.interface import Metrics, Objective, Parameters, each_view
 from scaling.objectives.mae import build_mae, build_masking, reconstruction_loss
-from scaling.objectives.objective import Metrics, Objective, Parameters, each_view
 from scaling.study.config import Pretrain
 from scaling.study.ladder import Decoder, Encoder
 from scaling.study.objectives import Hybrid
 
 
-def build_hybrid(config: Hybrid, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, constrain: Constrain) -> Objective:
+def build_hybrid(
+    config: Hybrid, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, constrain: Constrain
+) -> Objective:
     """The hybrid objective for one encoder. Volumes are pairs [B, 2, D, H, W]; every view is masked by itself."""
     masking = build_masking(config.reconstruction, pretrain.crop, encoder.patch)
-    backbone = build_backbone(encoder, decoder, pretrain.crop, pretrain.dtype, pretrain.remat, constrain)
+    backbone = build_backbone(
+        encoder, decoder, pretrain.crop, pretrain.dtype, pretrain.remat, constrain
+    )
     contrast = build_contrast(config.contrast, encoder)
     mae = build_mae(config.reconstruction, encoder, decoder, pretrain, constrain)
     assert mae.reconstruct is not None
@@ -28,7 +32,9 @@ def build_hybrid(config: Hybrid, encoder: Encoder, decoder: Decoder, pretrain: P
         backbone_key, contrast_key = jax.random.split(key)
         return backbone.init(backbone_key) | contrast.init(contrast_key)
 
-    def loss(parameters: Parameters, pairs: Float[Array, "B 2 D H W"], key: PRNGKeyArray) -> tuple[Array, Metrics]:
+    def loss(
+        parameters: Parameters, pairs: Float[Array, "B 2 D H W"], key: PRNGKeyArray
+    ) -> tuple[Array, Metrics]:
         patches = patchify(each_view(pairs), encoder.patch)
         kept, mask = masking(key, len(patches))
         features = backbone.encode_visible(parameters["encoder"], patches, kept)
@@ -36,9 +42,15 @@ def build_hybrid(config: Hybrid, encoder: Encoder, decoder: Decoder, pretrain: P
         reconstruction = reconstruction_loss(predicted, patches, mask, config.reconstruction)
         contrastive, metrics = contrast.loss(parameters, pooled(features[-1]))
         total = config.reconstruction_weight * reconstruction + config.contrast_weight * contrastive
-        return total, {"reconstruction_loss": reconstruction, "contrastive_loss": contrastive, **metrics}
+        return total, {
+            "reconstruction_loss": reconstruction,
+            "contrastive_loss": contrastive,
+            **metrics,
+        }
 
-    def reconstruct(parameters: Parameters, pairs: Float[Array, "B 2 D H W"], key: PRNGKeyArray) -> tuple[Array, Array, Array]:
+    def reconstruct(
+        parameters: Parameters, pairs: Float[Array, "B 2 D H W"], key: PRNGKeyArray
+    ) -> tuple[Array, Array, Array]:
         return picture(parameters, pairs[:, 0], key)
 
     return Objective(init, loss, reconstruct)

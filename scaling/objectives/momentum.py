@@ -8,13 +8,15 @@ from scaling.models.backbone import build_encoder
 from scaling.models.projector import build_head, build_projector, pooled
 from scaling.models.transformer import Constrain
 from scaling.objectives.contrastive import unit
-from scaling.objectives.objective import LOGGED, Metrics, Objective, Parameters, each_view
+from scaling.objectives.interface import LOGGED, Metrics, Objective, Parameters, each_view
 from scaling.study.config import Pretrain
 from scaling.study.ladder import Decoder, Encoder
 from scaling.study.objectives import Momentum
 
 
-def momentum_loss(queries: Float[Array, "2B K"], keys: Float[Array, "2B K"], temperature: float) -> Float[Array, ""]:
+def momentum_loss(
+    queries: Float[Array, "2B K"], keys: Float[Array, "2B K"], temperature: float
+) -> Float[Array, ""]:
     """MoCo v3's symmetric loss (Chen et al. 2021, algorithm 1): each view's query finds the other view's key among the keys of the batch.
 
     Rows 2i and 2i + 1 are a pair.
@@ -25,7 +27,9 @@ def momentum_loss(queries: Float[Array, "2B K"], keys: Float[Array, "2B K"], tem
     return 2 * temperature * (jax.nn.logsumexp(logits, axis=2) - chosen).mean(1).sum()
 
 
-def build_momentum(config: Momentum, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, constrain: Constrain) -> Objective:
+def build_momentum(
+    config: Momentum, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, constrain: Constrain
+) -> Objective:
     """The momentum objective for one encoder. Volumes are pairs [B, 2, D, H, W]."""
     backbone = build_encoder(encoder, pretrain.dtype, pretrain.remat, constrain)
     projector = build_projector(encoder, config.hidden, config.projection)
@@ -46,11 +50,15 @@ def build_momentum(config: Momentum, encoder: Encoder, decoder: Decoder, pretrai
         embeddings = pooled(backbone.encode(parameters["encoder"], views))
         return projector.apply(parameters["projector"], embeddings), embeddings
 
-    def loss(parameters: Parameters, pairs: Float[Array, "B 2 D H W"], key: PRNGKeyArray) -> tuple[Array, Metrics]:
+    def loss(
+        parameters: Parameters, pairs: Float[Array, "B 2 D H W"], key: PRNGKeyArray
+    ) -> tuple[Array, Metrics]:
         views = each_view(pairs)
         projected, embeddings = project(parameters, views)
         keys, _ = project(parameters["target"], views)
         queries = predictor.apply(parameters["predictor"], projected)
-        return momentum_loss(queries, jax.lax.stop_gradient(keys), config.temperature), {"embeddings": embeddings[:LOGGED]}
+        return momentum_loss(queries, jax.lax.stop_gradient(keys), config.temperature), {
+            "embeddings": embeddings[:LOGGED]
+        }
 
     return Objective(init, loss, followed=followed, momentum=config.momentum)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 
 from scaling.laws import Outlook, SelfTest, iso_compute
-from scaling.laws.frontier import budgets_within
+from scaling.laws.curves.frontier import budgets_within
 from scaling.report.figures import AXES
 from scaling.report.style import ACCENT, axis_title, base_figure, ramp, rgba, score, si
 
@@ -21,7 +21,10 @@ def equal_compute(outlook: Outlook, task: str, metric: str) -> go.Figure:
         line = iso_compute(curve, float(budget), points=60)
         line = line[line["duration"].between(curve.x_low[1] * 0.999, curve.x_high[1] * 1.001)]
         if len(line) > 1:
-            name, ends = f"{si(budget)} parameters × samples", line["low"].tolist() + line["high"].tolist()[::-1]
+            name, ends = (
+                f"{si(budget)} parameters × samples",
+                line["low"].tolist() + line["high"].tolist()[::-1],
+            )
             hover = [
                 f"{si(r['size'])} parameters, {si(r['duration'])} samples: {score(r['mean'], metric)} "
                 f"({score(r['low'], metric)} to {score(r['high'], metric)})"

@@ -8,7 +8,12 @@ from scaling.report.inputs import ReportInput
 
 
 def report_from_table(
-    data: pd.DataFrame, name: str, y: str, metric: str | None = None, lower: bool | None = None, effect: float | None = None
+    data: pd.DataFrame,
+    name: str,
+    y: str,
+    metric: str | None = None,
+    lower: bool | None = None,
+    effect: float | None = None,
 ) -> ReportInput:
     """Curves, verdicts, what is said beyond the runs and self-tests of a table shaped by `scaling.laws.tables.shaped`; y is the name its
     value had. What cannot be judged is listed as a problem."""

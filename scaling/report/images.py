@@ -18,7 +18,9 @@ def mid_slices(volume: npt.NDArray[np.floating]) -> list[npt.NDArray[np.floating
 
 def montage(volume: npt.NDArray[np.floating], low: float, high: float) -> str:
     """The three mid-slices one below the other, grey from `low` to `high`, as a data URI; what is not finite is black."""
-    slices = mid_slices(np.nan_to_num(np.asarray(volume, np.float32), nan=low, posinf=high, neginf=low))
+    slices = mid_slices(
+        np.nan_to_num(np.asarray(volume, np.float32), nan=low, posinf=high, neginf=low)
+    )
     pictures = []
     for plane in slices:
         grey = np.clip((plane - low) / max(high - low, 1e-12), 0, 1)
@@ -38,4 +40,8 @@ def montage(volume: npt.NDArray[np.floating], low: float, high: float) -> str:
 def window(original: npt.NDArray[np.floating]) -> tuple[float, float]:
     """The grey window of a brain: its 1st to 99.7th percentile, shared by all pictures of it."""
     finite = original[np.isfinite(original)]
-    return (float(np.percentile(finite, 1)), float(np.percentile(finite, 99.7))) if finite.size else (0.0, 1.0)
+    return (
+        (float(np.percentile(finite, 1)), float(np.percentile(finite, 99.7)))
+        if finite.size
+        else (0.0, 1.0)
+    )

@@ -43,7 +43,9 @@ class ReportInput:
     results: pd.DataFrame
     config: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
-    pretraining: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(PRETRAINING)))
+    pretraining: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=list(PRETRAINING))
+    )
     steps: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(STEPS)))
     verdicts: Sequence[Verdict] = ()
     curves: dict[tuple[str, str, str], Curve] = field(default_factory=dict)
@@ -61,21 +63,35 @@ class ReportInput:
 
     def __post_init__(self) -> None:
         # An empty table has whatever columns, and types, its writer gave it: the report's own are as good.
-        tables = {"results": RESULTS, "pretraining": PRETRAINING, "steps": STEPS, "rates": LR_TRANSFER, "schedules": WSD_COSINE}
+        tables = {
+            "results": RESULTS,
+            "pretraining": PRETRAINING,
+            "steps": STEPS,
+            "rates": LR_TRANSFER,
+            "schedules": WSD_COSINE,
+        }
         for table, needed in tables.items():
             given: pd.DataFrame = getattr(self, table)
             missing = [c for c in needed if c not in given]
             if given.empty:
-                object.__setattr__(self, table, pd.DataFrame({c: pd.Series(dtype=float) for c in needed}))
+                object.__setattr__(
+                    self, table, pd.DataFrame({c: pd.Series(dtype=float) for c in needed})
+                )
             elif missing:
-                raise ValueError(f"The table of {table} lacks {', '.join(missing)}; a report needs the columns {', '.join(needed)}.")
+                raise ValueError(
+                    f"The table of {table} lacks {', '.join(missing)}; a report needs the columns {', '.join(needed)}."
+                )
 
     @property
     def tasks(self) -> list[str]:
         """Tasks in the order of the config, then of the results: a task without results is still named."""
         planned = self.config.get("tasks", [])
         names = [t["name"] for t in planned if isinstance(t, dict) and "name" in t]
-        return list(dict.fromkeys([*names, *(v.task for v in self.verdicts), *self.results["task"].unique()]))
+        return list(
+            dict.fromkeys(
+                [*names, *(v.task for v in self.verdicts), *self.results["task"].unique()]
+            )
+        )
 
     def verdict(self, task: str) -> Verdict | None:
         return next((v for v in self.verdicts if v.task == task), None)

@@ -9,9 +9,23 @@ import plotly.graph_objects as go
 
 from scaling.laws import Effect, Verdict
 from scaling.report.figures import AXES, Axis
-from scaling.report.style import ACCENT, MUTED, SYMBOLS, base_figure, change, heading, hours, ramp, si
+from scaling.report.style import (
+    ACCENT,
+    MUTED,
+    SYMBOLS,
+    base_figure,
+    change,
+    heading,
+    hours,
+    ramp,
+    si,
+)
 
-EFFECTS = {"budget": ("size and duration", "diamond"), "size": ("size", "circle"), "duration": ("duration", "square")}
+EFFECTS = {
+    "budget": ("size and duration", "diamond"),
+    "size": ("size", "circle"),
+    "duration": ("duration", "square"),
+}
 REACH = 8.0  # units of the smallest effect beyond which the axis is cut
 
 
@@ -31,8 +45,13 @@ def forest(verdicts: Sequence[Verdict]) -> go.Figure:
 
     Traces: one per kind of effect (budget, size, duration) that occurs."""
     rows = [(v, e) for v in verdicts for e in v.effects]
-    names = {(v.task, e.name): f"{escape(v.task)}<br>{EFFECTS.get(e.name, (e.name, ''))[0]}" for v, e in rows}
-    ends = [x / v.smallest_effect for v, e in rows for x in (e.estimate, e.low, e.high) if x is not None]
+    names = {
+        (v.task, e.name): f"{escape(v.task)}<br>{EFFECTS.get(e.name, (e.name, ''))[0]}"
+        for v, e in rows
+    }
+    ends = [
+        x / v.smallest_effect for v, e in rows for x in (e.estimate, e.low, e.high) if x is not None
+    ]
     left, right = max(min([-2.0, *ends]), -REACH), min(max([2.0, *ends]), REACH)
     traces = []
     for kind, colour in zip(EFFECTS, (ACCENT, "#6fa8cf", "#6fa8cf"), strict=True):
@@ -40,10 +59,15 @@ def forest(verdicts: Sequence[Verdict]) -> go.Figure:
         if not of_kind:
             continue
         unit = np.array([v.smallest_effect for v, _ in of_kind])
-        estimate, low, high = (np.array([getattr(e, end) for _, e in of_kind], float) / unit for end in ("estimate", "low", "high"))
+        estimate, low, high = (
+            np.array([getattr(e, end) for _, e in of_kind], float) / unit
+            for end in ("estimate", "low", "high")
+        )
         x = np.clip(estimate, left, right)
         symbols = np.where(np.isnan(low), EFFECTS[kind][1] + "-open", EFFECTS[kind][1])
-        symbols = np.select([estimate < left, estimate > right], ["triangle-left", "triangle-right"], symbols)
+        symbols = np.select(
+            [estimate < left, estimate > right], ["triangle-left", "triangle-right"], symbols
+        )
         traces.append(
             go.Scatter(
                 x=x.tolist(), y=[names[v.task, e.name] for v, e in of_kind], mode="markers", name=EFFECTS[kind][0], showlegend=False,
@@ -57,13 +81,16 @@ def forest(verdicts: Sequence[Verdict]) -> go.Figure:
         )  # fmt: skip
     figure = base_figure(
         traces,
-        alt=" ".join(f"{v.task}, {e.name}: {effect_text(e, v)}." for v, e in rows) or "There is no verdict to draw.",
+        alt=" ".join(f"{v.task}, {e.name}: {effect_text(e, v)}." for v, e in rows)
+        or "There is no verdict to draw.",
         x_title="Effect in units of the smallest<br>one of interest (right is better →)",
         y_title="",
         height=120 + 44 * max(len(rows), 2),
     )
     order = [names[v.task, e.name] for v, e in rows][::-1]
-    figure.update_yaxes(type="category", categoryorder="array", categoryarray=order, showgrid=False, ticks="")
+    figure.update_yaxes(
+        type="category", categoryorder="array", categoryarray=order, showgrid=False, ticks=""
+    )
     margin = 0.04 * (right - left)
     figure.update_xaxes(range=[left - margin, right + margin])
     if rows:
@@ -82,10 +109,16 @@ def pretraining_loss(pretraining: pd.DataFrame, axis: Axis, objective: str) -> g
     column, by = ("params", "duration") if axis == "size" else ("duration", "params")
     levels = sorted(runs[by].unique())
     traces = []
-    for i, (level, colour) in enumerate(zip(levels, ramp(len(levels)) if levels else [], strict=True)):
+    for i, (level, colour) in enumerate(
+        zip(levels, ramp(len(levels)) if levels else [], strict=True)
+    ):
         group = runs[runs[by] == level].sort_values([column, "seed"])
         style = "lines+markers" if len(group["seed"].unique()) == 1 else "markers"
-        name = f"{si(level)} samples" if axis == "size" else escape(f"{group['size'].iloc[0]}, {si(level)}".strip(", "))
+        name = (
+            f"{si(level)} samples"
+            if axis == "size"
+            else escape(f"{group['size'].iloc[0]}, {si(level)}".strip(", "))
+        )
         traces.append(
             go.Scatter(
                 x=group[column].astype(float).tolist(), y=group["loss"].astype(float).tolist(), mode=style, name=name,
@@ -94,7 +127,11 @@ def pretraining_loss(pretraining: pd.DataFrame, axis: Axis, objective: str) -> g
             )
         )  # fmt: skip
     alt = f"Held-out {objective} loss against {AXES[axis].lower()}"
-    alt += f": from {runs['loss'].max():.4g} down to {runs['loss'].min():.4g}." if len(runs) else ": no finished run."
+    alt += (
+        f": from {runs['loss'].max():.4g} down to {runs['loss'].min():.4g}."
+        if len(runs)
+        else ": no finished run."
+    )
     figure = base_figure(
         traces,
         alt=alt,
@@ -110,7 +147,11 @@ def pretraining_loss(pretraining: pd.DataFrame, axis: Axis, objective: str) -> g
 
 
 def _forest_hover(verdict: Verdict, effect: Effect) -> str:
-    share = "" if effect.probability is None else f"<br>P(more than the smallest) = {effect.probability:.2f}"
+    share = (
+        ""
+        if effect.probability is None
+        else f"<br>P(more than the smallest) = {effect.probability:.2f}"
+    )
     name = EFFECTS.get(effect.name, (effect.name, ""))[0]
     return f"<b>{escape(verdict.task)}: {name}</b><br>{effect_text(effect, verdict)}<br>{effect.decision}{share}"
 

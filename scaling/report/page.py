@@ -3,7 +3,6 @@
 Every figure goes into one embedded JSON, id -> view -> figure, and is drawn by the page's script when it is scrolled into view."""
 
 import json
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -15,22 +14,35 @@ import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from scaling.files import write_text
 from scaling.laws import Verdict
-from scaling.laws.metrics import label_of
+from scaling.laws.known_metrics import label_of
 from scaling.report.beyond import equal_compute, self_test_rows
 from scaling.report.curves import FITTED_TO
 from scaling.report.figures import Axis, improvement, performance_of
-from scaling.report.findings import CHOICES, against_rows, difference_rows, published_rows, ranking_rows
+from scaling.report.fomo25 import (
+    CHOICES,
+    against_rows,
+    difference_rows,
+    published_rows,
+    ranking_rows,
+)
 from scaling.report.images import montage, window
 from scaling.report.inputs import ReportInput
 from scaling.report.overview import forest, pretraining_loss
+from scaling.report.rows import cost_rows, fact_rows, pretraining_table, results_data, study_facts
 from scaling.report.style import DECISIONS, change, heading, si
 from scaling.report.summary import answer
-from scaling.report.tables import cost_rows, fact_rows, pretraining_table, results_data, study_facts
 from scaling.report.tuning import rate_sweep, schedules
 from scaling.report.views import View, controls, run_points, views
 
-FIELDS = {"metric": "Metric", "objective": "Objective", "domain": "Test sites", "protocol": "Transfer", "shots": "Labelled subjects"}
+FIELDS = {
+    "metric": "Metric",
+    "objective": "Objective",
+    "domain": "Test sites",
+    "protocol": "Transfer",
+    "shots": "Labelled subjects",
+}
 
 
 @dataclass(frozen=True)
@@ -49,12 +61,18 @@ class Drawn:
 def write_report(study: ReportInput, out: Path) -> Path:
     """Write `out`/report.html, one file that needs no network, whole or not at all; returns its path."""
     tasks = [_task(study, name, slug) for name, slug in slugs(study.tasks).items()]
-    overall = Drawn("figure-verdicts", {"": forest(study.verdicts)} if study.verdicts else {}, "There is no verdict to draw.")
+    overall = Drawn(
+        "figure-verdicts",
+        {"": forest(study.verdicts)} if study.verdicts else {},
+        "There is no verdict to draw.",
+    )
     losses = _losses(study.pretraining)
     beyond = _beyond(study)
     asked = next(iter(study.findings.values()), None)
     rates = _rates(study.rates)
-    shared = Drawn("figure-schedules", {"": schedules(study.schedules)} if len(study.schedules) else {})
+    shared = Drawn(
+        "figure-schedules", {"": schedules(study.schedules)} if len(study.schedules) else {}
+    )
     drawn = [
         overall,
         *(figure for task in tasks for figure in task["figures"].values()),
@@ -63,7 +81,9 @@ def write_report(study: ReportInput, out: Path) -> Path:
         shared,
     ]
     data = {
-        "figures": {d.id: {key: _compact(figure) for key, figure in d.figures.items()} for d in drawn},
+        "figures": {
+            d.id: {key: _compact(figure) for key, figure in d.figures.items()} for d in drawn
+        },
         "results": results_data(study.results),
     }
     page = _environment().get_template("page.html.j2").render(
@@ -94,10 +114,8 @@ def write_report(study: ReportInput, out: Path) -> Path:
         data=json.dumps(data, separators=(",", ":"), allow_nan=False, default=str).replace("<", "\\u003c"),
         plotly=get_plotlyjs(),
     )  # fmt: skip
-    out.mkdir(parents=True, exist_ok=True)
-    path, temporary = out / "report.html", out / ".report.html.tmp"
-    temporary.write_text(page, encoding="utf-8")
-    os.replace(temporary, path)
+    path = out / "report.html"
+    write_text(path, page)
     return path
 
 
@@ -115,14 +133,20 @@ def slugs(names: Iterable[str]) -> dict[str, str]:
 
 def _environment() -> Environment:
     return Environment(
-        loader=PackageLoader("scaling.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("scaling.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 
 def _task(study: ReportInput, name: str, slug: str) -> dict[str, Any]:
     """What the template shows of a task: its selectors, the three figures in every view, what the fitted curves say."""
     found = views(study.results, name, study.protocol, study.domain)
-    fitted = {view.metric: view for view in reversed(found)}  # the first view of each metric is the one curves are fitted to
+    fitted = {
+        view.metric: view for view in reversed(found)
+    }  # the first view of each metric is the one curves are fitted to
     runs = study.results[(study.results["task"] == name) & (study.results["arm"] == "pretrained")]
     verdict = study.verdict(name)
     points = {view: run_points(study.results, name, view) for view in found}
@@ -132,15 +156,25 @@ def _task(study: ReportInput, name: str, slug: str) -> dict[str, Any]:
         levels = sorted(runs["params" if axis == "size" else "duration"].unique())
         if len(levels) < 2:
             what = "parameters" if axis == "size" else "samples"
-            sentence = f"All results are of one {axis} ({si(levels[0])} {what})" if levels else "There are no finished results"
-            return Drawn(f"figure-{slug}-{axis}", {}, f"{sentence}, so there is no curve of performance against {axis}.")
+            sentence = (
+                f"All results are of one {axis} ({si(levels[0])} {what})"
+                if levels
+                else "There are no finished results"
+            )
+            return Drawn(
+                f"figure-{slug}-{axis}",
+                {},
+                f"{sentence}, so there is no curve of performance against {axis}.",
+            )
         figures = {}
         for v in found:
             curve = study.curves.get((name, v.metric, axis)) if fitted[v.metric] == v else None
             figures[v.key] = performance_of(points[v], arms[v], name, v, axis, curve)
         return Drawn(f"figure-{slug}-{axis}", figures)
 
-    gains = {v.key: improvement(study.results, name, v, _smallest(verdict, v.metric)) for v in found}
+    gains = {
+        v.key: improvement(study.results, name, v, _smallest(verdict, v.metric)) for v in found
+    }
     none = "There are no finished results to compare with an untrained encoder."
     return {
         "name": name,
@@ -163,10 +197,14 @@ def _selectors(found: list[View]) -> list[dict[str, Any]]:
         {
             "name": field.name,
             "label": FIELDS[field.name],
-            "options": [(v, heading(v) if field.name == "metric" else CHOICES.get(v, v)) for v in values],
+            "options": [
+                (v, heading(v) if field.name == "metric" else CHOICES.get(v, v)) for v in values
+            ],
         }
         for field in fields(View)
-        if any(values := list(dict.fromkeys(getattr(view, field.name) for view in found)))  # a table of one's own may not tell
+        if any(
+            values := list(dict.fromkeys(getattr(view, field.name) for view in found))
+        )  # a table of one's own may not tell
     ]
 
 
@@ -182,25 +220,56 @@ def _card(study: ReportInput, name: str, slug: str) -> dict[str, Any]:
     verdict = study.verdict(name)
     decision = verdict.decision if verdict else "no verdict"
     symbol, tone = DECISIONS.get(decision, ("·", "none"))
-    card: dict[str, Any] = {"name": name, "slug": slug, "decision": decision, "symbol": symbol, "tone": tone, "rows": [], "notes": ()}
+    card: dict[str, Any] = {
+        "name": name,
+        "slug": slug,
+        "decision": decision,
+        "symbol": symbol,
+        "tone": tone,
+        "rows": [],
+        "notes": (),
+    }
     if verdict is None:
         some = (study.results["task"] == name).any()
-        return card | {"sentence": "These results allow no verdict." if some else "There are no finished results."}
+        return card | {
+            "sentence": "These results allow no verdict."
+            if some
+            else "There are no finished results."
+        }
     sentence = verdict.sentence.removeprefix(f"{name}: ").replace(" %", "\N{NO-BREAK SPACE}%")
     budget = verdict.effects[0]
     counts = ((verdict.runs, "runs"), (verdict.draws, "draws"), (verdict.cases, "test cases"))
     rows = [
-        ("Smallest effect of interest", f"{heading(verdict.metric)} {change(verdict.smallest_effect, verdict.relative)}"),
+        (
+            "Smallest effect of interest",
+            f"{heading(verdict.metric)} {change(verdict.smallest_effect, verdict.relative)}",
+        ),
         ("Effect", f"{change(budget.estimate, verdict.relative)} (positive is better)"),
-        (f"{verdict.confidence:.0%} interval", f"{change(budget.low, verdict.relative)} to {change(budget.high, verdict.relative)}"),
+        (
+            f"{verdict.confidence:.0%} interval",
+            f"{change(budget.low, verdict.relative)} to {change(budget.high, verdict.relative)}",
+        ),
         ("Judged from", ", ".join(f"{n} {what}" for n, what in counts if n > 1)),
     ]
     if verdict.trend_p is not None:
-        adjusted = "" if verdict.trend_p_holm is None else f", {verdict.trend_p_holm:.2g} over all tasks (Holm)"
-        rows.append(("Trend test (MCP-Mod)", f"p = {verdict.trend_p:.2g}{adjusted}; best shape: {verdict.trend_shape}"))
+        adjusted = (
+            ""
+            if verdict.trend_p_holm is None
+            else f", {verdict.trend_p_holm:.2g} over all tasks (Holm)"
+        )
+        rows.append(
+            (
+                "Trend test (MCP-Mod)",
+                f"p = {verdict.trend_p:.2g}{adjusted}; best shape: {verdict.trend_shape}",
+            )
+        )
     if budget.low is None:
         rows[2] = (rows[2][0], "none: nothing tells how much runs differ by chance")
-    return card | {"sentence": sentence[:1].upper() + sentence[1:], "rows": rows, "notes": verdict.notes}
+    return card | {
+        "sentence": sentence[:1].upper() + sentence[1:],
+        "rows": rows,
+        "notes": verdict.notes,
+    }
 
 
 def _beyond(study: ReportInput) -> list[dict[str, Any]]:
@@ -210,9 +279,13 @@ def _beyond(study: ReportInput) -> list[dict[str, Any]]:
         {
             "title": f"{task}: {label_of(metric)}",
             "sentences": found.sentences,
-            "figure": Drawn(f"figure-beyond-{slug}", {"": equal_compute(found, task, metric)}) if found.frontier else None,
+            "figure": Drawn(f"figure-beyond-{slug}", {"": equal_compute(found, task, metric)})
+            if found.frontier
+            else None,
         }
-        for ((task, metric), found), slug in zip(study.outlooks.items(), names.values(), strict=True)
+        for ((task, metric), found), slug in zip(
+            study.outlooks.items(), names.values(), strict=True
+        )
     ]
 
 
@@ -221,8 +294,13 @@ def _losses(pretraining: pd.DataFrame) -> dict[str, tuple[Drawn, Drawn]]:
     objectives = sorted(map(str, pretraining["objective"].dropna().unique()))
     return {
         objective: (
-            Drawn(f"figure-{slug}-loss-size", {"": pretraining_loss(pretraining, "size", objective)}),
-            Drawn(f"figure-{slug}-loss-duration", {"": pretraining_loss(pretraining, "duration", objective)}),
+            Drawn(
+                f"figure-{slug}-loss-size", {"": pretraining_loss(pretraining, "size", objective)}
+            ),
+            Drawn(
+                f"figure-{slug}-loss-duration",
+                {"": pretraining_loss(pretraining, "duration", objective)},
+            ),
         )
         for objective, slug in slugs(objectives).items()
     }
@@ -245,7 +323,9 @@ def _pictures(study: ReportInput) -> list[tuple[str, list[tuple[str, str]]]]:
     for label, original, masked, reconstructed in study.reconstructions:
         volumes = {"original": original, "masked": masked, "reconstructed": reconstructed}
         grey = window(original)
-        pictures.append((label, [(caption, montage(volume, *grey)) for caption, volume in volumes.items()]))
+        pictures.append(
+            (label, [(caption, montage(volume, *grey)) for caption, volume in volumes.items()])
+        )
     return pictures
 
 

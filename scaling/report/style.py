@@ -10,7 +10,7 @@ from html import escape
 import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb, sample_colorscale, unlabel_rgb
 
-from scaling.laws.metrics import KnownMetric, known_metric, label_of
+from scaling.laws.known_metrics import KnownMetric, known_metric, label_of
 
 INK, MUTED, GRID, ACCENT = "#1c2733", "#5c6b7a", "#e3e8ed", "#1f5f99"
 RAMP = ["#74b3d8", "#2f7fbd", "#0d2f5c"]
@@ -60,7 +60,10 @@ def axis_title(metric: str, task: str) -> str:
 
 def ramp(n: int) -> list[str]:
     """n colours from light to dark."""
-    return [str(c) for c in sample_colorscale(RAMP, [1.0] if n == 1 else [i / (n - 1) for i in range(n)])]
+    return [
+        str(c)
+        for c in sample_colorscale(RAMP, [1.0] if n == 1 else [i / (n - 1) for i in range(n)])
+    ]
 
 
 def si(x: float | None, unit: str = "") -> str:
@@ -84,14 +87,20 @@ def hours(seconds: float | None) -> str:
 
 
 def score(x: float, metric: str) -> str:
-    return f"{x:.{3 if metric_of(metric).bounds else 2}f}".replace("-", "−") if math.isfinite(x) else "–"
+    return (
+        f"{x:.{3 if metric_of(metric).bounds else 2}f}".replace("-", "−")
+        if math.isfinite(x)
+        else "–"
+    )
 
 
 def change(x: float | None, relative: bool, decimals: int = 3) -> str:
     """A signed change, in per cent where it is a fraction."""
     if x is None:
         return "–"
-    return (f"{100 * x:+.1f}\N{NO-BREAK SPACE}%" if relative else f"{x:+.{decimals}f}").replace("-", "−")
+    return (f"{100 * x:+.1f}\N{NO-BREAK SPACE}%" if relative else f"{x:+.{decimals}f}").replace(
+        "-", "−"
+    )
 
 
 def rgba(colour: str, alpha: float) -> str:
@@ -100,7 +109,9 @@ def rgba(colour: str, alpha: float) -> str:
     return f"rgba({','.join(f'{c:.0f}' for c in channels)},{alpha})"
 
 
-def base_figure(traces: Sequence[go.Scatter], *, alt: str, x_title: str, y_title: str, height: int = 440) -> go.Figure:
+def base_figure(
+    traces: Sequence[go.Scatter], *, alt: str, x_title: str, y_title: str, height: int = 440
+) -> go.Figure:
     """A figure in the report's style; `alt` is its text for readers who do not see it (kept in layout.meta);
     without traces it stands in the figure's place."""
     axis = {
@@ -115,13 +126,27 @@ def base_figure(traces: Sequence[go.Scatter], *, alt: str, x_title: str, y_title
         plot_bgcolor="white",
         margin={"l": 8, "r": 14, "t": 30, "b": 8},
         hovermode="closest",
-        hoverlabel={"bgcolor": "white", "bordercolor": MUTED, "font": {"family": FONT, "size": 13}, "align": "left"},
-        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "font": {"size": 12}},
+        hoverlabel={
+            "bgcolor": "white",
+            "bordercolor": MUTED,
+            "font": {"family": FONT, "size": 13},
+            "align": "left",
+        },
+        legend={
+            "orientation": "h",
+            "yref": "container",
+            "y": 0,
+            "yanchor": "bottom",
+            "x": 0,
+            "font": {"size": 12},
+        },
         xaxis={"title": {"text": x_title, "font": {"size": 13}, "standoff": 10}, **axis},
         yaxis={"title": {"text": y_title, "font": {"size": 13}, "standoff": 10}, **axis},
     )
     figure = go.Figure(list(traces), layout)
     if not traces:
-        figure.add_annotation(text=escape(alt), showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
+        figure.add_annotation(
+            text=escape(alt), showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5
+        )
         figure.update_xaxes(visible=False).update_yaxes(visible=False)
     return figure

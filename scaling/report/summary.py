@@ -19,7 +19,11 @@ def answer(study: ReportInput) -> str:
     decided: dict[str, list[str]] = {}
     for verdict in study.verdicts:
         decided.setdefault(verdict.decision, []).append(verdict.task)
-    claims = [claim.format(_listed(decided[decision])) for decision, claim in CLAIMS.items() if decision in decided]
+    claims = [
+        claim.format(_listed(decided[decision]))
+        for decision, claim in CLAIMS.items()
+        if decision in decided
+    ]
     if not claims:
         return "No task has a verdict yet: it takes finished results at two sizes or durations at least."
     open_tasks = [task for task in study.tasks if study.verdict(task) is None]
@@ -41,7 +45,9 @@ def terminal_summary(study: ReportInput, path: Path) -> str:
     if not study.tasks:
         lines.append("  No task has results yet.")
     if study.problems:
-        lines.append(f"  {len(study.problems)} problem{'s' * (len(study.problems) > 1)}, listed in the report.")
+        lines.append(
+            f"  {len(study.problems)} problem{'s' * (len(study.problems) > 1)}, listed in the report."
+        )
     lines.append(f"Report: {path}")
     return "\n".join(lines)
 

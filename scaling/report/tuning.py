@@ -11,7 +11,9 @@ PARAMETRISATIONS = {"mup": "muP", "standard": "standard parametrisation"}
 
 def with_base(sweep: pd.DataFrame, parametrisation: str) -> pd.DataFrame:
     """The runs of one parametrisation; at the smallest width, the base, the two are one and run once."""
-    return sweep[(sweep["parametrisation"] == parametrisation) | (sweep["width"] == sweep["width"].min())]
+    return sweep[
+        (sweep["parametrisation"] == parametrisation) | (sweep["width"] == sweep["width"].min())
+    ]
 
 
 def best_rates(sweep: pd.DataFrame) -> pd.DataFrame:
@@ -20,7 +22,9 @@ def best_rates(sweep: pd.DataFrame) -> pd.DataFrame:
     for family, runs in sweep.groupby("family"):
         for parametrisation, label in PARAMETRISATIONS.items():
             tried = with_base(runs, parametrisation)
-            rows[family, label] = tried.loc[tried.groupby("width")["loss"].idxmin()].set_index("width")["rate"]
+            rows[family, label] = tried.loc[tried.groupby("width")["loss"].idxmin()].set_index(
+                "width"
+            )["rate"]
     return pd.DataFrame(rows).T
 
 
@@ -43,7 +47,9 @@ def rate_sweep(sweep: pd.DataFrame, parametrisation: str) -> go.Figure:
                 hovertext=[f"width {width:g}, rate {r:.2g}: loss {loss:.4g}" for r, loss in zip(line["rate"], line["loss"], strict=True)],
             )
         )  # fmt: skip
-    found = best_rates(sweep).loc[(sweep["family"].iloc[0], PARAMETRISATIONS[parametrisation])].dropna()
+    found = (
+        best_rates(sweep).loc[(sweep["family"].iloc[0], PARAMETRISATIONS[parametrisation])].dropna()
+    )
     best_text = ", ".join(f"{rate:.2g} at width {width:g}" for width, rate in found.items())
     figure = base_figure(
         traces,
@@ -54,7 +60,10 @@ def rate_sweep(sweep: pd.DataFrame, parametrisation: str) -> go.Figure:
     )
     rates = sorted(sweep["rate"].unique())
     figure.update_xaxes(type="log", tickvals=rates, ticktext=[f"{rate:.2g}" for rate in rates])
-    low, high = sweep["loss"].min(), sweep.groupby(["parametrisation", "width"])["loss"].median().max()
+    low, high = (
+        sweep["loss"].min(),
+        sweep.groupby(["parametrisation", "width"])["loss"].median().max(),
+    )
     return figure.update_yaxes(range=[low - 0.05 * (high - low), high + 0.05 * (high - low)])
 
 
@@ -62,7 +71,9 @@ def at_their_best(runs: pd.DataFrame) -> pd.DataFrame:
     """The runs (`WSD_COSINE`) at the best rate of each size, schedule and, for cosine runs, duration; cooldowns share their trunk's, so
     theirs is the rate with the lowest mean logarithm of the losses. Seeds are averaged.
     """
-    mean = runs.groupby(["size", "schedule", "duration", "rate"], as_index=False)[["loss", "samples"]].mean()
+    mean = runs.groupby(["size", "schedule", "duration", "rate"], as_index=False)[
+        ["loss", "samples"]
+    ].mean()
     cosine, wsd = (mean[mean["schedule"] == schedule] for schedule in ("cosine", "wsd"))
     over_durations = np.log(wsd["loss"]).groupby([wsd["size"], wsd["rate"]]).mean().reset_index()
     shared = over_durations.loc[over_durations.groupby("size")["loss"].idxmin(), ["size", "rate"]]
@@ -78,7 +89,9 @@ def schedules(runs: pd.DataFrame) -> go.Figure:
     for size, colour in zip(sizes, ramp(len(sizes)), strict=True):
         for schedule, (label, dash, symbol) in {"wsd": ("cooldowns of one trunk", "solid", "circle"),
                                                 "cosine": ("cosine runs trained apart", "dash", "x")}.items():  # fmt: skip
-            line = best[(best["size"] == size) & (best["schedule"] == schedule)].sort_values("duration")
+            line = best[(best["size"] == size) & (best["schedule"] == schedule)].sort_values(
+                "duration"
+            )
             traces.append(
                 go.Scatter(
                     x=line["duration"].tolist(), y=line["loss"].tolist(), mode="lines+markers", name=f"{size}: {label}",
@@ -88,7 +101,11 @@ def schedules(runs: pd.DataFrame) -> go.Figure:
                 )
             )  # fmt: skip
     figure = base_figure(
-        traces, alt=compared(runs), x_title="Samples seen (log scale)", y_title="Held-out loss (lower is better ↓)", height=380
+        traces,
+        alt=compared(runs),
+        x_title="Samples seen (log scale)",
+        y_title="Held-out loss (lower is better ↓)",
+        height=380,
     )
     ticks = sorted(runs["duration"].unique())
     return figure.update_xaxes(type="log", tickvals=ticks, ticktext=[si(t) for t in ticks])

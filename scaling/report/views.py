@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
 
-from scaling.laws.metrics import METRICS
+from scaling.laws.arms import SUPERVISED, baseline_arm
+from scaling.laws.known_metrics import METRICS
 from scaling.report.style import metric_of
 
 CONFIDENCE = 0.90
-SUPERVISED = ("supervised out of domain", "supervised in domain")
 RUN = ["run", "objective", "size", "params", "duration", "seed"]
 
 
@@ -28,38 +28,63 @@ class View:
 
     @property
     def key(self) -> str:
-        return "|".join(map(str, (self.metric, self.objective, self.domain, self.protocol, self.shots)))
+        return "|".join(
+            map(str, (self.metric, self.objective, self.domain, self.protocol, self.shots))
+        )
 
 
-def views(results: pd.DataFrame, task: str, protocol: str = "finetune", domain: str = "out") -> list[View]:
+def views(
+    results: pd.DataFrame, task: str, protocol: str = "finetune", domain: str = "out"
+) -> list[View]:
     """All views of a task that hold a pretrained run, the one to show first at the front: the task's first metric (AUROC, Dice, mean
     absolute error), the domain and the protocol that are asked for, most shots."""
-    rows = results[(results["task"] == task) & (results["arm"] == "pretrained") & np.isfinite(results["value"])]
+    rows = results[
+        (results["task"] == task) & (results["arm"] == "pretrained") & np.isfinite(results["value"])
+    ]
     found = rows[["metric", "objective", "domain", "protocol", "shots"]].drop_duplicates()
     metrics = list(METRICS)
 
     def order(view: View) -> tuple[int, bool, bool, str, int, str]:
         place = metrics.index(view.metric) if view.metric in metrics else len(metrics)
-        return place, view.domain != domain, view.protocol != protocol, view.protocol, -view.shots, view.objective
+        return (
+            place,
+            view.domain != domain,
+            view.protocol != protocol,
+            view.protocol,
+            -view.shots,
+            view.objective,
+        )
 
-    return sorted((View(m, o, d, p, int(s)) for m, o, d, p, s in found.itertuples(index=False)), key=order)
+    return sorted(
+        (View(m, o, d, p, int(s)) for m, o, d, p, s in found.itertuples(index=False)), key=order
+    )
 
 
 def draw_scores(results: pd.DataFrame, task: str, view: View, arm: str) -> pd.DataFrame:
     """One row per run and draw of an arm: its columns, `value` (mean over sites), `cases` (sum over sites) and `sites`.
 
     A control has no objective, and often one protocol only: then that one, whatever the view's."""
-    rows = results[(results["task"] == task) & (results["arm"] == arm) & (results["metric"] == view.metric)]
+    rows = results[
+        (results["task"] == task) & (results["arm"] == arm) & (results["metric"] == view.metric)
+    ]
     rows = rows[(rows["domain"] == view.domain) & np.isfinite(rows["value"])]
     if arm == "pretrained":
-        rows = rows[(rows["protocol"] == view.protocol) & (rows["objective"] == view.objective) & (rows["shots"] == view.shots)]
+        rows = rows[
+            (rows["protocol"] == view.protocol)
+            & (rows["objective"] == view.objective)
+            & (rows["shots"] == view.shots)
+        ]
     elif arm in SUPERVISED:  # by a protocol of its own, on all labelled cases
         rows = rows[rows["shots"] == rows["shots"].max()]
     else:
         rows = rows[rows["shots"] == view.shots]
         same = rows["protocol"] == view.protocol
-        rows = rows[same if same.any() or rows.empty else rows["protocol"] == rows["protocol"].iloc[0]]
-    rows = rows.fillna({"objective": "", "size": "", "params": 0, "duration": 0, "seed": 0})  # what a control has none of
+        rows = rows[
+            same if same.any() or rows.empty else rows["protocol"] == rows["protocol"].iloc[0]
+        ]
+    rows = rows.fillna(
+        {"objective": "", "size": "", "params": 0, "duration": 0, "seed": 0}
+    )  # what a control has none of
     grouped = rows.groupby([*RUN, "draw"]).agg({"value": "mean", "cases": "sum", "site": "count"})
     return grouped.rename(columns={"site": "sites"}).reset_index()
 
@@ -91,12 +116,11 @@ def controls(results: pd.DataFrame, task: str, view: View) -> dict[str, pd.DataF
     shown = draw_scores(results, task, view, "pretrained")["size"].unique()
     found = {arm: draw_scores(results, task, view, arm) for arm in arms}
     own = {arm: scores["size"].isin(shown) for arm, scores in found.items()}
-    return {arm: scores[own[arm]] if own[arm].any() else scores for arm, scores in found.items() if len(scores)}
-
-
-def baseline_arm(protocol: str) -> str:
-    """The control that a protocol is fairly compared with: the same recipe on an untrained encoder."""
-    return "scratch" if protocol.startswith("finetune") else "random"
+    return {
+        arm: scores[own[arm]] if own[arm].any() else scores
+        for arm, scores in found.items()
+        if len(scores)
+    }
 
 
 def paired_improvement(results: pd.DataFrame, task: str, view: View) -> pd.DataFrame:

@@ -1,1 +1,1 @@
-"""What to run: a `Study` resolved into a `Plan` of `Step`s with explicit numbers. Imports no jax."""
+"""What to run: the frozen config of a `Study`, and its ladder of sizes. Imports no jax."""

@@ -109,9 +109,13 @@ class Task:
 
     def __post_init__(self) -> None:
         if not self.sequences or not self.test or not self.shots:
-            raise ValueError(f"task {self.name!r} needs at least one sequence, one test source and one number of shots")
+            raise ValueError(
+                f"task {self.name!r} needs at least one sequence, one test source and one number of shots"
+            )
         if self.draws < 1 or min(self.shots) < 2:
-            raise ValueError(f"task {self.name!r} has draws={self.draws}, shots={self.shots}; expected draws >= 1, shots >= 2")
+            raise ValueError(
+                f"task {self.name!r} has draws={self.draws}, shots={self.shots}; expected draws >= 1, shots >= 2"
+            )
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -218,13 +222,21 @@ class Study:
             ("tasks", tuple(t.name for t in self.tasks)),
         ):
             if not values or len(set(values)) < len(values):
-                raise ValueError(f"{field} is {values}; expected at least one entry and no entry twice")
+                raise ValueError(
+                    f"{field} is {values}; expected at least one entry and no entry twice"
+                )
         if not 0 < min(self.fractions) <= max(self.fractions) <= 1:
-            raise ValueError(f"fractions is {self.fractions}; expected shares of the pretraining subjects, above 0 and up to 1")
-        named = [("objectives", one.label) for one in self.objectives] + [("families", one.label) for one in self.families]
+            raise ValueError(
+                f"fractions is {self.fractions}; expected shares of the pretraining subjects, above 0 and up to 1"
+            )
+        named = [("objectives", one.label) for one in self.objectives] + [
+            ("families", one.label) for one in self.families
+        ]
         for field, name in (("name", self.name), *named):
             if not re.fullmatch(r"[\w.-]+", name):
-                raise ValueError(f"{field} is named {name!r}; expected letters, digits, '.', '_' and '-' (it names a folder)")
+                raise ValueError(
+                    f"{field} is named {name!r}; expected letters, digits, '.', '_' and '-' (it names a folder)"
+                )
         segmented = [task.name for task in self.tasks if task.kind == "segmentation"]
         if self.data.volumes.spacing_mm is None and (segmented or self.transfer.classical):
             raise ValueError(
@@ -244,7 +256,9 @@ class Study:
         for family in self.families:
             self._check_volumes(family)
         if getattr(self.transfer, self.estimand.protocol) is None:
-            raise ValueError(f"estimand.protocol is {self.estimand.protocol!r}, but transfer.{self.estimand.protocol} is left out")
+            raise ValueError(
+                f"estimand.protocol is {self.estimand.protocol!r}, but transfer.{self.estimand.protocol} is left out"
+            )
         parts = self.execution.accumulate
         for objective in self.objectives:
             if parts > 1 and not objective.separable:
@@ -260,16 +274,28 @@ class Study:
                 f"pretrain.crop={self.pretrain.crop} is one token of {family.stride} voxels of {family.label}; use fewer levels"
             )
         cube = math.lcm(family.patch, family.stride)
-        for field, recipe in (("finetune", self.transfer.finetune), ("supervised", self.transfer.supervised)):
+        for field, recipe in (
+            ("finetune", self.transfer.finetune),
+            ("supervised", self.transfer.supervised),
+        ):
             window = recipe.window if recipe else None
-            if window and any(side > shape or side % cube for side, shape in zip(window, self.data.volumes.shape, strict=True)):
+            if window and any(
+                side > shape or side % cube
+                for side, shape in zip(window, self.data.volumes.shape, strict=True)
+            ):
                 raise ValueError(
                     f"transfer.{field}.window is {window}; expected multiples of {cube} voxels for {family.label}, each at most that of "
                     f"data.volumes.shape={self.data.volumes.shape}"
                 )
-        for axis, (crop, shape) in enumerate(zip(self.pretrain.crop, self.data.volumes.shape, strict=True)):
+        for axis, (crop, shape) in enumerate(
+            zip(self.pretrain.crop, self.data.volumes.shape, strict=True)
+        ):
             if crop > shape or crop % cube or shape % cube:
-                hint = "" if family.kind == "vit" else f"; each of its levels={family.levels} but the first halves the volume"
+                hint = (
+                    ""
+                    if family.kind == "vit"
+                    else f"; each of its levels={family.levels} but the first halves the volume"
+                )
                 raise ValueError(
                     f"axis {axis}: pretrain.crop={crop} and data.volumes.shape={shape} must be multiples of {cube} for {family.label} with "
                     f"patch={family.patch}, and the crop must fit into the volume{hint}"

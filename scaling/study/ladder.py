@@ -16,8 +16,28 @@ from scaling.study.families import Family, ResEnc, UNet, ViT
 
 Parametrisation = Literal["mup", "standard"]
 
-VIT_WIDTHS = {"xxs": 64, "xs": 96, "s": 128, "m": 192, "l": 256, "xl": 384, "2xl": 512, "3xl": 768, "4xl": 1024}
-UNET_WIDTHS = {"xxs": 4, "xs": 8, "s": 12, "m": 16, "b": 32, "l": 48, "xl": 64, "2xl": 96, "3xl": 128}
+VIT_WIDTHS = {
+    "xxs": 64,
+    "xs": 96,
+    "s": 128,
+    "m": 192,
+    "l": 256,
+    "xl": 384,
+    "2xl": 512,
+    "3xl": 768,
+    "4xl": 1024,
+}
+UNET_WIDTHS = {
+    "xxs": 4,
+    "xs": 8,
+    "s": 12,
+    "m": 16,
+    "b": 32,
+    "l": 48,
+    "xl": 64,
+    "2xl": 96,
+    "3xl": 128,
+}
 RESENC_FEATURES = {
     "xxs": (4, 8, 16, 32, 40, 40),
     "xs": (8, 16, 32, 64, 80, 80),
@@ -144,18 +164,37 @@ def resolve_encoder(family: Family, size: str, parametrisation: Parametrisation 
     Raises ValueError for a size that is not on the ladder.
     """
     if size not in rungs(family):
-        raise ValueError(f"size {size!r} is not on the {family.kind} ladder; expected one of {', '.join(rungs(family))}")
+        raise ValueError(
+            f"size {size!r} is not on the {family.kind} ladder; expected one of {', '.join(rungs(family))}"
+        )
     own = parametrisation == "standard"
     match family:
         case ViT():
             width = VIT_WIDTHS[size]
             base = width if own else family.base_width
-            return VitShape("vit", family.patch, width, depth_for(width), heads_for(width), 4 * width, base, depth_for(base))
+            return VitShape(
+                "vit",
+                family.patch,
+                width,
+                depth_for(width),
+                heads_for(width),
+                4 * width,
+                base,
+                depth_for(base),
+            )
         case UNet():
-            features, blocks = tuple(UNET_WIDTHS[size] * 2**level for level in range(family.levels)), (1,) * family.levels
+            features, blocks = (
+                tuple(UNET_WIDTHS[size] * 2**level for level in range(family.levels)),
+                (1,) * family.levels,
+            )
         case ResEnc():
-            features, blocks = RESENC_FEATURES[size][: family.levels], RESENC_BLOCKS[size][: family.levels]
-    return CnnShape(family.kind, family.patch, features, blocks, features[0] if own else family.base_width)
+            features, blocks = (
+                RESENC_FEATURES[size][: family.levels],
+                RESENC_BLOCKS[size][: family.levels],
+            )
+    return CnnShape(
+        family.kind, family.patch, features, blocks, features[0] if own else family.base_width
+    )
 
 
 def resolve_decoder(family: Family) -> Decoder:

@@ -122,4 +122,6 @@ class CrossSequence(Named):
         return "sequences"
 
 
-ObjectiveConfig = Annotated[Mae | Contrastive | Momentum | Hybrid | CrossSequence, Field(discriminator="kind")]
+ObjectiveConfig = Annotated[
+    Mae | Contrastive | Momentum | Hybrid | CrossSequence, Field(discriminator="kind")
+]

@@ -1,4 +1,4 @@
-"""The knobs of the synthetic cohort (`scaling.data.phantom` writes it): who is in it, what ails them, who scanned them.
+"""The knobs of the synthetic cohort (`scaling.phantom.write` writes it): who is in it, what ails them, who scanned them.
 
 Defaults are sized for the quickstart: coarse voxels, few subjects, a minute on two cores.
 """
@@ -40,11 +40,18 @@ class Scanner:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"(?=.*[RL])(?=.*[AP])(?=.*[SI])[RLAPSI]{3}", self.orientation):
-            raise ValueError(f"orientation of {self.name!r} is {self.orientation!r}; expected axis codes such as RAS or LPI")
-        if min(self.spacing_mm) <= 0 or min(self.field_tesla, self.echo_scale, self.repetition_scale, self.gain) <= 0:
+            raise ValueError(
+                f"orientation of {self.name!r} is {self.orientation!r}; expected axis codes such as RAS or LPI"
+            )
+        if (
+            min(self.spacing_mm) <= 0
+            or min(self.field_tesla, self.echo_scale, self.repetition_scale, self.gain) <= 0
+        ):
             raise ValueError(f"scanner {self.name!r} has a size or scale that is not positive")
         if self.susceptibility not in ("t2s", "swi"):
-            raise ValueError(f"susceptibility of {self.name!r} is {self.susceptibility!r}; expected t2s or swi")
+            raise ValueError(
+                f"susceptibility of {self.name!r} is {self.susceptibility!r}; expected t2s or swi"
+            )
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -107,13 +114,39 @@ class Meningiomas:
 
 PRETRAINING_SCANNERS = (
     Scanner("north-3t", 3.0, (3.0, 3.0, 3.0)),
-    Scanner("east-1.5t", 1.5, (2.5, 2.5, 5.0), "LPS", 1.1, 1.1, 900.0, 0.12, 0.05, 0.5, susceptibility="swi"),
+    Scanner(
+        "east-1.5t",
+        1.5,
+        (2.5, 2.5, 5.0),
+        "LPS",
+        1.1,
+        1.1,
+        900.0,
+        0.12,
+        0.05,
+        0.5,
+        susceptibility="swi",
+    ),
     Scanner("south-3t", 3.0, (3.0, 2.6, 2.6), "PSR", 0.9, 1.0, 200.0, 0.15, 0.04),
     Scanner("west-1.5t", 1.5, (3.2, 3.2, 4.0), "RAS", 1.0, 0.9, 1500.0, 0.06, 0.04, 1.0),
 )
-FINETUNING_SCANNER = Scanner("finetuning", 1.5, (2.6, 2.6, 5.6), "LAS", 1.05, 1.0, 700.0, 0.1, 0.04, 0.5)
+FINETUNING_SCANNER = Scanner(
+    "finetuning", 1.5, (2.6, 2.6, 5.6), "LAS", 1.05, 1.0, 700.0, 0.1, 0.04, 0.5
+)
 TEST_SCANNERS = (
-    Scanner("far-3t", 3.0, (3.0, 3.0, 3.0), "RAS", 0.85, 1.1, 300.0, 0.18, 0.04, tilt_degrees=8.0, susceptibility="swi"),
+    Scanner(
+        "far-3t",
+        3.0,
+        (3.0, 3.0, 3.0),
+        "RAS",
+        0.85,
+        1.1,
+        300.0,
+        0.18,
+        0.04,
+        tilt_degrees=8.0,
+        susceptibility="swi",
+    ),
     Scanner("far-1t", 1.0, (2.4, 2.4, 6.5), "LPI", 0.8, 0.85, 1200.0, 0.12, 0.08, 1.5),
 )
 
@@ -124,7 +157,7 @@ class Phantom:
 
     Anatomy is computed on cubes of `spacing_mm`. People differ by smooth deformations of `deformation_mm` and by
     ageing. Pretraining subjects miss each sequence with probability `missing`; a share `pathology` has an infarct or a
-    meningioma. With `label_maps`, a folder of anatomical label maps (see `scaling.data.label_maps`), anatomy is that of real people.
+    meningioma. With `label_maps`, a folder of anatomical label maps (see `scaling.phantom.label_maps`), anatomy is that of real people.
     """
 
     seed: int = 0
@@ -146,8 +179,13 @@ class Phantom:
     label_maps: str = ""
 
     def __post_init__(self) -> None:
-        names = [s.name for s in (*self.pretraining_scanners, self.finetuning_scanner, *self.test_scanners)]
+        names = [
+            s.name
+            for s in (*self.pretraining_scanners, self.finetuning_scanner, *self.test_scanners)
+        ]
         if len(set(names)) < len(names) or not self.pretraining_scanners:
-            raise ValueError(f"scanners are {names}; expected at least one for pretraining and no name twice")
+            raise ValueError(
+                f"scanners are {names}; expected at least one for pretraining and no name twice"
+            )
         if not 1.0 <= self.spacing_mm <= 6.0:
             raise ValueError(f"spacing_mm is {self.spacing_mm}; expected 1 to 6 mm")

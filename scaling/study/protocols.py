@@ -8,7 +8,9 @@ from pydantic.dataclasses import dataclass
 STRICT = ConfigDict(extra="forbid")
 
 Shape3 = tuple[int, int, int]
-Augmentation = Literal["none", "flips", "spatial", "intensity", "all"]  # see scaling.objectives.augment
+Augmentation = Literal[
+    "none", "flips", "spatial", "intensity", "all"
+]  # see scaling.augmentation.presets
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -36,9 +38,9 @@ class Finetune:
                 f"a finetune has learning_rates={self.learning_rates} and validation_share={self.validation_share}; expected one rate or "
                 "more, and a share above 0 and up to 0.5"
             )
-        if any(not 0 <= budget < len(self.learning_rates) or budget == 1 for budget in self.tuning) or len(set(self.tuning)) < len(
-            self.tuning
-        ):
+        if any(
+            not 0 <= budget < len(self.learning_rates) or budget == 1 for budget in self.tuning
+        ) or len(set(self.tuning)) < len(self.tuning):
             raise ValueError(
                 f"tuning is {self.tuning}; expected budgets below the {len(self.learning_rates)} learning_rates, each 0 or at least "
                 "2, none twice"

@@ -1,1 +1,1 @@
-"""How an objective is optimised on many devices: mesh, batches on the devices, optimiser, loop, checkpoints, tracking."""
+"""How an objective is optimised on many devices: mesh, batches on the devices, optimiser, loop, checkpoints."""

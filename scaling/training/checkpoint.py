@@ -8,8 +8,8 @@ import jax
 from absl import flags
 from orbax.checkpoint import v1 as ocp
 
-from scaling.objectives.objective import Parameters
-from scaling.training.step import State
+from scaling.objectives.interface import Parameters
+from scaling.training.program import State
 
 # Processes wait for each other at jax's coordinator, for minutes; by default in a collective, which gives up after half a minute.
 flags.FLAGS.mark_as_parsed()
@@ -59,16 +59,26 @@ def restore_encoder(folder: Path, abstract_encoder: Any) -> Parameters:
     context.multiprocessing.primary_host, context.multiprocessing.active_processes = me, {me}
     context.pytree.loading.partial_load = True
     with context:
-        complete = [int(each.name) for each in folder.glob("*") if each.name.isdecimal() and ocp.is_orbax_checkpoint(each.resolve())]
+        complete = [
+            int(each.name)
+            for each in folder.glob("*")
+            if each.name.isdecimal() and ocp.is_orbax_checkpoint(each.resolve())
+        ]
         if not complete:
-            raise FileNotFoundError(f"{folder} has no complete checkpoint; delete its step's folder and run again")
+            raise FileNotFoundError(
+                f"{folder} has no complete checkpoint; delete its step's folder and run again"
+            )
         newest = folder.resolve() / str(max(complete))
-        return ocp.load(newest, {"parameters": {"encoder": abstract_encoder}})["parameters"]["encoder"]
+        return ocp.load(newest, {"parameters": {"encoder": abstract_encoder}})["parameters"][
+            "encoder"
+        ]
 
 
 def load_newest(folder: Path, abstract: dict[str, Any]) -> dict[str, Any]:
     """The newest checkpoint in `folder`. Raises FileNotFoundError when there is none."""
     with ocp.training.Checkpointer(folder.resolve()) as checkpoints:
         if checkpoints.latest is None:
-            raise FileNotFoundError(f"{folder} has no complete checkpoint; delete its step's folder and run again")
+            raise FileNotFoundError(
+                f"{folder} has no complete checkpoint; delete its step's folder and run again"
+            )
         return checkpoints.load(abstract_state=abstract)

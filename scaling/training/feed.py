@@ -16,8 +16,8 @@ from jaxtyping import Array
 
 from scaling.data.cache import Cache
 from scaling.data.pipeline import Draw, batches, draw_crops, draw_pairs
+from scaling.runs.plan import PretrainStep
 from scaling.study.config import Execution, Shape3
-from scaling.study.plan import PretrainStep
 from scaling.training.mesh import batch_sharding, global_batch, replicated, spread
 
 
@@ -29,7 +29,14 @@ def training_draw(cache: Cache, rows: np.ndarray, config: PretrainStep) -> Draw:
     return draw_pairs(cache, rows, recipe.crop, recipe.batch // 2, config.seed, pairs)
 
 
-def training_batches(cache: Cache, rows: np.ndarray, config: PretrainStep, mesh: Mesh, start: int, execution: Execution) -> "Feed":
+def training_batches(
+    cache: Cache,
+    rows: np.ndarray,
+    config: PretrainStep,
+    mesh: Mesh,
+    start: int,
+    execution: Execution,
+) -> "Feed":
     """Yield float16 [B, D, H, W] or pairs [B / 2, 2, D, H, W], spread over the mesh, of every step from `start` on.
 
     The volumes of `rows` stay on each device if they take `execution.resident_gib` at most. Raises ValueError as `batches` does.
@@ -42,7 +49,9 @@ def training_batches(cache: Cache, rows: np.ndarray, config: PretrainStep, mesh:
     return Feed(global_batch(mesh, local) for local in read)
 
 
-def resident_batches(cache: Cache, rows: np.ndarray, crop: Shape3, draw: Draw, mesh: Mesh, start: int) -> "Feed":
+def resident_batches(
+    cache: Cache, rows: np.ndarray, crop: Shape3, draw: Draw, mesh: Mesh, start: int
+) -> "Feed":
     """`training_batches` of few volumes: all of `rows` on every device, a step's places travel."""
     place = np.zeros(len(cache.index), np.int32)
     place[rows] = np.arange(len(rows))

@@ -10,7 +10,7 @@ from scaling.data.layout import select
 from scaling.data.pipeline import batches, draw_pairs, session_pairs
 from scaling.study.config import Data, Pretrain
 from scaling.study.objectives import Pairs
-from scaling.training.step import Program, State
+from scaling.training.program import Program, State
 
 MAX_BATCHES = 8
 
@@ -21,7 +21,9 @@ def split_heldout(cache: Cache, data: Data) -> tuple[np.ndarray, np.ndarray]:
     Raises ValueError when fewer than two subjects have a readable scan.
     """
     index = cache.index
-    chosen = np.logical_or.reduce([select(index, source) for source in data.pretraining]) & (index["status"] == "ok")
+    chosen = np.logical_or.reduce([select(index, source) for source in data.pretraining]) & (
+        index["status"] == "ok"
+    )
     rows = np.flatnonzero(chosen)
     subjects = (index["source"] + "/" + index["subject"]).to_numpy()[rows]
     ids = sorted(set(subjects))
@@ -67,15 +69,23 @@ def heldout_pairs(cache: Cache, rows: np.ndarray, recipe: Pretrain, pairs: Pairs
 def heldout_loss(program: Program, state: State, batches: np.ndarray) -> float:
     """Mean loss over held-out batches, the same masks (and for pairs, augmentations) for every run."""
     keys = jax.random.split(jax.random.key(0), len(batches))
-    return float(np.mean([program.evaluate(state, part, key) for part, key in zip(batches, keys, strict=True)]))
+    return float(
+        np.mean(
+            [program.evaluate(state, part, key) for part, key in zip(batches, keys, strict=True)]
+        )
+    )
 
 
 def heldout_embeddings(program: Program, state: State, crops: np.ndarray, batch: int) -> np.ndarray:
     """Pooled tokens float32 [n, E] of held-out crops [n, D, H, W]."""
-    return np.concatenate([np.asarray(program.embed(state, part)) for part in heldout_batches(crops, batch)])[: len(crops)]
+    return np.concatenate(
+        [np.asarray(program.embed(state, part)) for part in heldout_batches(crops, batch)]
+    )[: len(crops)]
 
 
-def reconstruct_heldout(program: Program, state: State, volumes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def reconstruct_heldout(
+    program: Program, state: State, volumes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """The first of held-out volumes or pairs: the original, what the encoder saw, and the reconstruction, each float16 [D, H, W].
 
     None for an objective that reconstructs nothing.
@@ -83,4 +93,8 @@ def reconstruct_heldout(program: Program, state: State, volumes: np.ndarray) -> 
     if program.reconstruct is None:
         return None
     original, seen, filled = program.reconstruct(state, volumes[:1], jax.random.key(0))
-    return np.asarray(original[0], np.float16), np.asarray(seen[0], np.float16), np.asarray(filled[0], np.float16)
+    return (
+        np.asarray(original[0], np.float16),
+        np.asarray(seen[0], np.float16),
+        np.asarray(filled[0], np.float16),
+    )

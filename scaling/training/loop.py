@@ -10,14 +10,16 @@ import numpy as np
 from jaxtyping import Array
 from rich.console import Console
 
+from scaling.costs.flops import peak_of
 from scaling.data.cache import Cache
 from scaling.data.pipeline import nested_subset, session_pairs
+from scaling.files import replacing, write_json
+from scaling.processes.distributed import is_main, leave, meet, stopping
+from scaling.runs.plan import PretrainStep, Step
+from scaling.runs.rundir import Progress
 from scaling.study.config import Execution
-from scaling.study.cost import peak_of
-from scaling.study.plan import PretrainStep, Step
-from scaling.study.rundir import Progress, write_json
+from scaling.tracking.tracker import Tracker, track
 from scaling.training.checkpoint import latest_step, open_checkpoints, restore, save
-from scaling.training.cluster import is_main, leave, meet, stopping
 from scaling.training.collapse import collapse_warning, describe_embeddings
 from scaling.training.feed import Feed, training_batches
 from scaling.training.heldout import (
@@ -30,11 +32,18 @@ from scaling.training.heldout import (
     split_heldout,
 )
 from scaling.training.mesh import abstract_batch, make_mesh
-from scaling.training.step import NEVER, data_key, pretraining_program
-from scaling.training.tracking import Tracker, track
+from scaling.training.program import NEVER, data_key, pretraining_program
 
 
-def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cache: Cache, execution: Execution, progress: Progress) -> None:
+def pretrain(
+    study_dir: Path,
+    study: str,
+    step: Step,
+    config: PretrainStep,
+    cache: Cache,
+    execution: Execution,
+    progress: Progress,
+) -> None:
     """Train one trunk segment or cooldown in its folder up to `config.end` samples.
 
     Raises FloatingPointError naming the step when the loss is not finite, OSError when a checkpoint does not fit on disk, and ValueError
@@ -43,7 +52,9 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
     folder = study_dir / step.name
     recipe = config.pretrain
     mesh = make_mesh(*step.mesh)
-    program = pretraining_program(config.objective, config.encoder, config.decoder, recipe, mesh, execution.accumulate)
+    program = pretraining_program(
+        config.objective, config.encoder, config.decoder, recipe, mesh, execution.accumulate
+    )
     end = config.end // recipe.batch
     decay_from = NEVER if config.decay_from is None else config.decay_from // recipe.batch
     root = jax.random.key(config.seed)
@@ -72,15 +83,22 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
     if jax.process_count() > 1:
         # Some find the program in the compilation cache, others take a minute longer than collectives wait for them.
         shape = (recipe.batch // 2, 2, *recipe.crop) if pairs else (recipe.batch, *recipe.crop)
-        program.step.lower(state, abstract_batch(mesh, shape), key, recipe.learning_rate, decay_from, end).compile()
+        program.step.lower(
+            state, abstract_batch(mesh, shape), key, recipe.learning_rate, decay_from, end
+        ).compile()
     meet()
     began = time.perf_counter()
-    with track(folder, study, step, group, execution, start) as tracker, open_checkpoints(own) as checkpoints:
+    with (
+        track(folder, study, step, group, execution, start) as tracker,
+        open_checkpoints(own) as checkpoints,
+    ):
         peak = peak_of(jax.devices()[0].device_kind, mesh.size)
         log = Log(tracker, recipe.batch, flops, peak, execution.log_every, end, start, feed)
         pending: tuple[int, dict[str, Array]] | None = None
         for index in range(start, end):
-            state, metrics = program.step(state, next(feed), key, recipe.learning_rate, decay_from, end)
+            state, metrics = program.step(
+                state, next(feed), key, recipe.learning_rate, decay_from, end
+            )
             feed.running = metrics["loss"]
             # One step late: reading a value of this step would wait for the device.
             if pending is not None:
@@ -102,8 +120,14 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
             checkpoints.wait()
         seconds = time.perf_counter() - began
         crops = heldout_crops(cache, heldout, recipe)
-        tried = heldout_pairs(cache, heldout, recipe, pairs) if pairs else heldout_batches(crops, recipe.batch)
-        embeddings = describe_embeddings(heldout_embeddings(program, state, crops, recipe.batch // execution.accumulate))
+        tried = (
+            heldout_pairs(cache, heldout, recipe, pairs)
+            if pairs
+            else heldout_batches(crops, recipe.batch)
+        )
+        embeddings = describe_embeddings(
+            heldout_embeddings(program, state, crops, recipe.batch // execution.accumulate)
+        )
         summary = {
             "samples": float(config.end),
             "flops": flops * config.end,
@@ -115,13 +139,23 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
         }
         tracker.summarise(summary)
         tracker.checkpoint(own, summary)
-        picture = reconstruct_heldout(program, state, tried[0]) if config.decay_from is not None else None
+        picture = (
+            reconstruct_heldout(program, state, tried[0]) if config.decay_from is not None else None
+        )
         if picture:
             original, seen, filled = picture
             if is_main():
-                np.savez(folder / "reconstruction.npz", original=original, seen=seen, filled=filled)
-            middle = np.concatenate([x[:, x.shape[1] // 2, ::-1].T for x in (original, seen, filled)], axis=1)
-            tracker.image("reconstruction", "original, what the encoder sees, reconstruction", middle)
+                with (
+                    replacing(folder / "reconstruction.npz") as temporary,
+                    temporary.open("wb") as file,
+                ):
+                    np.savez(file, original=original, seen=seen, filled=filled)
+            middle = np.concatenate(
+                [x[:, x.shape[1] // 2, ::-1].T for x in (original, seen, filled)], axis=1
+            )
+            tracker.image(
+                "reconstruction", "original, what the encoder sees, reconstruction", middle
+            )
     warnings = collapse_warning(step.name, **embeddings)
     if is_main():
         for sentence in warnings:
@@ -132,12 +166,32 @@ def pretrain(study_dir: Path, study: str, step: Step, config: PretrainStep, cach
 class Log:
     """Reads each step's metrics once they are there, stops at a loss that is not finite, and writes every `every`-th row."""
 
-    def __init__(self, tracker: Tracker, batch: int, flops: float, peak: float | None, every: int, end: int, start: int, feed: Feed):
-        self.tracker, self.batch, self.flops, self.peak, self.every, self.end, self.feed = tracker, batch, flops, peak, every, end, feed
+    def __init__(
+        self,
+        tracker: Tracker,
+        batch: int,
+        flops: float,
+        peak: float | None,
+        every: int,
+        end: int,
+        start: int,
+        feed: Feed,
+    ):
+        self.tracker, self.batch, self.flops, self.peak, self.every, self.end, self.feed = (
+            tracker,
+            batch,
+            flops,
+            peak,
+            every,
+            end,
+            feed,
+        )
         self.mark = (start, time.perf_counter(), 0.0)
 
     def row(self, index: int, metrics: dict[str, Array]) -> None:
-        values: dict[str, Any] = {name: float(value) for name, value in metrics.items() if name != "embeddings"}
+        values: dict[str, Any] = {
+            name: float(value) for name, value in metrics.items() if name != "embeddings"
+        }
         if not math.isfinite(values["loss"]):
             raise FloatingPointError(
                 f"the loss of step {index} is {values['loss']}; lower pretrain.learning_rate or pretrain.clip_norm, "

@@ -47,9 +47,13 @@ def parameter_spec(layer: str, shape: tuple[int, ...], fsdp: int, tensor: int = 
     axes: list[str | None] = [None] * len(shape)
     if np.prod(shape) < MIN_SHARDED:
         return PartitionSpec()
-    if tensor > 1 and layer in TENSOR_SPLIT and len(shape) > 2:  # weights, stacked; biases are small
+    if (
+        tensor > 1 and layer in TENSOR_SPLIT and len(shape) > 2
+    ):  # weights, stacked; biases are small
         axes[TENSOR_SPLIT[layer]] = "tensor"
-    divisible = [axis for axis, length in enumerate(shape) if axes[axis] is None and length % fsdp == 0]
+    divisible = [
+        axis for axis, length in enumerate(shape) if axes[axis] is None and length % fsdp == 0
+    ]
     if fsdp > 1 and divisible:
         axes[max(divisible, key=lambda axis: shape[axis])] = "fsdp"
     return PartitionSpec(*axes)
@@ -61,7 +65,9 @@ def state_sharding(mesh: Mesh, abstract: Any) -> Any:
     def sharding(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> NamedSharding:
         names = [part.key for part in path if isinstance(part, DictKey)]
         layer = names[-2] if names[-1:] == ["kernel"] else ""
-        return NamedSharding(mesh, parameter_spec(layer, leaf.shape, mesh.shape["fsdp"], mesh.shape["tensor"]))
+        return NamedSharding(
+            mesh, parameter_spec(layer, leaf.shape, mesh.shape["fsdp"], mesh.shape["tensor"])
+        )
 
     return jax.tree_util.tree_map_with_path(sharding, abstract)
 
@@ -86,7 +92,9 @@ class BatchConstraint:
 
     def __call__(self, x: Array, shared: int | None = None) -> Array:
         axes = ["tensor" if axis == shared else None for axis in range(1, x.ndim)]
-        return jax.lax.with_sharding_constraint(x, NamedSharding(self.mesh, PartitionSpec(BATCH_AXES, *axes)))
+        return jax.lax.with_sharding_constraint(
+            x, NamedSharding(self.mesh, PartitionSpec(BATCH_AXES, *axes))
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, BatchConstraint) and self.mesh == other.mesh

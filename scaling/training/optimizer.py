@@ -13,13 +13,17 @@ def decayed(parameters: Any) -> Any:
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", parameters)
 
 
-def adamw_direction(beta2: float, weight_decay: float, clip_norm: float, rates: Any = None) -> optax.GradientTransformation:
+def adamw_direction(
+    beta2: float, weight_decay: float, clip_norm: float, rates: Any = None
+) -> optax.GradientTransformation:
     """AdamW (Loshchilov and Hutter 2019) up to the learning rate: the caller scales the update by minus the rate of its step.
 
     `rates`, a tree of floats as the parameters, scales Adam's update of each, not its weight decay: what a weight forgets per step
     is the same at every size (Wang and Aitchison 2024).
     """
-    each = optax.stateless(lambda updates, _: jax.tree.map(lambda u, r: u if r == 1 else r * u, updates, rates))
+    each = optax.stateless(
+        lambda updates, _: jax.tree.map(lambda u, r: u if r == 1 else r * u, updates, rates)
+    )
     return optax.chain(
         optax.clip_by_global_norm(clip_norm),
         optax.scale_by_adam(b1=0.9, b2=beta2),
@@ -29,7 +33,11 @@ def adamw_direction(beta2: float, weight_decay: float, clip_norm: float, rates: 
 
 
 def warmup_stable_decay(
-    step: Int[Array, ""], peak: Array | float, warmup: int, decay_from: Int[Array, ""], end: Int[Array, ""]
+    step: Int[Array, ""],
+    peak: Array | float,
+    warmup: int,
+    decay_from: Int[Array, ""],
+    end: Int[Array, ""],
 ) -> Float[Array, ""]:
     """Learning rate of a step: linear warm-up over `warmup` steps, constant, linear to zero between `decay_from` and `end`.
 

@@ -6,18 +6,26 @@ import jax
 
 from scaling.data.cache import Cache
 from scaling.data.pipeline import nested_subset
+from scaling.runs.plan import PretrainStep
+from scaling.runs.rundir import Progress
 from scaling.study.config import Execution
-from scaling.study.plan import PretrainStep
-from scaling.study.rundir import Progress
 from scaling.training.feed import training_batches
-from scaling.training.heldout import heldout_batches, heldout_crops, heldout_loss, heldout_pairs, split_heldout
+from scaling.training.heldout import (
+    heldout_batches,
+    heldout_crops,
+    heldout_loss,
+    heldout_pairs,
+    split_heldout,
+)
 from scaling.training.mesh import make_mesh
-from scaling.training.step import NEVER, data_key, pretraining_program
+from scaling.training.program import NEVER, data_key, pretraining_program
 
 Peak = Callable[[int], float]
 
 
-def loss_after(config: PretrainStep, cache: Cache, progress: Progress, peak: Peak | None = None) -> float:
+def loss_after(
+    config: PretrainStep, cache: Cache, progress: Progress, peak: Peak | None = None
+) -> float:
     """The held-out loss of a run from its beginning to its end on one device, nothing of which is kept.
 
     `peak(step)`, where given, is the learning rate after warm-up in place of the recipe's constant one.
@@ -27,12 +35,23 @@ def loss_after(config: PretrainStep, cache: Cache, progress: Progress, peak: Pea
     end = config.end // recipe.batch
     decay_from = NEVER if config.decay_from is None else config.decay_from // recipe.batch
     rows, heldout = split_heldout(cache, config.data)
-    feed = training_batches(cache, nested_subset(cache, rows, config.fraction, config.seed), config, mesh, 0, Execution())
+    feed = training_batches(
+        cache,
+        nested_subset(cache, rows, config.fraction, config.seed),
+        config,
+        mesh,
+        0,
+        Execution(),
+    )
     state = program.init(jax.random.fold_in(jax.random.key(config.seed), 0))
     for step in range(end):
         rate = recipe.learning_rate if peak is None else peak(step)
         state, _ = program.step(state, next(feed), data_key(config.seed), rate, decay_from, end)
         progress(step + 1, end)
     pairs = config.objective.pairs
-    tried = heldout_pairs(cache, heldout, recipe, pairs) if pairs else heldout_batches(heldout_crops(cache, heldout, recipe), recipe.batch)
+    tried = (
+        heldout_pairs(cache, heldout, recipe, pairs)
+        if pairs
+        else heldout_batches(heldout_crops(cache, heldout, recipe), recipe.batch)
+    )
     return heldout_loss(program, state, tried)

@@ -13,7 +13,9 @@ from scaling.transfer.probe import ridge_masks, ridge_scores
 SCALES_MM = (0.0, 6.0, 12.0)
 
 
-def classical(arrays: TaskArrays, task: Task, recipe: Classical, spacing_mm: float) -> Iterator[Predicted]:
+def classical(
+    arrays: TaskArrays, task: Task, recipe: Classical, spacing_mm: float
+) -> Iterator[Predicted]:
     """Fit every draw on smoothed voxels, and predict the test cases."""
     both = (arrays.train, arrays.test)
     if task.kind == "segmentation":
@@ -38,7 +40,12 @@ def smoothed_voxels(cases: Cases, spacing_mm: float, smoothing_mm: float) -> np.
     factor = min(1.0, spacing_mm / smoothing_mm)
     return np.stack(
         [
-            np.concatenate([zoom(gaussian_filter(np.float32(image), sigma), factor, order=1).ravel() for image in images])
+            np.concatenate(
+                [
+                    zoom(gaussian_filter(np.float32(image), sigma), factor, order=1).ravel()
+                    for image in images
+                ]
+            )
             for images in cases.images
         ]
     )
@@ -49,7 +56,11 @@ def local_intensities(cases: Cases, spacing_mm: float) -> np.ndarray:
     return np.stack(
         [
             np.stack(
-                [gaussian_filter(np.float32(image), scale / spacing_mm / 2.355).ravel() for image in images for scale in SCALES_MM],
+                [
+                    gaussian_filter(np.float32(image), scale / spacing_mm / 2.355).ravel()
+                    for image in images
+                    for scale in SCALES_MM
+                ],
                 axis=-1,
             )
             for images in cases.images

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from scaling.data.files import write_table
-from scaling.study.plan import Plan, PretrainStep, Step, TransferStep, trunk_name
+from scaling.files import write_table
+from scaling.runs.plan import Plan, PretrainStep, Step, TransferStep, trunk_name
 
 RESULTS = "results.parquet"
 PREDICTIONS = "predictions.parquet"
@@ -22,25 +22,40 @@ def collect(study_dir: Path, plan: Plan) -> None:
     finished = [step for step in plan.steps if (study_dir / step.name / "DONE").exists()]
     transfers = [step for step in finished if isinstance(step.config, TransferStep)]
     if not transfers:
-        raise ValueError(f"{study_dir} has no finished transfer to collect; run `scaling run` first, `scaling status` shows why")
+        raise ValueError(
+            f"{study_dir} has no finished transfer to collect; run `scaling run` first, `scaling status` shows why"
+        )
     facts = {step.name: run_facts(plan, step) for step in transfers}
     for file in (RESULTS, PREDICTIONS):
         table = pd.concat(
-            [described(pd.read_parquet(study_dir / step.name / file), facts[step.name]) for step in transfers],
+            [
+                described(pd.read_parquet(study_dir / step.name / file), facts[step.name])
+                for step in transfers
+            ],
             ignore_index=True,
         )
         write_table(table, study_dir / file)
         if file == RESULTS:
             write_table(table, study_dir / "results.csv")
-    runs = [step for step in finished if isinstance(step.config, PretrainStep) and step.kind == "cooldown"]
-    write_table(pd.DataFrame([pretraining_row(study_dir, plan, step) for step in runs]), study_dir / PRETRAINING)
+    runs = [
+        step
+        for step in finished
+        if isinstance(step.config, PretrainStep) and step.kind == "cooldown"
+    ]
+    write_table(
+        pd.DataFrame([pretraining_row(study_dir, plan, step) for step in runs]),
+        study_dir / PRETRAINING,
+    )
 
 
 def run_facts(plan: Plan, step: Step) -> dict[str, object]:
     """What the tables say of a transfer's run: the same for all its rows."""
     config = step.config
     assert isinstance(config, TransferStep)
-    trained = next((other for other in plan.steps if other.name == step.needs[0] and other.kind == "cooldown"), None)
+    trained = next(
+        (other for other in plan.steps if other.name == step.needs[0] and other.kind == "cooldown"),
+        None,
+    )
     pretraining = 0.0 if trained is None else trained.flops / trained.samples * config.duration
     run = step.name.removeprefix("transfer/").removesuffix(f"-{config.task.name}")
     return {
@@ -56,7 +71,9 @@ def run_facts(plan: Plan, step: Step) -> dict[str, object]:
         "flops": pretraining,
         "seed": config.seed,
         # Durations branched off one trunk are not independent: they are one cluster.
-        "trunk": trunk_name(config.objective, config.size, config.fraction, config.seed) if config.arm == "pretrained" else run,
+        "trunk": trunk_name(config.objective, config.size, config.fraction, config.seed)
+        if config.arm == "pretrained"
+        else run,
         "task": config.task.name,
     }
 
@@ -66,7 +83,9 @@ def objective_label(plan: Plan, objective: str, backbone: str, fraction: float) 
     duration hold them fixed. They have columns too, `backbone` and `fraction`.
     """
     family = f", {backbone}" if len(plan.study.families) > 1 and objective != "none" else ""
-    return f"{objective}{family}" + (f", {Fraction(fraction).limit_denominator(100)} of the subjects" if 0 < fraction < 1 else "")
+    return f"{objective}{family}" + (
+        f", {Fraction(fraction).limit_denominator(100)} of the subjects" if 0 < fraction < 1 else ""
+    )
 
 
 def described(table: pd.DataFrame, facts: dict[str, object]) -> pd.DataFrame:
@@ -89,7 +108,9 @@ def pretraining_row(study_dir: Path, plan: Plan, step: Step) -> dict[str, object
     summary = json.loads((study_dir / step.name / "summary.json").read_text())
     return {
         "run": step.name.removeprefix("pretrain/"),
-        "objective": objective_label(plan, config.objective.label, config.backbone, config.fraction),
+        "objective": objective_label(
+            plan, config.objective.label, config.backbone, config.fraction
+        ),
         "backbone": config.backbone,
         "size": config.size,
         "params": step.parameters,

@@ -1,6 +1,6 @@
 """Protocols that train encoder and head: few-shot finetuning on draws, and the supervised controls on all labelled cases.
 
-Every row (a number of shots and a draw) of a task is a row of one compiled program (`scaling.transfer.program`).
+Every row (a number of shots and a draw) of a task is a row of one compiled program (`scaling.transfer.finetune_program`).
 """
 
 import zlib
@@ -14,11 +14,17 @@ from jax.sharding import NamedSharding
 from scipy.special import expit
 
 from scaling.data.tasks import Cases, TaskArrays, few_shot_draws
-from scaling.objectives.objective import Parameters
+from scaling.objectives.interface import Parameters
 from scaling.study.config import Finetune, Task
 from scaling.study.ladder import Encoder
+from scaling.transfer.finetune_program import (
+    EVERYWHERE,
+    FinetuneProgram,
+    Kind,
+    finetune_program,
+    row_mesh,
+)
 from scaling.transfer.predictions import Predicted
-from scaling.transfer.program import EVERYWHERE, FinetuneProgram, Kind, finetune_program, row_mesh
 
 CHUNK = 8  # cases predicted at a time
 
@@ -42,7 +48,9 @@ class Fit(NamedTuple):
     rates: np.ndarray
 
 
-def finetune(encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task: Task, recipe: Finetune) -> Iterator[Predicted]:
+def finetune(
+    encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task: Task, recipe: Finetune
+) -> Iterator[Predicted]:
     """Finetune on every draw of every number of shots, and predict the test cases: protocol "finetune", and "finetune, N trials" for
     each smaller tuning budget.
 
@@ -51,36 +59,67 @@ def finetune(encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task:
     rows = [
         Row(shots, draw, cases) for shots in task.shots for draw, cases in enumerate(few_shot_draws(task, arrays.train, shots))
     ]  # fmt: skip
-    yield from fit_and_predict("finetune", encoder, parameters, arrays.train, rows, arrays.test, task, recipe)
+    yield from fit_and_predict(
+        "finetune", encoder, parameters, arrays.train, rows, arrays.test, task, recipe
+    )
 
 
-def supervised(encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task: Task, recipe: Finetune) -> Iterator[Predicted]:
+def supervised(
+    encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task: Task, recipe: Finetune
+) -> Iterator[Predicted]:
     """Train an untrained encoder on every labelled case: of the finetuning site ("supervised out of domain"), and of the sites tested
     out of domain ("supervised in domain"), where the task names such cases. The draws differ in head and batches only.
     """
-    for protocol, cases in (("supervised out of domain", arrays.train), ("supervised in domain", arrays.inside)):
+    for protocol, cases in (
+        ("supervised out of domain", arrays.train),
+        ("supervised in domain", arrays.inside),
+    ):
         if cases is not None:
-            rows = [Row(len(cases.ids), draw, in_classes(cases, task.kind)) for draw in range(task.draws)]
-            yield from fit_and_predict(protocol, encoder, parameters, cases, rows, arrays.test, task, recipe)
+            rows = [
+                Row(len(cases.ids), draw, in_classes(cases, task.kind))
+                for draw in range(task.draws)
+            ]
+            yield from fit_and_predict(
+                protocol, encoder, parameters, cases, rows, arrays.test, task, recipe
+            )
 
 
 def in_classes(cases: Cases, kind: Kind) -> np.ndarray:
     """Places of all cases, one class after the other."""
-    return np.argsort(cases.labels, kind="stable") if kind == "classification" else np.arange(len(cases.ids))
+    return (
+        np.argsort(cases.labels, kind="stable")
+        if kind == "classification"
+        else np.arange(len(cases.ids))
+    )
 
 
 def fit_and_predict(
-    protocol: str, encoder: Encoder, parameters: Parameters, cases: Cases, rows: list[Row], test: Cases, task: Task, recipe: Finetune
+    protocol: str,
+    encoder: Encoder,
+    parameters: Parameters,
+    cases: Cases,
+    rows: list[Row],
+    test: Cases,
+    task: Task,
+    recipe: Finetune,
 ) -> Iterator[Predicted]:
     """Fit every row and predict the test cases, once for every tuning budget."""
-    program = finetune_program(encoder, task.kind, len(task.sequences), test.images.shape[2:], recipe)
+    program = finetune_program(
+        encoder, task.kind, len(task.sequences), test.images.shape[2:], recipe
+    )
     for fit in fit_rows(program, parameters, cases, rows, row_keys(task, rows), task.kind, recipe):
-        name = protocol if fit.budget == len(recipe.learning_rates) else f"{protocol}, {fit.budget} trials"
+        name = (
+            protocol
+            if fit.budget == len(recipe.learning_rates)
+            else f"{protocol}, {fit.budget} trials"
+        )
 
         def finished(outputs: np.ndarray, fit: Fit = fit) -> np.ndarray:
             return as_predictions(outputs, fit, rows, task)
 
-        for row, rate, outputs in zip(rows, fit.rates, predict_cases(program, fit.parameters, test, finished), strict=True):
+        for row, rate, outputs in zip(
+            rows, fit.rates, predict_cases(program, fit.parameters, test, finished), strict=True
+        ):
             yield Predicted(name, row.shots, row.draw, float(rate), outputs)
 
 
@@ -103,7 +142,13 @@ def as_predictions(outputs: np.ndarray, fit: Fit, rows: list[Row], task: Task) -
 
 
 def fit_rows(
-    program: FinetuneProgram, encoder: Parameters, cases: Cases, rows: list[Row], keys: jax.Array, kind: Kind, recipe: Finetune
+    program: FinetuneProgram,
+    encoder: Parameters,
+    cases: Cases,
+    rows: list[Row],
+    keys: jax.Array,
+    kind: Kind,
+    recipe: Finetune,
 ) -> Iterator[Fit]:
     """Finetune every row, once for every tuning budget: that of all learning rates first, then those of `recipe.tuning`.
 
@@ -111,23 +156,39 @@ def fit_rows(
     """
     n = len(cases.ids)
     everywhere = NamedSharding(row_mesh(len(rows)), EVERYWHERE)
-    encoder, images, present, labels = jax.device_put((encoder, cases.images, cases.present, cases.labels), everywhere)
+    encoder, images, present, labels = jax.device_put(
+        (encoder, cases.images, cases.present, cases.labels), everywhere
+    )
     heads = program.init_heads(keys)
 
     def fit(weights: np.ndarray, rates: np.ndarray) -> tuple[Any, np.ndarray]:
         scaling = label_scaling(cases.labels, weights, kind)
-        return program.fit(encoder, heads, (images, present, labels), weights, scaling, rates.astype(np.float32), keys), scaling
+        return program.fit(
+            encoder,
+            heads,
+            (images, present, labels),
+            weights,
+            scaling,
+            rates.astype(np.float32),
+            keys,
+        ), scaling
 
     losses = np.zeros((len(recipe.learning_rates), len(rows)))
     budgets = (len(recipe.learning_rates), *recipe.tuning)
-    every = round(1 / recipe.validation_share)  # rows list one class after the other, so every k-th shot holds out both in proportion
+    every = round(
+        1 / recipe.validation_share
+    )  # rows list one class after the other, so every k-th shot holds out both in proportion
     held = [row.cases[::every] for row in rows]
-    for candidate, rate in enumerate(recipe.learning_rates[: max(budgets)] if max(budgets) > 1 else ()):
+    for candidate, rate in enumerate(
+        recipe.learning_rates[: max(budgets)] if max(budgets) > 1 else ()
+    ):
         fitted, scaling = fit(row_weights(rows, n, held), np.full(len(rows), rate))
         outputs = predict_cases(program, fitted, cases)
         for r, out in enumerate(held):
             targets = (np.float32(cases.labels[out]) - scaling[r][0]) / scaling[r][1]
-            losses[candidate, r] = np.mean(program.losses(jnp.asarray(outputs[r][out]), jnp.asarray(targets)))
+            losses[candidate, r] = np.mean(
+                program.losses(jnp.asarray(outputs[r][out]), jnp.asarray(targets))
+            )
     done: dict[tuple[float, ...], tuple[Any, np.ndarray]] = {}
     for budget in budgets:
         rates = best_rates(losses, rows, recipe.learning_rates, budget)
@@ -136,21 +197,31 @@ def fit_rows(
         yield Fit(budget, *done[tuple(rates)], rates)
 
 
-def best_rates(losses: np.ndarray, rows: list[Row], candidates: tuple[float, ...], budget: int) -> np.ndarray:
+def best_rates(
+    losses: np.ndarray, rows: list[Row], candidates: tuple[float, ...], budget: int
+) -> np.ndarray:
     """The learning rate of every row: of the first `budget` candidates that with the lowest loss [candidates, R], on average over all
     rows of its number of shots. A loss that is not a number never wins.
     """
     shots = np.array([row.shots for row in rows])
     known = np.nan_to_num(losses[: max(budget, 1)], nan=np.inf)
-    return np.array([candidates[int(np.argmin(known[:, shots == row.shots].mean(1)))] for row in rows])
+    return np.array(
+        [candidates[int(np.argmin(known[:, shots == row.shots].mean(1)))] for row in rows]
+    )
 
 
 def predict_cases(
-    program: FinetuneProgram, fitted: Any, cases: Cases, finished: Callable[[np.ndarray], np.ndarray] = np.asarray
+    program: FinetuneProgram,
+    fitted: Any,
+    cases: Cases,
+    finished: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> np.ndarray:
     """Outputs [R, n, ...] of R networks for all cases, a chunk at a time, each chunk as `finished` makes it."""
     n = len(cases.ids)
-    outputs = [finished(np.asarray(program.predict(fitted, cases.images[places], cases.present[places]))) for places in in_chunks(n)]
+    outputs = [
+        finished(np.asarray(program.predict(fitted, cases.images[places], cases.present[places])))
+        for places in in_chunks(n)
+    ]
     return np.concatenate(outputs, axis=1)[:, :n]
 
 

@@ -29,7 +29,11 @@ def pearson(labels: Float[np.ndarray, "n"], predictions: Float[np.ndarray, "n"])
     """Pearson's correlation."""
     if not np.isfinite([labels, predictions]).all():
         raise ValueError("labels or predictions hold NaN or infinity; expected finite numbers")
-    if len(labels) < 3 or np.ptp(labels) == 0 or np.ptp(predictions) < 1e-12 * max(1.0, np.abs(predictions).max()):
+    if (
+        len(labels) < 3
+        or np.ptp(labels) == 0
+        or np.ptp(predictions) < 1e-12 * max(1.0, np.abs(predictions).max())
+    ):
         return float("nan")
     return float(pearsonr(labels, predictions).statistic)
 
@@ -41,12 +45,17 @@ def dice(truth: Bool[np.ndarray, "D H W"], predicted: Bool[np.ndarray, "D H W"])
 
 
 def nsd(
-    truth: Bool[np.ndarray, "D H W"], predicted: Bool[np.ndarray, "D H W"], spacing_mm: float | Sequence[float], tolerance_mm: float
+    truth: Bool[np.ndarray, "D H W"],
+    predicted: Bool[np.ndarray, "D H W"],
+    spacing_mm: float | Sequence[float],
+    tolerance_mm: float,
 ) -> float:
     """Normalised surface distance (Nikolov et al. 2021) at `tolerance_mm`; 1 if both masks are empty, 0 if one is. Spacing is one number
     or one per axis.
     """
     if not truth.any() or not predicted.any():
         return float(not truth.any() and not predicted.any())
-    distances = surface_distance.compute_surface_distances(truth, predicted, np.broadcast_to(spacing_mm, 3))
+    distances = surface_distance.compute_surface_distances(
+        truth, predicted, np.broadcast_to(spacing_mm, 3)
+    )
     return float(surface_distance.compute_surface_dice_at_tolerance(distances, tolerance_mm))

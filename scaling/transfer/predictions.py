@@ -27,7 +27,13 @@ class Predicted(NamedTuple):
     outputs: np.ndarray
 
 
-def tabulate(predicted: Iterable[Predicted], arrays: TaskArrays, kind: str, spacing_mm: float, tolerance_mm: float) -> pd.DataFrame:
+def tabulate(
+    predicted: Iterable[Predicted],
+    arrays: TaskArrays,
+    kind: str,
+    spacing_mm: float,
+    tolerance_mm: float,
+) -> pd.DataFrame:
     """One row per protocol x shots x draw x case: site, domain, label, prediction and the metrics that exist per case.
 
     The label and prediction of a segmentation are its volumes in ml; "mae" is the case's absolute error.
@@ -47,7 +53,10 @@ def tabulate(predicted: Iterable[Predicted], arrays: TaskArrays, kind: str, spac
                 "nsd": [metrics.nsd(*pair, spacing_mm, tolerance_mm) for pair in pairs],
             }
         else:
-            columns = {"label": test.labels.astype(np.float64), "prediction": one.outputs.astype(np.float64)}
+            columns = {
+                "label": test.labels.astype(np.float64),
+                "prediction": one.outputs.astype(np.float64),
+            }
             if kind == "regression":
                 columns["mae"] = np.abs(columns["prediction"] - columns["label"])
         parts.append(pd.DataFrame({**keys, **ids, **columns}))
@@ -62,13 +71,21 @@ def score(predictions: pd.DataFrame, kind: str) -> pd.DataFrame:
         if kind == "classification":
             return {"auroc": metrics.auroc(labels, outputs)}
         if kind == "regression":
-            return {"mae": metrics.mae(labels, outputs), "pearson": metrics.pearson(labels, outputs)}
+            return {
+                "mae": metrics.mae(labels, outputs),
+                "pearson": metrics.pearson(labels, outputs),
+            }
         return {"dice": float(cases["dice"].mean()), "nsd": float(cases["nsd"].mean())}
 
     by = [*KEYS, "site", "domain"]
     return pd.DataFrame(
         [
-            {**dict(zip(by, keys, strict=True)), "metric": metric, "value": value, "cases": len(cases)}
+            {
+                **dict(zip(by, keys, strict=True)),
+                "metric": metric,
+                "value": value,
+                "cases": len(cases),
+            }
             for keys, cases in predictions.groupby(by)
             for metric, value in site_metrics(cases).items()
         ]

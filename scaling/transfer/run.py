@@ -8,11 +8,12 @@ import jax
 
 from scaling.data.cache import Cache
 from scaling.data.tasks import TaskArrays, load_task
+from scaling.files import write_json, write_table
 from scaling.models.backbone import build_encoder
-from scaling.objectives.objective import Parameters
+from scaling.objectives.interface import Parameters
+from scaling.runs.plan import TransferStep
+from scaling.runs.rundir import Progress
 from scaling.study.ladder import Encoder
-from scaling.study.plan import TransferStep
-from scaling.study.rundir import Progress, write_json
 from scaling.training.checkpoint import restore_encoder
 from scaling.transfer.classical import classical
 from scaling.transfer.finetune import finetune, supervised
@@ -20,7 +21,9 @@ from scaling.transfer.predictions import Predicted, score, tabulate
 from scaling.transfer.probe import probe
 
 
-def transfer(folder: Path, checkpoint: Path | None, config: TransferStep, cache: Cache, progress: Progress) -> dict[str, float]:
+def transfer(
+    folder: Path, checkpoint: Path | None, config: TransferStep, cache: Cache, progress: Progress
+) -> dict[str, float]:
     """Write `predictions.parquet` (one row per protocol x shots x draw x case) and `results.parquet` (per site and metric).
 
     Returns each metric's mean over draws and sites, named "out/finetune/20 shots/mae".
@@ -29,18 +32,29 @@ def transfer(folder: Path, checkpoint: Path | None, config: TransferStep, cache:
     cannot be used (see `load_task`).
     """
     arrays = load_task(cache, config.task, config.data)
-    spacing = cache.volumes.spacing_mm or math.nan  # nothing in mm is asked for where sessions keep their own (see Study)
+    spacing = (
+        cache.volumes.spacing_mm or math.nan
+    )  # nothing in mm is asked for where sessions keep their own (see Study)
     predicted = counted(protocols(config, checkpoint, arrays, spacing), config, progress)
-    predictions = tabulate(predicted, arrays, config.task.kind, spacing, config.transfer.nsd_tolerance_mm)
-    predictions.to_parquet(folder / "predictions.parquet", index=False)
+    predictions = tabulate(
+        predicted, arrays, config.task.kind, spacing, config.transfer.nsd_tolerance_mm
+    )
+    write_table(predictions, folder / "predictions.parquet")
     results = score(predictions, config.task.kind)
-    results.to_parquet(folder / "results.parquet", index=False)
+    write_table(results, folder / "results.parquet")
     write_json(folder / "dropped.json", list(arrays.dropped))
-    means = results.groupby(["domain", "protocol", "shots", "metric"], as_index=False)["value"].mean()
-    return {f"{row.domain}/{row.protocol}/{row.shots} shots/{row.metric}": row.value for row in means.itertuples()}
+    means = results.groupby(["domain", "protocol", "shots", "metric"], as_index=False)[
+        "value"
+    ].mean()
+    return {
+        f"{row.domain}/{row.protocol}/{row.shots} shots/{row.metric}": row.value
+        for row in means.itertuples()
+    }
 
 
-def protocols(config: TransferStep, checkpoint: Path | None, arrays: TaskArrays, spacing_mm: float) -> Iterator[Predicted]:
+def protocols(
+    config: TransferStep, checkpoint: Path | None, arrays: TaskArrays, spacing_mm: float
+) -> Iterator[Predicted]:
     """Everything an arm is tried with: a network by probe and finetuning, the classical control by itself."""
     if config.encoder is None:
         assert config.transfer.classical is not None
@@ -50,9 +64,13 @@ def protocols(config: TransferStep, checkpoint: Path | None, arrays: TaskArrays,
     if config.transfer.probe:
         yield from probe(config.encoder, parameters, arrays, config.task, config.transfer.probe)
     if config.transfer.finetune:
-        yield from finetune(config.encoder, parameters, arrays, config.task, config.transfer.finetune)
+        yield from finetune(
+            config.encoder, parameters, arrays, config.task, config.transfer.finetune
+        )
     if config.transfer.supervised and config.arm == "scratch":
-        yield from supervised(config.encoder, parameters, arrays, config.task, config.transfer.supervised)
+        yield from supervised(
+            config.encoder, parameters, arrays, config.task, config.transfer.supervised
+        )
 
 
 def load_encoder(encoder: Encoder, seed: int, checkpoint: Path | None) -> Parameters:
@@ -62,10 +80,15 @@ def load_encoder(encoder: Encoder, seed: int, checkpoint: Path | None) -> Parame
     if checkpoint is None:
         return jax.jit(init, out_shardings=device)(jax.random.key(seed))
     shapes = jax.eval_shape(init, jax.random.key(0))
-    return restore_encoder(checkpoint, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), shapes))
+    return restore_encoder(
+        checkpoint,
+        jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), shapes),
+    )
 
 
-def counted(predicted: Iterator[Predicted], config: TransferStep, progress: Progress) -> Iterator[Predicted]:
+def counted(
+    predicted: Iterator[Predicted], config: TransferStep, progress: Progress
+) -> Iterator[Predicted]:
     """Report progress as the draws of the protocols come in."""
     total = expected(config)
     for number, one in enumerate(predicted, start=1):

@@ -10,7 +10,21 @@ from tests.conftest import scaling
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["run", "plan", "status", "collect", "report", "export", "embed", "data", "experiments/quickstart.py", "Exit codes"]),
+        (
+            [],
+            [
+                "run",
+                "plan",
+                "status",
+                "collect",
+                "report",
+                "export",
+                "embed",
+                "data",
+                "experiments/quickstart.py",
+                "Exit codes",
+            ],
+        ),
         (["run"], ["--set", "experiment", "resumes"]),
         (["data"], ["phantom", "check", "prepare"]),
     ],
@@ -26,7 +40,10 @@ def test_experiments_of_the_readme_can_be_planned(tmp_path: Path) -> None:
     experiments = [file for file in files if "= Study(" in file.read_text()]
     assert {file.stem for file in experiments} >= {"quickstart", "ixi", "fomo25", "cohort"}
     for experiment in experiments:
-        named = {"fomo25": ("tiny", "small", "full"), "cohort": ("objectives", "finetune", "sizes", "decoders")}.get(experiment.stem, ())
+        named = {
+            "fomo25": ("tiny", "small", "full"),
+            "cohort": ("objectives", "finetune", "sizes", "decoders"),
+        }.get(experiment.stem, ())
         scales = [["--scale", scale] for scale in named] or [[]]
         for scale in scales:
             done = scaling("plan", experiment, *scale, folder=tmp_path)

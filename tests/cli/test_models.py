@@ -12,7 +12,11 @@ def test_models_lists_every_rung_from_small_to_large(tmp_path: Path) -> None:
     done = scaling("models", "--json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     listed = json.loads(done.stdout)
-    for family, span in ((ViT(), (0.2e6, 320e6)), (UNet(), (0.25e6, 220e6)), (ResEnc(), (0.25e6, 340e6))):
+    for family, span in (
+        (ViT(), (0.2e6, 320e6)),
+        (UNet(), (0.25e6, 220e6)),
+        (ResEnc(), (0.25e6, 340e6)),
+    ):
         rows = [row for row in listed if row["family"] == family.kind]
         assert [row["size"] for row in rows] == list(rungs(family))
         for column in ("encoder_parameters", "total_parameters", "flops_per_sample"):

@@ -30,7 +30,9 @@ def write(path: Path, content: bytes) -> Path:
     return path
 
 
-def test_gzip_of_several_members_and_with_padding_is_read(tmp_path: Path, brain: np.ndarray) -> None:
+def test_gzip_of_several_members_and_with_padding_is_read(
+    tmp_path: Path, brain: np.ndarray
+) -> None:
     content = stored(brain)
     several = gzip.compress(content[:1000]) + gzip.compress(content[1000:]) + bytes(512)
     np.testing.assert_array_equal(read_scan(write(tmp_path / "a.nii.gz", several)).voxels, brain)
@@ -50,7 +52,9 @@ def test_gzip_with_a_flipped_byte_is_corrupt(tmp_path: Path, brain: np.ndarray) 
         read_scan(write(tmp_path / "a.nii.gz", bytes(content)))
 
 
-@pytest.mark.parametrize("name", ["A.NII.GZ", "a.nii.bz2", "pair.img", "a.mgh", "nifti2.nii.gz", "big.nii"])
+@pytest.mark.parametrize(
+    "name", ["A.NII.GZ", "a.nii.bz2", "pair.img", "a.mgh", "nifti2.nii.gz", "big.nii"]
+)
 def test_other_containers_hold_the_same_scan(tmp_path: Path, brain: np.ndarray, name: str) -> None:
     path = tmp_path / name
     if name == "A.NII.GZ":
@@ -76,7 +80,9 @@ def test_every_number_type_gives_its_values(tmp_path: Path, brain: np.ndarray, d
     values = np.rint(brain / 2).astype(dtype)
     image = nib.Nifti1Image(values, SPACING, dtype=np.dtype(dtype))
     nib.save(image, tmp_path / "a.nii.gz")
-    np.testing.assert_array_equal(read_scan(tmp_path / "a.nii.gz").voxels, values.astype(np.float32))
+    np.testing.assert_array_equal(
+        read_scan(tmp_path / "a.nii.gz").voxels, values.astype(np.float32)
+    )
 
 
 def test_values_beyond_float32_are_no_numbers(tmp_path: Path, brain: np.ndarray) -> None:
@@ -95,8 +101,12 @@ def test_slope_of_zero_or_nan_means_none(tmp_path: Path, brain: np.ndarray) -> N
         np.testing.assert_array_equal(read_scan(path).voxels, brain.astype(np.int16))
 
 
-@pytest.mark.parametrize(("unit", "factor"), [("meter", 1e-3), ("micron", 1e3), ("meter", 1.0), ("unknown", 1.0)])
-def test_voxel_sizes_in_other_units_are_brought_to_mm(tmp_path: Path, brain: np.ndarray, unit: str, factor: float) -> None:
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("meter", 1e-3), ("micron", 1e3), ("meter", 1.0), ("unknown", 1.0)]
+)
+def test_voxel_sizes_in_other_units_are_brought_to_mm(
+    tmp_path: Path, brain: np.ndarray, unit: str, factor: float
+) -> None:
     image = nib.Nifti1Image(brain, np.diag([3 * factor, 2.5 * factor, 4 * factor, 1]))
     image.header.set_xyzt_units(unit)
     nib.save(image, tmp_path / "a.nii.gz")
@@ -114,7 +124,9 @@ def test_background_other_than_zero_is_background(tmp_path: Path, brain: np.ndar
     np.testing.assert_array_equal(foreground(tmp_path, padded), brain > 0)
 
 
-@pytest.mark.parametrize("shape", [(30, 34, 2), (30, 34), (1, 30, 34, 28), (30, 34, 28, 1, 3), (0, 34, 28)])
+@pytest.mark.parametrize(
+    "shape", [(30, 34, 2), (30, 34), (1, 30, 34, 28), (30, 34, 28, 1, 3), (0, 34, 28)]
+)
 def test_shape_that_is_no_volume_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
     nib.save(nib.Nifti1Image(np.zeros(shape, np.float32), SPACING), tmp_path / "a.nii.gz")
     with pytest.raises(UnreadableVolume, match="shape"):
@@ -129,17 +141,28 @@ def test_colours_are_refused(tmp_path: Path, channels: str) -> None:
         read_scan(tmp_path / "a.nii.gz")
 
 
-def test_mask_of_255_is_a_mask_and_a_probability_map_below_a_half_is_none(tmp_path: Path, brain: np.ndarray) -> None:
+def test_mask_of_255_is_a_mask_and_a_probability_map_below_a_half_is_none(
+    tmp_path: Path, brain: np.ndarray
+) -> None:
     nib.save(nib.Nifti1Image((brain > 120).astype(np.uint8) * 255, SPACING), tmp_path / "a.nii.gz")
     np.testing.assert_array_equal(read_mask(tmp_path / "a.nii.gz").voxels, brain > 120)
-    nib.save(nib.Nifti1Image((brain > 120).astype(np.float32) * 0.3, SPACING), tmp_path / "b.nii.gz")
+    nib.save(
+        nib.Nifti1Image((brain > 120).astype(np.float32) * 0.3, SPACING), tmp_path / "b.nii.gz"
+    )
     with pytest.raises(UnreadableVolume, match="no mask"):
         read_mask(tmp_path / "b.nii.gz")
 
 
-@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.mgz", "a.mgh", "a.mnc", "a.img", "a.par", "a.head", "a.nii.bz2"])
-@pytest.mark.parametrize("content", [b"", b"x", b"no image at all\n" * 99, bytes(5000), b"\x1f\x8b" + bytes(300)])
-def test_rubbish_under_any_name_ends_in_one_sentence(tmp_path: Path, name: str, content: bytes) -> None:
+@pytest.mark.parametrize(
+    "name",
+    ["a.nii.gz", "a.nii", "a.mgz", "a.mgh", "a.mnc", "a.img", "a.par", "a.head", "a.nii.bz2"],
+)
+@pytest.mark.parametrize(
+    "content", [b"", b"x", b"no image at all\n" * 99, bytes(5000), b"\x1f\x8b" + bytes(300)]
+)
+def test_rubbish_under_any_name_ends_in_one_sentence(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # nibabel leaves a broken MGH file open
         with pytest.raises(UnreadableVolume) as error:
@@ -159,7 +182,10 @@ def test_link_to_nothing_says_where_it_points(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not REAL, reason="SCALING_AWKWARD does not name the folder of real files")
 def test_real_brain_in_twelve_orientations_is_the_same() -> None:
-    volumes = [read_volume(path, Volumes(4.0, (48, 56, 48))).astype(float) for path in sorted(Path(REAL).glob("orientations/*.nii.gz"))]
+    volumes = [
+        read_volume(path, Volumes(4.0, (48, 56, 48))).astype(float)
+        for path in sorted(Path(REAL).glob("orientations/*.nii.gz"))
+    ]
     for volume in volumes[1:]:
         np.testing.assert_allclose(volume, volumes[0], atol=2e-2)
 
@@ -167,7 +193,9 @@ def test_real_brain_in_twelve_orientations_is_the_same() -> None:
 @pytest.mark.skipif(not REAL, reason="SCALING_AWKWARD does not name the folder of real files")
 def test_real_awkward_files_are_read_or_refused_in_one_sentence() -> None:
     refused = {}
-    for path in sorted(path for path in Path(REAL).rglob("*") if path.name.endswith((".nii", ".nii.gz"))):
+    for path in sorted(
+        path for path in Path(REAL).rglob("*") if path.name.endswith((".nii", ".nii.gz"))
+    ):
         try:
             volume = read_volume(path, VOLUMES).astype(float)
         except UnreadableVolume as error:

@@ -33,37 +33,64 @@ def collection(root: Path, subjects: int = 6) -> pd.DataFrame:
         session = root / "data" / f"sub_{n}" / "ses_1"
         session.mkdir(parents=True)
         for m, sequence in enumerate(("t1", "t2")):
-            voxels = np.where(ball, 50 + np.random.default_rng(10 * n + m).integers(0, 90, ball.shape), 0).astype(np.int16)
-            nib.save(nib.Nifti1Image(voxels, np.diag([2.0, 2.0, 2.5, 1.0])), session / f"{sequence}.nii.gz")
+            voxels = np.where(
+                ball, 50 + np.random.default_rng(10 * n + m).integers(0, 90, ball.shape), 0
+            ).astype(np.int16)
+            nib.save(
+                nib.Nifti1Image(voxels, np.diag([2.0, 2.0, 2.5, 1.0])),
+                session / f"{sequence}.nii.gz",
+            )
     return scan_sources(root, [Source("data")], Split())
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.glob("*.npy"))}
+    return {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.glob("*.npy"))
+    }
 
 
 def test_prepare_twice_returns_the_same_index_and_touches_nothing(tmp_path: Path) -> None:
     table = collection(tmp_path)
     first = prepare(tmp_path, table, GRID, tmp_path / "cache", workers=1)
     before = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()}
-    pd.testing.assert_frame_equal(prepare(tmp_path, table, GRID, tmp_path / "cache", workers=1), first)
+    pd.testing.assert_frame_equal(
+        prepare(tmp_path, table, GRID, tmp_path / "cache", workers=1), first
+    )
     assert {file.name: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()} == before
 
 
 def test_unusable_first_scan_gives_its_session_no_grid(tmp_path: Path) -> None:
     collection(tmp_path, subjects=1)
-    (alone,) = (rows for name, rows in scan_sources(tmp_path, [Source("data")], Split()).groupby("sequence") if name == "t2")
+    (alone,) = (
+        rows
+        for name, rows in scan_sources(tmp_path, [Source("data")], Split()).groupby("sequence")
+        if name == "t2"
+    )
     prepare(tmp_path, alone, GRID, tmp_path / "alone", workers=1)
     flat = np.zeros((20, 20, 20), np.int16)
     flat[:12, 4:16, 4:16] = 7  # a head that is constant inside, elsewhere and on other voxels
-    nib.save(nib.Nifti1Image(flat, np.diag([1.5, 1.5, 1.5, 1.0])), tmp_path / "data/sub_0/ses_1/t1.nii.gz")
-    index = prepare(tmp_path, scan_sources(tmp_path, [Source("data")], Split()), GRID, tmp_path / "both", workers=1)
+    nib.save(
+        nib.Nifti1Image(flat, np.diag([1.5, 1.5, 1.5, 1.0])),
+        tmp_path / "data/sub_0/ses_1/t1.nii.gz",
+    )
+    index = prepare(
+        tmp_path,
+        scan_sources(tmp_path, [Source("data")], Split()),
+        GRID,
+        tmp_path / "both",
+        workers=1,
+    )
     assert index["status"].tolist() == ["failed", "ok"]
     assert "constant inside the head" in index["reason"][0]
-    np.testing.assert_array_equal(open_cache(tmp_path / "both").volume(1), open_cache(tmp_path / "alone").volume(0))
+    np.testing.assert_array_equal(
+        open_cache(tmp_path / "both").volume(1), open_cache(tmp_path / "alone").volume(0)
+    )
 
 
-def test_prepare_gives_the_same_bytes_for_any_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepare_gives_the_same_bytes_for_any_number_of_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(prepare_module, "GROUP", 4)
     table = collection(tmp_path)
     one = prepare(tmp_path, table, GRID, tmp_path / "one", workers=1)
@@ -93,7 +120,14 @@ def test_prepare_killed_and_run_again_gives_the_same_bytes(tmp_path: Path) -> No
     with pytest.raises(FileNotFoundError, match="no finished cache"):
         open_cache(tmp_path / "killed")
     reported: list[int] = []
-    resumed = prepare(tmp_path, table, GRID, tmp_path / "killed", lambda done, total: reported.append(done), workers=1)
+    resumed = prepare(
+        tmp_path,
+        table,
+        GRID,
+        tmp_path / "killed",
+        lambda done, total: reported.append(done),
+        workers=1,
+    )
     assert reported[0] > 0
     pd.testing.assert_frame_equal(resumed, expected)
     assert fingerprint(tmp_path / "killed") == fingerprint(tmp_path / "whole")
@@ -127,7 +161,9 @@ def test_prepare_with_an_unusable_mask_keeps_the_scan(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["grid", "file", "label"])
-def test_prepare_of_something_else_into_the_same_folder_is_refused(tmp_path: Path, change: str) -> None:
+def test_prepare_of_something_else_into_the_same_folder_is_refused(
+    tmp_path: Path, change: str
+) -> None:
     table = collection(tmp_path, subjects=2)
     prepare(tmp_path, table, GRID, tmp_path / "cache", workers=1)
     volumes = Volumes(3.0, GRID.shape) if change == "grid" else GRID
@@ -139,7 +175,9 @@ def test_prepare_of_something_else_into_the_same_folder_is_refused(tmp_path: Pat
         prepare(tmp_path, table, volumes, tmp_path / "cache", workers=1)
 
 
-def test_prepare_on_a_small_disk_says_what_it_needs_before_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepare_on_a_small_disk_says_what_it_needs_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = collection(tmp_path, subjects=1)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
@@ -150,7 +188,9 @@ def test_prepare_on_a_small_disk_says_what_it_needs_before_it_starts(tmp_path: P
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_prepare_on_a_disk_that_fills_up_says_so_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepare_on_a_disk_that_fills_up_says_so_and_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(prepare_module, "GROUP", 2)
     table = collection(tmp_path, subjects=3)
     expected = prepare(tmp_path, table, GRID, tmp_path / "whole", workers=1)
@@ -168,7 +208,9 @@ def test_prepare_on_a_disk_that_fills_up_says_so_and_resumes(tmp_path: Path, mon
     with pytest.raises(OSError, match=r"full after 2 of 6 scans.*continues"):
         prepare(tmp_path, table, GRID, tmp_path / "cache", workers=1)
     monkeypatch.setattr(Shards, "write", write)
-    pd.testing.assert_frame_equal(prepare(tmp_path, table, GRID, tmp_path / "cache", workers=1), expected)
+    pd.testing.assert_frame_equal(
+        prepare(tmp_path, table, GRID, tmp_path / "cache", workers=1), expected
+    )
     assert fingerprint(tmp_path / "cache") == fingerprint(tmp_path / "whole")
 
 
@@ -208,15 +250,26 @@ def test_compressed_cache_holds_the_same_volumes_and_resumes(tmp_path: Path) -> 
     one, other = open_cache(tmp_path / "plain"), open_cache(tmp_path / "small")
     for i in range(len(table)):
         np.testing.assert_array_equal(one.volume(i), other.volume(i))
-    np.testing.assert_array_equal(one.shards[0][1, 2:9, 3:5, 0:12], other.shards[0][1, 2:9, 3:5, 0:12])
-    batch = [next(batches(each, (6, 6, 6), draw_crops(each, np.arange(4), (6, 6, 6), 4, 0), 4, 3)) for each in (one, other)]
+    np.testing.assert_array_equal(
+        one.shards[0][1, 2:9, 3:5, 0:12], other.shards[0][1, 2:9, 3:5, 0:12]
+    )
+    batch = [
+        next(batches(each, (6, 6, 6), draw_crops(each, np.arange(4), (6, 6, 6), 4, 0), 4, 3))
+        for each in (one, other)
+    ]
     np.testing.assert_array_equal(*batch)
     with pytest.raises(ValueError, match="compressed was"):
         prepare(tmp_path, table, GRID, tmp_path / "small", workers=1)
 
 
 def test_head_larger_than_the_grid_is_reported(tmp_path: Path) -> None:
-    index = prepare(tmp_path, collection(tmp_path, subjects=1), Volumes(2.0, (6, 6, 6)), tmp_path / "cache", workers=1)
+    index = prepare(
+        tmp_path,
+        collection(tmp_path, subjects=1),
+        Volumes(2.0, (6, 6, 6)),
+        tmp_path / "cache",
+        workers=1,
+    )
     assert (index["covered"] < 0.5).all()
 
 

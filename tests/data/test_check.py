@@ -14,7 +14,7 @@ from scaling.cli.data import data_app
 from scaling.data import headers
 from scaling.data.cache import open_cache
 from scaling.data.check import check, partial_file
-from scaling.data.findings import Finding
+from scaling.data.problems import Finding
 
 
 def kinds(findings: tuple[Finding, ...]) -> set[str]:
@@ -70,7 +70,9 @@ def test_check_finds_the_same_person_by_dataset_and_name(tmp_path: Path) -> None
     for seed, root in enumerate(("FOMO60K", "held-out")):
         scan(tmp_path / root / "PT005_IXI" / "sub_4" / "ses_1" / "t1.nii.gz", seed)
     checked = check(tmp_path, test=["held-out"], workers=1)
-    assert "1 subjects" in next(finding.sentence for finding in checked.findings if finding.kind == "leakage")
+    assert "1 subjects" in next(
+        finding.sentence for finding in checked.findings if finding.kind == "leakage"
+    )
 
 
 def test_check_does_not_take_two_sub_1_for_one_person(tmp_path: Path) -> None:
@@ -84,7 +86,10 @@ def test_check_finds_scans_off_the_grid_of_their_session(tmp_path: Path) -> None
     scan(session / "t1.nii.gz")
     moved = np.eye(4)
     moved[0, 3] = 3
-    nib.save(nib.Nifti1Image(np.arange(336, dtype=np.int16).reshape(6, 7, 8), moved), session / "t2.nii.gz")
+    nib.save(
+        nib.Nifti1Image(np.arange(336, dtype=np.int16).reshape(6, 7, 8), moved),
+        session / "t2.nii.gz",
+    )
     (finding,) = check(tmp_path, workers=1).findings
     assert finding.kind == "grids"
     assert list(finding.files) == [str(session / "t2.nii.gz")]
@@ -110,9 +115,19 @@ def test_check_compares_sequences_and_labels_with_the_task(
 
 
 def test_check_looks_into_masks(tmp_path: Path) -> None:
-    for number, values in enumerate((np.ones((6, 7, 8)), np.zeros((6, 7, 8)), -np.ones((6, 7, 8)), np.ones((6, 7, 9)))):
+    for number, values in enumerate(
+        (np.ones((6, 7, 8)), np.zeros((6, 7, 8)), -np.ones((6, 7, 8)), np.ones((6, 7, 9)))
+    ):
         for n, sequence in enumerate(("flair", "dwi_b1000", "t2s")):
-            scan(tmp_path / "fomo-task2" / "preprocessed" / f"sub_{number}" / "ses_1" / f"{sequence}.nii.gz", 10 * number + n)
+            scan(
+                tmp_path
+                / "fomo-task2"
+                / "preprocessed"
+                / f"sub_{number}"
+                / "ses_1"
+                / f"{sequence}.nii.gz",
+                10 * number + n,
+            )
         mask = tmp_path / "fomo-task2" / "labels" / f"sub_{number}" / "seg.nii.gz"
         mask.parent.mkdir(parents=True)
         nib.save(nib.Nifti1Image(values.astype(np.int16), np.eye(4)), mask)
@@ -120,7 +135,12 @@ def test_check_looks_into_masks(tmp_path: Path) -> None:
     masks = manifest[manifest["role"] == "mask"]
     assert masks["verdict"].tolist() == ["ok", "warning", "bad", "ok"]
     scans = manifest[manifest["role"] == "scan"]
-    assert scans.groupby("subject")["verdict"].first().tolist() == ["ok", "ok", "warning", "warning"]
+    assert scans.groupby("subject")["verdict"].first().tolist() == [
+        "ok",
+        "ok",
+        "warning",
+        "warning",
+    ]
 
 
 def test_check_warns_of_doubtful_headers(tmp_path: Path) -> None:
@@ -128,7 +148,9 @@ def test_check_warns_of_doubtful_headers(tmp_path: Path) -> None:
     scan(session / "t1.nii.gz")
     image = nib.Nifti1Image(np.arange(336, dtype=np.int16).reshape(6, 7, 8), None)
     nib.save(image, tmp_path / "sub_1" / "ses_1" / "lost.nii.gz")
-    image = nib.Nifti1Image(np.arange(336, dtype=np.int16).reshape(6, 7, 8), np.diag([2.0, 2, 2, 1]))
+    image = nib.Nifti1Image(
+        np.arange(336, dtype=np.int16).reshape(6, 7, 8), np.diag([2.0, 2, 2, 1])
+    )
     image.set_qform(np.diag([-2.0, 2, 2, 1]), 1)
     assert "neither" in headers.describe_header(session / "lost.nii.gz")["remark"]
     nib.save(image, session / "turned.nii.gz")
@@ -137,12 +159,19 @@ def test_check_warns_of_doubtful_headers(tmp_path: Path) -> None:
 
 def test_check_reads_scanner_fields_of_a_sidecar(tmp_path: Path) -> None:
     scan(tmp_path / "sub-01" / "anat" / "sub-01_T1w.nii.gz")
-    text(tmp_path / "sub-01" / "anat" / "sub-01_T1w.json", json.dumps({"Manufacturer": "GE", "EchoTime": 0.003, "PatientName": "x"}))
+    text(
+        tmp_path / "sub-01" / "anat" / "sub-01_T1w.json",
+        json.dumps({"Manufacturer": "GE", "EchoTime": 0.003, "PatientName": "x"}),
+    )
     manifest = check(tmp_path, workers=1).manifest
-    assert manifest[["manufacturer", "echotime", "magneticfieldstrength"]].to_numpy().tolist() == [["GE", "0.003", ""]]
+    assert manifest[["manufacturer", "echotime", "magneticfieldstrength"]].to_numpy().tolist() == [
+        ["GE", "0.003", ""]
+    ]
 
 
-def test_manifest_is_resumed_and_only_changed_files_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_manifest_is_resumed_and_only_changed_files_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root, manifest = tmp_path / "root", tmp_path / "out" / "manifest.parquet"
     for number in range(4):
         scan(root / f"sub_{number}" / "ses_1" / "t1.nii.gz", number)
@@ -152,13 +181,18 @@ def test_manifest_is_resumed_and_only_changed_files_are_read_again(tmp_path: Pat
     scan(root / "sub_2" / "ses_1" / "t1.nii.gz", 99)
     read: list[str] = []
     original = headers.describe_header
-    monkeypatch.setattr("scaling.data.check.describe_header", lambda path: read.append(path.parts[-3]) or original(path))
+    monkeypatch.setattr(
+        "scaling.data.check.describe_header",
+        lambda path: read.append(path.parts[-3]) or original(path),
+    )
     second = check(root, manifest, workers=1).manifest
     assert read == ["sub_2"]
     assert first["content_hash"].ne(second["content_hash"]).tolist() == [False, False, True, False]
 
 
-def test_manifest_of_an_interrupted_check_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_manifest_of_an_interrupted_check_is_taken_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root, manifest = tmp_path / "root", tmp_path / "manifest.parquet"
     for number in range(3):
         scan(root / f"sub_{number}" / "ses_1" / "t1.nii.gz", number)
@@ -167,7 +201,10 @@ def test_manifest_of_an_interrupted_check_is_taken_up(tmp_path: Path, monkeypatc
     manifest.unlink()
     read: list[str] = []
     original = headers.describe_header
-    monkeypatch.setattr("scaling.data.check.describe_header", lambda path: read.append(path.parts[-3]) or original(path))
+    monkeypatch.setattr(
+        "scaling.data.check.describe_header",
+        lambda path: read.append(path.parts[-3]) or original(path),
+    )
     pd.testing.assert_frame_equal(check(root, manifest, workers=1).manifest, expected)
     assert read == ["sub_2"]
 
@@ -194,18 +231,32 @@ def test_check_command_prints_json_and_exits_by_what_it_found(tmp_path: Path) ->
     assert [finding["kind"] for finding in summary["findings"]] == ["duplicates"]
 
 
-def test_manifest_prepares_as_the_folder_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_manifest_prepares_as_the_folder_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for source, subject in (("a", "sub_1"), ("b", "sub_1"), ("b", "sub_2")):
-        scan(tmp_path / "data" / source / subject / "ses_1" / "t1.nii.gz", ord(source) + int(subject[-1]))
+        scan(
+            tmp_path / "data" / source / subject / "ses_1" / "t1.nii.gz",
+            ord(source) + int(subject[-1]),
+        )
     (tmp_path / "data" / "a" / "sub_1" / "ses_1" / "t2.nii.gz").write_bytes(b"")
     scan(tmp_path / "data" / "b" / "labels" / "sub_1" / "ses_1" / "seg.nii.gz", 9)
     scan(tmp_path / "data" / "loose.nii.gz", 8)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "elsewhere").mkdir()
-    assert CliRunner().invoke(data_app, ["check", "data", "--manifest", "elsewhere/all.parquet", "--workers", "1"]).exit_code == 1
+    assert (
+        CliRunner()
+        .invoke(
+            data_app, ["check", "data", "--manifest", "elsewhere/all.parquet", "--workers", "1"]
+        )
+        .exit_code
+        == 1
+    )
     grid = ["--spacing", "1", "--shape", "8", "8", "8", "--workers", "1"]
     for root, cache in (("data", "one"), ("elsewhere/all.parquet", "two")):
-        assert CliRunner().invoke(data_app, ["prepare", root, cache, *grid]).exit_code == 1  # the empty file
+        assert (
+            CliRunner().invoke(data_app, ["prepare", root, cache, *grid]).exit_code == 1
+        )  # the empty file
     one, two = (open_cache(tmp_path / cache) for cache in ("one", "two"))
     assert two.index["subject"].tolist() == ["a/sub_1", "a/sub_1", "b/sub_1", "b/sub_2"]
     assert (two.index["status"] == one.index["status"]).all()

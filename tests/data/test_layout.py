@@ -31,15 +31,25 @@ def test_fomo60k_challenge_layout_is_read(tmp_path: Path) -> None:
     for name in ("t1", "t1_2", "scan_3", "flair"):
         scan(tmp_path / "fomo60k" / "sub_7" / "ses_2" / f"{name}.nii.gz")
     table = scan_source(tmp_path, "fomo60k")
-    assert table[["subject", "session"]].drop_duplicates().to_numpy().tolist() == [["sub_7", "ses_2"]]
-    assert list(zip(table["sequence"], table["run"], strict=True)) == [("flair", 1), ("scan_3", 1), ("t1", 1), ("t1", 2)]
+    assert table[["subject", "session"]].drop_duplicates().to_numpy().tolist() == [
+        ["sub_7", "ses_2"]
+    ]
+    assert list(zip(table["sequence"], table["run"], strict=True)) == [
+        ("flair", 1),
+        ("scan_3", 1),
+        ("t1", 1),
+        ("t1", 2),
+    ]
 
 
 def test_published_layout_joins_its_three_tables(tmp_path: Path) -> None:
     root = tmp_path / "FOMO60K"
     scan(root / "PT001_OASIS1" / "sub_1" / "ses_1" / "t1.nii.gz")
     scan(root / "PT005_IXI" / "sub_1" / "ses_1" / "t1.nii.gz")
-    people = "dataset\tparticipant_id\tsession_id\tsex\tage\n" + "PT001_OASIS1\tsub_1\tses_1\tF\t74\nPT005_IXI\tsub_1\tses_1\tM\tn/a\n"
+    people = (
+        "dataset\tparticipant_id\tsession_id\tsex\tage\n"
+        + "PT001_OASIS1\tsub_1\tses_1\tF\t74\nPT005_IXI\tsub_1\tses_1\tM\tn/a\n"
+    )
     text(root / "participants.tsv", people)
     text(
         root / "mapping.tsv",
@@ -51,8 +61,15 @@ def test_published_layout_joins_its_three_tables(tmp_path: Path) -> None:
     )
     assert find_sources(root) == ["."]
     table = scan_source(tmp_path, "FOMO60K").set_index("site")
-    assert table.loc["PT001_OASIS1", ["age", "sex", "original_path", "manufacturer"]].tolist() == [74.0, "F", "OAS1_0001/mpr.img", ""]
-    assert table.loc["PT005_IXI", ["sex", "original_path", "manufacturer", "magneticfieldstrength"]].tolist() == ["M", "", "Philips", "3"]
+    assert table.loc["PT001_OASIS1", ["age", "sex", "original_path", "manufacturer"]].tolist() == [
+        74.0,
+        "F",
+        "OAS1_0001/mpr.img",
+        "",
+    ]
+    assert table.loc[
+        "PT005_IXI", ["sex", "original_path", "manufacturer", "magneticfieldstrength"]
+    ].tolist() == ["M", "", "Philips", "3"]
     assert np.isnan(table.loc["PT005_IXI", "age"])
     assert sorted(table["subject"]) == ["PT001_OASIS1/sub_1", "PT005_IXI/sub_1"]
 
@@ -87,7 +104,10 @@ def test_bids_layout_is_read_and_what_is_no_structural_scan_left_aside(tmp_path:
     scan(root / ".git" / "annex" / "sub-01" / "t1.nii.gz")
     text(root / "participants.tsv", "participant_id\tage\tsex\n01\t61\tF\n")
     table = scan_source(root, ".")
-    found = {os.path.relpath(row.path, root / "sub-01"): (row.sequence, row.run) for row in table.itertuples()}
+    found = {
+        os.path.relpath(row.path, root / "sub-01"): (row.sequence, row.run)
+        for row in table.itertuples()
+    }
     assert found == wanted
     assert set(table["session"]) == {"ses-01"}
     assert set(table["age"]) == {61.0}
@@ -104,13 +124,23 @@ def test_table_of_scans_names_whatever_lies_anywhere(tmp_path: Path, name: str) 
     elsewhere = scan(tmp_path / "elsewhere" / "odd name.nii.gz")
     scan(tmp_path / "root" / "a" / "T1_MPRAGE.NII.GZ")
     rows = pd.DataFrame(
-        {"Path": ["a/T1_MPRAGE.NII.GZ", str(elsewhere)], "subject": ["p1", "p2"], "age": ["046Y", "n/a"], "Scanner": ["x", ""]}
+        {
+            "Path": ["a/T1_MPRAGE.NII.GZ", str(elsewhere)],
+            "subject": ["p1", "p2"],
+            "age": ["046Y", "n/a"],
+            "Scanner": ["x", ""],
+        }
     )
     file = tmp_path / "root" / name
     if file.suffix == ".parquet":
         rows.to_parquet(file)
     else:
-        rows.to_csv(file, index=False, sep={"scans.csv": ",", "scans.tsv": "\t", "semicolons.csv": ";"}[name], encoding="utf-8-sig")
+        rows.to_csv(
+            file,
+            index=False,
+            sep={"scans.csv": ",", "scans.tsv": "\t", "semicolons.csv": ";"}[name],
+            encoding="utf-8-sig",
+        )
     table = scan_sources(tmp_path / "root", [Source(name)], Split())
     assert table["sequence"].tolist() == ["t1_mprage", "odd name"]
     assert table["age"].tolist()[0] == 46.0
@@ -119,9 +149,16 @@ def test_table_of_scans_names_whatever_lies_anywhere(tmp_path: Path, name: str) 
 
 
 @pytest.mark.parametrize(
-    ("content", "word"), [("path,who\na,b\n", "path and subject"), ("path,subject\n", "0 rows"), ("path,subject\na,\n", "row 1")]
+    ("content", "word"),
+    [
+        ("path,who\na,b\n", "path and subject"),
+        ("path,subject\n", "0 rows"),
+        ("path,subject\na,\n", "row 1"),
+    ],
 )
-def test_table_of_scans_that_lacks_something_ends_in_one_sentence(tmp_path: Path, content: str, word: str) -> None:
+def test_table_of_scans_that_lacks_something_ends_in_one_sentence(
+    tmp_path: Path, content: str, word: str
+) -> None:
     text(tmp_path / "scans.csv", content)
     with pytest.raises(ValueError, match=word):
         scan_source(tmp_path, "scans.csv")

@@ -10,7 +10,16 @@ import pandas as pd
 import pytest
 
 from scaling.data.cache import Cache
-from scaling.data.pipeline import Draw, Memory, batches, draw_crops, draw_pairs, nested_subset, session_pairs, shuffled
+from scaling.data.pipeline import (
+    Draw,
+    Memory,
+    batches,
+    draw_crops,
+    draw_pairs,
+    nested_subset,
+    session_pairs,
+    shuffled,
+)
 from scaling.study.config import Volumes
 
 SHAPE, CROP = (8, 10, 6), (4, 4, 4)
@@ -31,17 +40,31 @@ def told() -> Cache:
         ("sub_5", ("flair",)),
     ]
     scans = [(subject, sequence) for subject, sequences in sessions for sequence in sequences]
-    index = pd.DataFrame(scans, columns=["subject", "sequence"]).assign(source="a", session="ses_1", shard=[0] * 6 + [1] * 4)
+    index = pd.DataFrame(scans, columns=["subject", "sequence"]).assign(
+        source="a", session="ses_1", shard=[0] * 6 + [1] * 4
+    )
     index["row"] = index.groupby("shard").cumcount()
     place = np.arange(10)[:, None, None, None] * 128.0 + np.arange(8)[:, None, None] * 8.0
     voxels = np.broadcast_to(place, (10, *SHAPE)).astype(np.float16)
     return Cache(Path("told"), Volumes(4.0, SHAPE), index, (voxels[:6], voxels[6:]), ())
 
 
-DRAWS = {"single": draw_crops, "crops": partial(draw_pairs, pairs="crops"), "sequences": partial(draw_pairs, pairs="sequences")}
+DRAWS = {
+    "single": draw_crops,
+    "crops": partial(draw_pairs, pairs="crops"),
+    "sequences": partial(draw_pairs, pairs="sequences"),
+}
 
 
-def first(count: int, draws: Draws, cache: Cache, start: int = 0, batch: int = 8, seed: int = 3, **options: int) -> np.ndarray:
+def first(
+    count: int,
+    draws: Draws,
+    cache: Cache,
+    start: int = 0,
+    batch: int = 8,
+    seed: int = 3,
+    **options: int,
+) -> np.ndarray:
     draw = draws(cache, np.arange(10), CROP, batch, seed)
     return np.stack(list(islice(batches(cache, CROP, draw, batch, start, **options), count)))
 
@@ -56,9 +79,14 @@ def depth_of(batch: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("draws", DRAWS.values(), ids=DRAWS)
 @pytest.mark.parametrize("hosts", [2, 4, 8])
-def test_batches_for_any_number_of_hosts_are_the_same_globally(told: Cache, draws: Draws, hosts: int) -> None:
+def test_batches_for_any_number_of_hosts_are_the_same_globally(
+    told: Cache, draws: Draws, hosts: int
+) -> None:
     whole = first(6, draws, told)
-    parts = [first(6, draws, told, process_index=host, process_count=hosts, threads=1 + host) for host in range(hosts)]
+    parts = [
+        first(6, draws, told, process_index=host, process_count=hosts, threads=1 + host)
+        for host in range(hosts)
+    ]
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
 
 
@@ -99,9 +127,20 @@ def test_two_sequences_are_of_one_session_at_one_place(told: Cache) -> None:
     assert (sequence[one] != sequence[other]).all()
     assert (depth_of(pairs)[..., 0] == depth_of(pairs)[..., 1]).all()
     # Neither t1 twice nor flair alone; both scans of a kind, both orders.
-    assert set(zip(one.ravel(), other.ravel(), strict=True)) == {(0, 2), (2, 0), (1, 2), (2, 1), (3, 4), (4, 3), (5, 6), (6, 5)}
+    assert set(zip(one.ravel(), other.ravel(), strict=True)) == {
+        (0, 2),
+        (2, 0),
+        (1, 2),
+        (2, 1),
+        (3, 4),
+        (4, 3),
+        (5, 6),
+        (6, 5),
+    }
     # Three sessions, each once an epoch, however many pairs it has.
-    assert (np.sort(subject[one.ravel()].reshape(-1, 3), axis=1) == ["sub_1", "sub_2", "sub_3"]).all()
+    assert (
+        np.sort(subject[one.ravel()].reshape(-1, 3), axis=1) == ["sub_1", "sub_2", "sub_3"]
+    ).all()
 
 
 def test_two_sequences_without_a_session_that_has_two_is_refused(told: Cache) -> None:
@@ -110,7 +149,9 @@ def test_two_sequences_without_a_session_that_has_two_is_refused(told: Cache) ->
 
 
 def test_two_sequences_use_only_the_given_rows(told: Cache) -> None:
-    assert [pair.tolist() for pair in session_pairs(told, np.array([1, 2, 3]))] == [[[1, 2], [2, 1]]]
+    assert [pair.tolist() for pair in session_pairs(told, np.array([1, 2, 3]))] == [
+        [[1, 2], [2, 1]]
+    ]
 
 
 def test_subsets_of_the_subjects_are_nested_and_of_whole_subjects(told: Cache) -> None:
@@ -121,7 +162,9 @@ def test_subsets_of_the_subjects_are_nested_and_of_whole_subjects(told: Cache) -
         subset = nested_subset(told, rows, fraction, seed=1)
         assert set(subset.tolist()) <= larger
         assert len(set(people[subset])) == count
-        assert set(subset.tolist()) == {row for row in rows.tolist() if people[row] in people[subset]}
+        assert set(subset.tolist()) == {
+            row for row in rows.tolist() if people[row] in people[subset]
+        }
         larger = set(subset.tolist())
     assert len({tuple(nested_subset(told, rows, 0.4, seed)) for seed in range(8)}) > 1
 

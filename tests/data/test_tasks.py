@@ -11,7 +11,11 @@ from scaling.study.config import Data, Source, Task, Volumes
 def cases(labels: list[float]) -> Cases:
     n = len(labels)
     return Cases(
-        [str(i) for i in range(n)], ["a"] * n, np.zeros((n, 1, 2, 2, 2), np.float16), np.ones((n, 1), bool), np.array(labels, np.float32)
+        [str(i) for i in range(n)],
+        ["a"] * n,
+        np.zeros((n, 1, 2, 2, 2), np.float16),
+        np.ones((n, 1), bool),
+        np.array(labels, np.float32),
     )
 
 
@@ -24,12 +28,21 @@ def test_few_shot_draws_are_subsets_that_never_change() -> None:
     assert drawn.shape == (20, 10)
     assert all(len(set(draw)) == 10 for draw in drawn)
     assert len({tuple(sorted(draw)) for draw in drawn}) == 20
-    np.testing.assert_array_equal(drawn, few_shot_draws(task("regression"), cases(list(range(50))), 10))
-    np.testing.assert_array_equal(drawn[:5], few_shot_draws(task("regression", draws=5), cases(list(range(50))), 10))
+    np.testing.assert_array_equal(
+        drawn, few_shot_draws(task("regression"), cases(list(range(50))), 10)
+    )
+    np.testing.assert_array_equal(
+        drawn[:5], few_shot_draws(task("regression", draws=5), cases(list(range(50))), 10)
+    )
 
 
-@pytest.mark.parametrize(("positives", "shots", "expected"), [(13, 21, 13), (13, 8, 5), (1, 4, 1), (20, 4, 3), (2, 21, 2)])
-def test_few_shot_draws_keep_the_share_of_a_class_and_both_classes(positives: int, shots: int, expected: int) -> None:
+@pytest.mark.parametrize(
+    ("positives", "shots", "expected"),
+    [(13, 21, 13), (13, 8, 5), (1, 4, 1), (20, 4, 3), (2, 21, 2)],
+)
+def test_few_shot_draws_keep_the_share_of_a_class_and_both_classes(
+    positives: int, shots: int, expected: int
+) -> None:
     labelled = cases([1.0] * positives + [0.0] * (21 - positives))
     for draw in few_shot_draws(task("classification"), labelled, shots):
         assert labelled.labels[draw].sum() == expected
@@ -41,7 +54,9 @@ def test_few_shot_draws_of_more_shots_than_cases_are_refused() -> None:
         few_shot_draws(task("regression"), cases([1, 2, 3]), 4)
 
 
-def test_tasks_of_the_cohort_have_their_cases(cache: Cache, data: Data, tasks: tuple[Task, ...]) -> None:
+def test_tasks_of_the_cohort_have_their_cases(
+    cache: Cache, data: Data, tasks: tuple[Task, ...]
+) -> None:
     infarct, meningioma, age = (load_task(cache, each, data) for each in tasks)
     assert infarct.train.images.shape[:2] == (6, 4)
     assert set(infarct.train.labels) == {0.0, 1.0}
@@ -52,10 +67,14 @@ def test_tasks_of_the_cohort_have_their_cases(cache: Cache, data: Data, tasks: t
     assert not (set(age.train.ids) & set(age.test.ids))
 
 
-def test_task_takes_the_first_sequence_a_session_has(cache: Cache, data: Data, tasks: tuple[Task, ...]) -> None:
+def test_task_takes_the_first_sequence_a_session_has(
+    cache: Cache, data: Data, tasks: tuple[Task, ...]
+) -> None:
     arrays = load_task(cache, tasks[0], data)
     row = arrays.train.ids[0].split("/")
-    scans = cache.index[(cache.index["source"] == row[0]) & (cache.index["subject"] == row[1])].set_index("sequence")
+    scans = cache.index[
+        (cache.index["source"] == row[0]) & (cache.index["subject"] == row[1])
+    ].set_index("sequence")
     chosen = "t2s" if "t2s" in scans.index else "swi"
     shard, place = scans.loc[chosen, ["shard", "row"]]
     np.testing.assert_array_equal(arrays.train.images[0, 3], cache.shards[shard][place])
@@ -80,11 +99,17 @@ def test_task_that_does_not_fit_its_data_ends_in_one_sentence(
         load_task(cache, dataclasses.replace(tasks[0], **change), data)
 
 
-def test_cases_for_the_control_in_domain_are_of_the_other_sites_and_not_tested(cache: Cache, data: Data, tasks: tuple[Task, ...]) -> None:
+def test_cases_for_the_control_in_domain_are_of_the_other_sites_and_not_tested(
+    cache: Cache, data: Data, tasks: tuple[Task, ...]
+) -> None:
     index = cache.index.copy()
     even = index["subject"].str.extract(r"(\d+)$")[0].astype(int) % 2 == 0
     index["part"] = np.where(even, "train", "test")
-    divided = dataclasses.replace(tasks[2], test=(Source("fomo-task3-test", "test"),), inside=(Source("fomo-task3-test", "train"),))
+    divided = dataclasses.replace(
+        tasks[2],
+        test=(Source("fomo-task3-test", "test"),),
+        inside=(Source("fomo-task3-test", "train"),),
+    )
     arrays = load_task(dataclasses.replace(cache, index=index), divided, data)
     assert arrays.inside is not None
     assert not set(arrays.inside.sites) & set(arrays.train.sites)
@@ -92,13 +117,19 @@ def test_cases_for_the_control_in_domain_are_of_the_other_sites_and_not_tested(c
     assert set(arrays.inside.sites) <= set(arrays.test.sites)
 
 
-def test_task_on_a_cache_of_another_grid_is_refused(cache: Cache, data: Data, tasks: tuple[Task, ...]) -> None:
+def test_task_on_a_cache_of_another_grid_is_refused(
+    cache: Cache, data: Data, tasks: tuple[Task, ...]
+) -> None:
     with pytest.raises(ValueError, match="prepare another cache"):
-        load_task(cache, tasks[0], dataclasses.replace(data, volumes=Volumes(7.0, data.volumes.shape)))
+        load_task(
+            cache, tasks[0], dataclasses.replace(data, volumes=Volumes(7.0, data.volumes.shape))
+        )
 
 
 @pytest.mark.parametrize("label", ["2", "maybe", "inf"])
-def test_task_with_a_label_that_does_not_fit_is_refused(cache: Cache, data: Data, tasks: tuple[Task, ...], label: str) -> None:
+def test_task_with_a_label_that_does_not_fit_is_refused(
+    cache: Cache, data: Data, tasks: tuple[Task, ...], label: str
+) -> None:
     index = cache.index.copy()
     index.loc[index["source"] == "fomo-task1", "label"] = label
     with pytest.raises(ValueError, match="expected 0 or 1"):

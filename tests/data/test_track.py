@@ -18,18 +18,25 @@ def method(tmp_path: Path) -> Data:
     scan(tmp_path / "ours" / "sub_1" / "ses_1" / "t1.nii.gz", 7)
     check(tmp_path / "FOMO60K", tmp_path / "fomo60k.parquet", workers=1)
     rows = [f"{dataset}\tsub_1\tses_1\tt1.nii.gz\tx" for dataset in ("PT001_OASIS1", "PT005_IXI")]
-    text(tmp_path / "mapping.tsv", "\n".join(["dataset\tparticipant_id\tsession_id\tfilename\toriginal_path", *rows]))
+    text(
+        tmp_path / "mapping.tsv",
+        "\n".join(["dataset\tparticipant_id\tsession_id\tfilename\toriginal_path", *rows]),
+    )
     return Data(str(tmp_path), (Source("FOMO60K"),), track="method", fomo60k="fomo60k.parquet")
 
 
 @pytest.mark.parametrize("manifest", ["fomo60k.parquet", "mapping.tsv"])
-def test_method_study_of_fomo60k_alone_is_let_through_and_of_more_refused(tmp_path: Path, method: Data, manifest: str) -> None:
+def test_method_study_of_fomo60k_alone_is_let_through_and_of_more_refused(
+    tmp_path: Path, method: Data, manifest: str
+) -> None:
     data = dataclasses.replace(method, fomo60k=manifest)
     prove_track(scan_sources(tmp_path, data.pretraining, Split()), data, workers=1)
     mixed = dataclasses.replace(data, pretraining=(Source("FOMO60K"), Source("ours")))
     with pytest.raises(ValueError, match=r"1 of 3 pretraining scans are not in FOMO60K .*ours"):
         prove_track(scan_sources(tmp_path, mixed.pretraining, Split()), mixed, workers=1)
-    prove_track(scan_sources(tmp_path, mixed.pretraining, Split()), dataclasses.replace(mixed, track="open"))
+    prove_track(
+        scan_sources(tmp_path, mixed.pretraining, Split()), dataclasses.replace(mixed, track="open")
+    )
 
 
 def test_method_study_notices_a_scan_that_was_exchanged(tmp_path: Path, method: Data) -> None:
@@ -39,14 +46,22 @@ def test_method_study_notices_a_scan_that_was_exchanged(tmp_path: Path, method: 
 
 
 def test_method_study_may_be_tested_on_any_source(tmp_path: Path, method: Data) -> None:
-    prove_track(scan_sources(tmp_path, [*method.pretraining, Source("ours")], Split()), method, workers=1)
+    prove_track(
+        scan_sources(tmp_path, [*method.pretraining, Source("ours")], Split()), method, workers=1
+    )
 
 
 def test_method_study_without_a_manifest_is_refused(tmp_path: Path, method: Data) -> None:
     with pytest.raises(ValueError, match=r"data.fomo60k is empty"):
         dataclasses.replace(method, fomo60k="")
     with pytest.raises(FileNotFoundError, match="does not exist"):
-        prove_track(scan_sources(tmp_path, method.pretraining, Split()), dataclasses.replace(method, fomo60k="no.tsv"))
+        prove_track(
+            scan_sources(tmp_path, method.pretraining, Split()),
+            dataclasses.replace(method, fomo60k="no.tsv"),
+        )
     text(tmp_path / "large.tsv", "content_hash\n" + "x\n" * 60_530)
     with pytest.raises(ValueError, match="another collection"):
-        prove_track(scan_sources(tmp_path, method.pretraining, Split()), dataclasses.replace(method, fomo60k="large.tsv"))
+        prove_track(
+            scan_sources(tmp_path, method.pretraining, Split()),
+            dataclasses.replace(method, fomo60k="large.tsv"),
+        )

@@ -33,17 +33,25 @@ def grid_of(path: Path, volumes: Volumes) -> np.ndarray:
 
 
 @pytest.mark.parametrize("stored_as", ORIENTATIONS)
-def test_volume_stored_in_any_orientation_is_the_same(tmp_path: Path, brain: np.ndarray, stored_as: str) -> None:
+def test_volume_stored_in_any_orientation_is_the_same(
+    tmp_path: Path, brain: np.ndarray, stored_as: str
+) -> None:
     affine = SPACING.copy()
     affine[:3, 3] = (-41.3, 12.7, 5.1)
-    change = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(tuple(stored_as)))
+    change = nib.orientations.ornt_transform(
+        nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(tuple(stored_as))
+    )
     turned = nib.orientations.apply_orientation(brain, change)
-    path = save(tmp_path / "a.nii.gz", turned, affine @ nib.orientations.inv_ornt_aff(change, brain.shape))
+    path = save(
+        tmp_path / "a.nii.gz", turned, affine @ nib.orientations.inv_ornt_aff(change, brain.shape)
+    )
     expected = read_volume(save(tmp_path / "ras.nii.gz", brain, affine), VOLUMES)
     np.testing.assert_array_equal(read_volume(path, VOLUMES), expected)
 
 
-def test_volume_foreground_has_zero_mean_and_unit_variance_around_a_constant(tmp_path: Path, brain: np.ndarray) -> None:
+def test_volume_foreground_has_zero_mean_and_unit_variance_around_a_constant(
+    tmp_path: Path, brain: np.ndarray
+) -> None:
     volume = read_volume(save(tmp_path / "a.nii.gz", brain, SPACING), VOLUMES).astype(float)
     inside = volume != BACKGROUND
     assert volume.shape == VOLUMES.shape
@@ -54,7 +62,9 @@ def test_volume_foreground_has_zero_mean_and_unit_variance_around_a_constant(tmp
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(0.01, 0.0), (37.0, 0.0), (1.0, -500.0)])
-def test_volume_with_other_intensity_units_is_the_same(tmp_path: Path, brain: np.ndarray, scale: float, shift: float) -> None:
+def test_volume_with_other_intensity_units_is_the_same(
+    tmp_path: Path, brain: np.ndarray, scale: float, shift: float
+) -> None:
     one = read_volume(save(tmp_path / "a.nii.gz", brain, SPACING), VOLUMES)
     other = read_volume(save(tmp_path / "b.nii.gz", brain * scale + shift, SPACING), VOLUMES)
     np.testing.assert_allclose(other.astype(float), one.astype(float), atol=5e-3)
@@ -65,7 +75,10 @@ def test_resampling_agrees_with_scipy() -> None:
     start, step, shape, sigma = (0.7, -2.0, 1.2), (1.3, 0.8, 2.0), (7, 20, 6), (0.5, 0.0, 0.9)
     smooth = ndimage.gaussian_filter(image.astype(float), sigma, mode="constant")
     expected = ndimage.affine_transform(smooth, step, start, shape, order=1, mode="grid-constant")
-    weights = [axis_weights(n, a, b, m, s) for n, a, b, m, s in zip(image.shape, start, step, shape, sigma, strict=True)]
+    weights = [
+        axis_weights(n, a, b, m, s)
+        for n, a, b, m, s in zip(image.shape, start, step, shape, sigma, strict=True)
+    ]
     np.testing.assert_allclose(apply_weights(image, tuple(weights)), expected, atol=1e-5)
 
 
@@ -73,7 +86,9 @@ def test_downsampling_a_checkerboard_leaves_no_pattern(tmp_path: Path) -> None:
     checks = (np.indices((48, 48, 48)).sum(0) % 2).astype(np.float32) * 100 + 50
     checks[24:] += 60
     checks[[0, -1]] = checks[:, [0, -1]] = checks[:, :, [0, -1]] = 0
-    volume = read_volume(save(tmp_path / "a.nii.gz", checks, np.eye(4)), Volumes(4.0, (12, 12, 12))).astype(float)
+    volume = read_volume(
+        save(tmp_path / "a.nii.gz", checks, np.eye(4)), Volumes(4.0, (12, 12, 12))
+    ).astype(float)
     assert volume[2:5, 2:-2, 2:-2].std() < 0.05
     assert volume[7:10, 2:-2, 2:-2].std() < 0.05
 
@@ -81,7 +96,9 @@ def test_downsampling_a_checkerboard_leaves_no_pattern(tmp_path: Path) -> None:
 def test_thick_slices_agree_with_thin_ones(tmp_path: Path) -> None:
     z = np.arange(140)
     index = np.indices((60, 60, 140)).astype(np.float32)
-    body = ((index[0] - 30) / 26) ** 2 + ((index[1] - 30) / 26) ** 2 + ((index[2] - 70) / 60) ** 2 < 1
+    body = ((index[0] - 30) / 26) ** 2 + ((index[1] - 30) / 26) ** 2 + (
+        (index[2] - 70) / 60
+    ) ** 2 < 1
     thin = np.where(body, 100 + 40 * np.sin(index[2] / 15) + index[0], 0).astype(np.float32)
     thick = thin.reshape(60, 60, 20, 7).mean(3)
     affine = np.diag([2.0, 2.0, 7.0, 1.0])
@@ -89,7 +106,9 @@ def test_thick_slices_agree_with_thin_ones(tmp_path: Path) -> None:
     volumes = Volumes(4.0, (30, 30, 36))
     grid = np.diag([4.0, 4.0, 4.0, 1.0])
     grid[:3, 3] = np.array((60.0, 60.0, 70.0)) - (np.array(volumes.shape) - 1) / 2 * 4.0
-    one = read_volume(save(tmp_path / "thin.nii.gz", thin, np.diag([2.0, 2.0, 1.0, 1.0])), volumes, like=grid)
+    one = read_volume(
+        save(tmp_path / "thin.nii.gz", thin, np.diag([2.0, 2.0, 1.0, 1.0])), volumes, like=grid
+    )
     other = read_volume(save(tmp_path / "thick.nii.gz", thick, affine), volumes, like=grid)
     # Within a slice's thickness of the surface, thick slices mix head and air.
     inside = ndimage.binary_erosion((one > BACKGROUND) & (other > BACKGROUND), iterations=2)
@@ -129,15 +148,23 @@ def test_volume_on_the_grid_already_is_copied(tmp_path: Path, brain: np.ndarray)
     assert kept.sum() == inside.sum()
     low, high = np.percentile(brain[inside], (0.5, 99.5))
     expected = brain[inside].clip(low, high)
-    np.testing.assert_allclose(volume[kept], (expected - expected.mean()) / expected.std(), atol=2e-3)
+    np.testing.assert_allclose(
+        volume[kept], (expected - expected.mean()) / expected.std(), atol=2e-3
+    )
 
 
-def test_volume_of_a_head_in_noise_is_centred_on_the_head(tmp_path: Path, brain: np.ndarray) -> None:
+def test_volume_of_a_head_in_noise_is_centred_on_the_head(
+    tmp_path: Path, brain: np.ndarray
+) -> None:
     rng = np.random.default_rng(0)
     noisy = np.pad(brain, 12)
     noisy = np.roll(noisy, (5, -4, 3), (0, 1, 2)) + np.abs(rng.normal(0, 4, noisy.shape))
-    volume = read_volume(save(tmp_path / "a.nii.gz", noisy.astype(np.float32), SPACING), Volumes(4.0, (24, 24, 30)))
-    np.testing.assert_allclose(np.argwhere(volume > BACKGROUND).mean(0), (11.5, 11.5, 14.5), atol=1.0)
+    volume = read_volume(
+        save(tmp_path / "a.nii.gz", noisy.astype(np.float32), SPACING), Volumes(4.0, (24, 24, 30))
+    )
+    np.testing.assert_allclose(
+        np.argwhere(volume > BACKGROUND).mean(0), (11.5, 11.5, 14.5), atol=1.0
+    )
 
 
 def test_scan_with_nan_and_infinite_voxels_ignores_them(tmp_path: Path, brain: np.ndarray) -> None:
@@ -153,18 +180,26 @@ def test_scan_with_nan_and_infinite_voxels_ignores_them(tmp_path: Path, brain: n
 def test_scan_of_complex_values_gives_their_magnitude(tmp_path: Path, brain: np.ndarray) -> None:
     phase = np.exp(1j * np.indices(brain.shape).sum(0))
     one = read_volume(save(tmp_path / "a.nii.gz", brain, SPACING), VOLUMES)
-    other = read_volume(save(tmp_path / "b.nii.gz", (brain * phase).astype(np.complex64), SPACING), VOLUMES)
+    other = read_volume(
+        save(tmp_path / "b.nii.gz", (brain * phase).astype(np.complex64), SPACING), VOLUMES
+    )
     np.testing.assert_allclose(other.astype(float), one.astype(float), atol=2e-2)
 
 
-def test_scan_stored_as_int16_with_slope_and_intercept_is_scaled(tmp_path: Path, brain: np.ndarray) -> None:
-    content = bytearray(nib.Nifti1Image(np.rint((brain - 5) / 0.01).astype(np.int16), SPACING).to_bytes())
+def test_scan_stored_as_int16_with_slope_and_intercept_is_scaled(
+    tmp_path: Path, brain: np.ndarray
+) -> None:
+    content = bytearray(
+        nib.Nifti1Image(np.rint((brain - 5) / 0.01).astype(np.int16), SPACING).to_bytes()
+    )
     content[112:120] = struct.pack("<ff", 0.01, 5.0)  # scl_slope, scl_inter
     (tmp_path / "a.nii").write_bytes(content)
     np.testing.assert_allclose(read_scan(tmp_path / "a.nii").voxels, brain, atol=0.006)
 
 
-def test_scan_without_sform_and_qform_uses_its_voxel_size(tmp_path: Path, brain: np.ndarray) -> None:
+def test_scan_without_sform_and_qform_uses_its_voxel_size(
+    tmp_path: Path, brain: np.ndarray
+) -> None:
     image = nib.Nifti1Image(brain, None)
     image.header.set_zooms((3.0, 2.5, 4.0))
     nib.save(image, tmp_path / "a.nii.gz")
@@ -213,7 +248,8 @@ def test_mask_lies_on_its_scan(tmp_path: Path, brain: np.ndarray) -> None:
     path = save(tmp_path / "a.nii.gz", brain, SPACING)
     mask = save(tmp_path / "m.nii.gz", (brain > 0).astype(np.uint8), SPACING)
     np.testing.assert_array_equal(
-        read_volume(mask, VOLUMES, mask=True, like=grid_of(path, VOLUMES)), read_volume(path, VOLUMES) > BACKGROUND
+        read_volume(mask, VOLUMES, mask=True, like=grid_of(path, VOLUMES)),
+        read_volume(path, VOLUMES) > BACKGROUND,
     )
 
 
@@ -233,7 +269,10 @@ def _unreadable(tmp_path: Path, brain: np.ndarray) -> dict[str, tuple[Path, str]
         "text": (write("text.nii.gz", b"not an image at all" * 50), "corrupt"),
         "short": (write("short.nii", gzip.decompress(good)[:5000]), "truncated"),
         "colours": (save(tmp_path / "rgb.nii.gz", colours, SPACING), "colours"),
-        "four dimensions": (save(tmp_path / "4d.nii.gz", np.stack([brain] * 3, -1), SPACING), "3 volumes"),
+        "four dimensions": (
+            save(tmp_path / "4d.nii.gz", np.stack([brain] * 3, -1), SPACING),
+            "3 volumes",
+        ),
         "two slices": (save(tmp_path / "slices.nii.gz", brain[:, :, :2], SPACING), "slices"),
         "constant": (save(tmp_path / "constant.nii.gz", brain * 0 + 3, SPACING), "constant"),
         "flat": (save(tmp_path / "flat.nii.gz", flat, SPACING), "constant"),

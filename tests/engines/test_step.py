@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scaling.study.lock import locked
+from scaling.runs.lock import locked
 from tests.conftest import EXPERIMENT, scaling
 
 STUDY = Path("runs/micro")
@@ -35,7 +35,10 @@ def test_step_before_what_it_needs_is_refused(copied: Path) -> None:
     (copied / STUDY / "pretrain/mae-xxs-seed0-160/DONE").unlink()
     done = scaling("step", STUDY, TRANSFER, folder=copied)
     assert done.returncode == 1
-    assert f"{TRANSFER} needs pretrain/mae-xxs-seed0-160, which is partial; run that first" in done.stderr
+    assert (
+        f"{TRANSFER} needs pretrain/mae-xxs-seed0-160, which is partial; run that first"
+        in done.stderr
+    )
     assert not (copied / STUDY / TRANSFER).exists()
 
 

@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling.study.experiment import load_study
-from scaling.study.plan import PretrainStep, make_plan
+from scaling.runs.experiment import load_study
+from scaling.runs.plan import PretrainStep, make_plan
 from scaling.training.checkpoint import restore
 from scaling.training.mesh import make_mesh
-from scaling.training.step import pretraining_program
+from scaling.training.program import pretraining_program
 from tests.conftest import EXPERIMENT, environment, scaling
 
 STUDY = Path("runs/micro")
@@ -42,23 +42,36 @@ def test_finished_study_has_a_row_for_every_run_draw_site_and_metric(finished: P
     assert set(results["arm"]) == {"pretrained", "scratch", "random", "classical"}
     assert set(results["domain"]) == {"in", "out"}
     metrics = results.groupby("task")["metric"].unique().map(sorted).to_dict()
-    assert metrics == {"infarct": ["auroc"], "meningioma": ["dice", "nsd"], "brain-age": ["mae", "pearson"]}
+    assert metrics == {
+        "infarct": ["auroc"],
+        "meningioma": ["dice", "nsd"],
+        "brain-age": ["mae", "pearson"],
+    }
     as_csv = pd.read_csv(finished / STUDY / "results.csv").fillna({"size": "", "backbone": ""})
     pd.testing.assert_frame_equal(results, as_csv, check_dtype=False)
 
 
 def test_results_are_the_metrics_of_the_predictions(finished: Path) -> None:
-    results, predictions = table(finished, "results.parquet"), table(finished, "predictions.parquet")
+    results, predictions = (
+        table(finished, "results.parquet"),
+        table(finished, "predictions.parquet"),
+    )
     keys = ["run", "protocol", "draw", "site"]
     ages = predictions[predictions["task"] == "brain-age"]
-    expected = (ages["prediction"] - ages["label"]).abs().groupby([ages[key] for key in keys]).mean()
-    found = results[(results["task"] == "brain-age") & (results["metric"] == "mae")].set_index(keys)["value"]
+    expected = (
+        (ages["prediction"] - ages["label"]).abs().groupby([ages[key] for key in keys]).mean()
+    )
+    found = results[(results["task"] == "brain-age") & (results["metric"] == "mae")].set_index(
+        keys
+    )["value"]
     np.testing.assert_allclose(found.sort_index(), expected.sort_index())
 
 
 def test_arms_share_their_test_cases(finished: Path) -> None:
     for _, cases in table(finished, "predictions.parquet").groupby("task"):
-        tested = cases.groupby(["run", "protocol", "draw"])["case"].agg(lambda ids: tuple(sorted(ids)))
+        tested = cases.groupby(["run", "protocol", "draw"])["case"].agg(
+            lambda ids: tuple(sorted(ids))
+        )
         assert len(set(tested)) == 1
 
 
@@ -80,11 +93,20 @@ def test_every_step_says_what_it_ran_with(finished: Path) -> None:
 
 
 def test_metrics_are_logged_once_per_step_and_sample_count(finished: Path) -> None:
-    rows = [json.loads(line) for line in (finished / STUDY / "pretrain/mae-xxs-seed0-trunk-256/metrics.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line)
+        for line in (finished / STUDY / "pretrain/mae-xxs-seed0-trunk-256/metrics.jsonl")
+        .read_text()
+        .splitlines()
+    ]
     assert [row["step"] for row in rows] == list(range(16, 32))
     assert [row["samples"] for row in rows] == [8 * (row["step"] + 1) for row in rows]
     assert all(0 <= row["input_wait"] <= 1 and row["samples_per_second"] > 0 for row in rows)
-    assert all(row["utilisation"] == pytest.approx(row["samples_per_second"] * row["flops"] / row["samples"] / 2e11) for row in rows)
+    assert all(
+        row["utilisation"]
+        == pytest.approx(row["samples_per_second"] * row["flops"] / row["samples"] / 2e11)
+        for row in rows
+    )
 
 
 def test_rerun_of_a_finished_study_does_nothing_and_prints_the_verdicts(finished: Path) -> None:
@@ -102,7 +124,9 @@ def test_status_and_plan_show_a_finished_study(finished: Path) -> None:
     assert "report.html" in status.stdout
     plan = scaling("plan", EXPERIMENT, folder=finished)
     rows = [
-        line for line in plan.stdout.splitlines() if line.startswith(("phantom", "prepare", "pretrain/", "transfer/", "collect", "report"))
+        line
+        for line in plan.stdout.splitlines()
+        if line.startswith(("phantom", "prepare", "pretrain/", "transfer/", "collect", "report"))
     ]
     assert len(rows) == 20
     assert "times the pretraining" in plan.stdout
@@ -121,7 +145,9 @@ def wait_and_kill(folder: Path, ready: Callable[[Path], bool]) -> None:
     """Start the study, wait until `ready(study folder)`, and kill it the hard way."""
     command = [sys.executable, "-m", "scaling", "run", str(EXPERIMENT)]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, cwd=folder, env=environment(), start_new_session=True, **quiet)
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment(), start_new_session=True, **quiet
+    )
     deadline = time.monotonic() + 240
     while not ready(folder / STUDY):
         assert process.poll() is None, "the study ended before it could be killed"
@@ -143,8 +169,19 @@ def logged(run: Path) -> list[tuple[float, ...]]:
 def final_state(folder: Path, name: str) -> list[np.ndarray]:
     step = next(step for step in make_plan(load_study(EXPERIMENT)).steps if step.name == name)
     assert isinstance(step.config, PretrainStep)
-    program = pretraining_program(step.config.objective, step.config.encoder, step.config.decoder, step.config.pretrain, make_mesh(1, 1))
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(restore(folder / STUDY / name / "checkpoints", program.abstract))]
+    program = pretraining_program(
+        step.config.objective,
+        step.config.encoder,
+        step.config.decoder,
+        step.config.pretrain,
+        make_mesh(1, 1),
+    )
+    return [
+        np.asarray(leaf)
+        for leaf in jax.tree.leaves(
+            restore(folder / STUDY / name / "checkpoints", program.abstract)
+        )
+    ]
 
 
 def test_study_killed_at_any_moment_ends_with_the_same_bits(finished: Path, tmp_path: Path) -> None:
@@ -162,9 +199,14 @@ def test_study_killed_at_any_moment_ends_with_the_same_bits(finished: Path, tmp_
     assert done.returncode == 0, done.stdout + done.stderr
 
     for name in ("results.parquet", "predictions.parquet"):
-        pd.testing.assert_frame_equal(table(tmp_path, name), table(finished, name), check_exact=True)
+        pd.testing.assert_frame_equal(
+            table(tmp_path, name), table(finished, name), check_exact=True
+        )
     timings = ["seconds", "samples_per_second", "input_wait"]
-    first, second = (table(folder, "pretraining.parquet").drop(columns=timings) for folder in (tmp_path, finished))
+    first, second = (
+        table(folder, "pretraining.parquet").drop(columns=timings)
+        for folder in (tmp_path, finished)
+    )
     pd.testing.assert_frame_equal(first, second, check_exact=True)
     for path in sorted((finished / STUDY / "pretrain").iterdir()):
         assert logged(path) == logged(tmp_path / STUDY / "pretrain" / path.name)
@@ -176,7 +218,14 @@ def test_interrupted_study_says_how_to_go_on(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "scaling", "run", str(EXPERIMENT)]
     # Where the tests run in the background, Ctrl-C is ignored and a child would inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     signal.signal(signal.SIGINT, before)
     while len(list(tmp_path.glob("cohort/**/*.nii.gz"))) < 5:
         assert process.poll() is None
@@ -188,7 +237,9 @@ def test_interrupted_study_says_how_to_go_on(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
-def test_corrupt_scan_is_listed_and_one_class_costs_only_its_task(finished: Path, tmp_path: Path) -> None:
+def test_corrupt_scan_is_listed_and_one_class_costs_only_its_task(
+    finished: Path, tmp_path: Path
+) -> None:
     shutil.copytree(finished / "cohort", tmp_path / "cohort")
     scans = sorted((tmp_path / "cohort/fomo60k").rglob("*.nii.gz"))
     scans[0].write_bytes(scans[0].read_bytes()[:200])
@@ -214,11 +265,23 @@ def test_corrupt_scan_is_listed_and_one_class_costs_only_its_task(finished: Path
     [
         (["--set", "data.root=nowhere", "--set", "data.phantom=null"], ["nowhere"]),
         (["--set", 'sizes=["huge"]'], ["'huge' is not on the vit ladder"]),
-        (["--set", "execution.mesh=[64,1]", "--set", "pretrain.batch=64", "--set", "durations=[320]"], ["64"]),
+        (
+            [
+                "--set",
+                "execution.mesh=[64,1]",
+                "--set",
+                "pretrain.batch=64",
+                "--set",
+                "durations=[320]",
+            ],
+            ["64"],
+        ),
         (["--set", "nonsense"], ["no '='"]),
     ],
 )
-def test_wrong_input_ends_in_one_sentence_and_a_code(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+def test_wrong_input_ends_in_one_sentence_and_a_code(
+    tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
     done = scaling("run", EXPERIMENT, *arguments, folder=tmp_path)
     assert done.returncode in (1, 2)
     assert all(word in done.stderr for word in words), done.stderr

@@ -6,19 +6,28 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from scaling.engines.step import study_cache
+from scaling.engines.run_step import study_cache
 from scaling.engines.sweep import SweptRun, run_sweep
-from scaling.study.experiment import load_study
-from scaling.study.plan import PretrainStep, make_plan
+from scaling.runs.experiment import load_study
+from scaling.runs.plan import PretrainStep, make_plan
 from tests.conftest import EXPERIMENT
 
 
 def test_a_sweep_runs_what_its_table_lacks_and_nothing_else(finished: Path, tmp_path: Path) -> None:
     step = next(step for step in make_plan(load_study(EXPERIMENT)).steps if step.kind == "cooldown")
     assert isinstance(step.config, PretrainStep)
-    config, cache, table, console = step.config, study_cache(finished / "runs/micro"), tmp_path / "sweep.csv", Console(quiet=True)
+    config, cache, table, console = (
+        step.config,
+        study_cache(finished / "runs/micro"),
+        tmp_path / "sweep.csv",
+        Console(quiet=True),
+    )
     runs: list[SweptRun] = [
-        ({"rate": rate, "samples": config.end}, replace(config, pretrain=replace(config.pretrain, learning_rate=rate)), None)
+        (
+            {"rate": rate, "samples": config.end},
+            replace(config, pretrain=replace(config.pretrain, learning_rate=rate)),
+            None,
+        )
         for rate in (1e-3, 3e-3)
     ]
     whole = run_sweep(table, runs, cache, "rates", console)

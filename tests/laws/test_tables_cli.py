@@ -18,7 +18,14 @@ def _own(seeds: int = 2, gain: float = 0.1) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     level = 0.1 * rng.normal(size=20)
     rows = [
-        (size, duration, seed, task, case, 0.5 + g * (i + j) / 4 + level[case] + run + 0.03 * rng.normal())
+        (
+            size,
+            duration,
+            seed,
+            task,
+            case,
+            0.5 + g * (i + j) / 4 + level[case] + run + 0.03 * rng.normal(),
+        )
         for task, g in (("infarct", gain), ("meningioma", 0.0))
         for i, size in enumerate((1e6, 4e6, 16e6))
         for j, duration in enumerate((1e4, 2e4, 4e4))
@@ -41,31 +48,51 @@ def _json(result) -> dict:
 
 
 def test_fit_own_table_gives_a_curve_per_task(tmp_path) -> None:
-    curves = _json(_run(tmp_path, _own(), "fit", "--x", "size", "--y", "value", "--at", "6.4e7", "--json"))["curves"]
+    curves = _json(
+        _run(tmp_path, _own(), "fit", "--x", "size", "--y", "value", "--at", "6.4e7", "--json")
+    )["curves"]
     assert [c["task"] for c in curves] == ["infarct", "meningioma"]
     assert curves[0]["rows"] == 18
     assert all(f["converged"] for f in curves[0]["forms"] if f["weight"] > 0.2)
     at = curves[0]["predictions"][0]
     assert at["low"] < at["mean"] < at["high"]
-    text = _run(tmp_path, _own(), "fit", "--x", "size,duration", "--y", "value", "--forms", "additive_logs").stdout
+    text = _run(
+        tmp_path, _own(), "fit", "--x", "size,duration", "--y", "value", "--forms", "additive_logs"
+    ).stdout
     assert "additive_logs" in text
 
 
 def test_frontier_own_losses_name_the_best_size_of_each_compute(tmp_path) -> None:
-    size, duration = (v.ravel() for v in np.meshgrid(np.geomspace(1e6, 1e8, 6), np.geomspace(1e8, 1e10, 6), indexing="ij"))
-    table = pd.DataFrame({"size": size, "duration": duration, "loss": 1.5 + 400 * size**-0.35 + 500 * duration**-0.30})
+    size, duration = (
+        v.ravel()
+        for v in np.meshgrid(np.geomspace(1e6, 1e8, 6), np.geomspace(1e8, 1e10, 6), indexing="ij")
+    )
+    table = pd.DataFrame(
+        {
+            "size": size,
+            "duration": duration,
+            "loss": 1.5 + 400 * size**-0.35 + 500 * duration**-0.30,
+        }
+    )
     arguments = ("frontier", "--y", "loss", "--compute", "1e16,1e17", "--flops-per", "6")
     found = _json(_run(tmp_path, table, *arguments, "--json"))["frontiers"][0]
     ratio = (0.35 * 400 / (0.30 * 500)) ** (1 / 0.65)  # Hoffmann et al. 2022, equation 4
-    assert [row["size"] for row in found["table"]] == [pytest.approx(ratio * (c / 6) ** (0.30 / 0.65), rel=0.2) for c in (1e16, 1e17)]
+    assert [row["size"] for row in found["table"]] == [
+        pytest.approx(ratio * (c / 6) ** (0.30 / 0.65), rel=0.2) for c in (1e16, 1e17)
+    ]
     assert "compute to the power 0.4" in _run(tmp_path, table, *arguments).stdout
 
 
 def test_fit_options_of_loss_prior_and_forms_reach_the_fit(tmp_path) -> None:
-    table = pd.DataFrame({"size": np.geomspace(1e6, 1e9, 8)}).assign(loss=lambda t: 3 * (t["size"] / 1e6) ** -0.1)
+    table = pd.DataFrame({"size": np.geomspace(1e6, 1e9, 8)}).assign(
+        loss=lambda t: 3 * (t["size"] / 1e6) ** -0.1
+    )
     table.loc[3, "loss"] *= 2
     arguments = ("fit", "--x", "size", "--y", "loss", "--forms", "power", "--prior", "0", "--json")
-    plain, robust = (_json(_run(tmp_path, table, *arguments, *more))["curves"][0]["forms"][0] for more in ((), ("--huber", "0.001")))
+    plain, robust = (
+        _json(_run(tmp_path, table, *arguments, *more))["curves"][0]["forms"][0]
+        for more in ((), ("--huber", "0.001"))
+    )
     assert robust["parameters"]["alpha"] == pytest.approx(0.1, rel=1e-3)
     assert abs(plain["parameters"]["alpha"] - 0.1) > abs(robust["parameters"]["alpha"] - 0.1)
     wrong = _run(tmp_path, table, "fit", "--x", "size", "--y", "loss", "--forms", "cubic")
@@ -97,7 +124,8 @@ def test_verdict_labels_and_predictions_are_judged_by_auroc(tmp_path) -> None:
     table = pd.DataFrame(rows, columns=["size", "seed", "case", "label", "prediction"])
     found = _json(_run(tmp_path, table, "verdict", "--x", "size", "--json"))["verdicts"][0]
     gain = [
-        np.mean([roc_auc_score(run["label"], run["prediction"]) for _, run in part.groupby("seed")]) for _, part in table.groupby("size")
+        np.mean([roc_auc_score(run["label"], run["prediction"]) for _, run in part.groupby("seed")])
+        for _, part in table.groupby("size")
     ]
     assert found["metric"] == "auroc"
     assert found["effects"][0]["estimate"] == pytest.approx(gain[2] - gain[0])
@@ -112,9 +140,15 @@ def test_verdict_objectives_of_a_table_are_blocks(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"value": lambda t: 100 * t["value"]}, "nothing is known of value, and it is not within 0 and 1"),
+        (
+            {"value": lambda t: 100 * t["value"]},
+            "nothing is known of value, and it is not within 0 and 1",
+        ),
         ({"metric": "dice", "value": lambda t: 100 * t["value"]}, "dice lies between 0 and 1"),
-        ({"size": lambda t: (t["size"] / 1e6).map("{:.0f}M".format)}, "Column size holds .* entries that are not positive numbers, .*'1M'"),
+        (
+            {"size": lambda t: (t["size"] / 1e6).map("{:.0f}M".format)},
+            "Column size holds .* entries that are not positive numbers, .*'1M'",
+        ),
         ({"size": 0}, "Column size holds .* entries that are not positive numbers"),
     ],
 )
@@ -126,7 +160,11 @@ def test_verdict_table_that_would_mislead_is_refused(tmp_path, change, message) 
 
 
 def test_verdict_table_with_columns_of_other_names_is_read(tmp_path) -> None:
-    table = _own().rename(columns={"size": "params", "task": "organ", "value": "dice", "case": "scan"}).drop(columns="duration")
+    table = (
+        _own()
+        .rename(columns={"size": "params", "task": "organ", "value": "dice", "case": "scan"})
+        .drop(columns="duration")
+    )
     result = _run(tmp_path, table.drop_duplicates(["params", "seed", "organ", "scan"]), "verdict", "--x", "params", "--value", "dice",
                   "--by", "organ", "--case", "scan", "--json")  # fmt: skip
     assert [v["task"] for v in _json(result)["verdicts"]] == ["infarct", "meningioma"]
@@ -147,18 +185,34 @@ def test_page_own_table_holds_curves_and_verdicts(tmp_path) -> None:
     assert "infarct" in html
     assert "meningioma" in html
     assert "out of domain" not in html, "a table does not tell where its cases come from"
-    same = RUNNER.invoke(app, ["report", "--table", str(tmp_path / "own.csv"), "--out", str(tmp_path / "runs")], catch_exceptions=False)
+    same = RUNNER.invoke(
+        app,
+        ["report", "--table", str(tmp_path / "own.csv"), "--out", str(tmp_path / "runs")],
+        catch_exceptions=False,
+    )
     assert same.exit_code == 0
     assert (tmp_path / "runs" / "own" / "report.html").read_text() == html
 
 
 def test_rank_table_of_models_and_control(tmp_path) -> None:
     table = pd.DataFrame(
-        {"team": list("abcs"), "t1_auroc": [0.9, 0.8, 0.7, 0.75], "t3_mae": [9.0, 12, 11, 11.5], "objective": ["mae", "mae", "hybrid", ""]}
+        {
+            "team": list("abcs"),
+            "t1_auroc": [0.9, 0.8, 0.7, 0.75],
+            "t3_mae": [9.0, 12, 11, 11.5],
+            "objective": ["mae", "mae", "hybrid", ""],
+        }
     )
     result = _json(_run(tmp_path, table, "rank", "--control", "s", "--json"))
     assert [r["model"] for r in result["ranking"]] == ["a", "b", "c"]
-    assert result["better_than"][0] | {"share": 0} == {"control": "s", "task": "t1", "metric": "t1_auroc", "better": 2, "of": 3, "share": 0}
+    assert result["better_than"][0] | {"share": 0} == {
+        "control": "s",
+        "task": "t1",
+        "metric": "t1_auroc",
+        "better": 2,
+        "of": 3,
+        "share": 0,
+    }
     assert {r["objective"] for r in result["rank_differences"]} == {"mae", "hybrid"}
 
 
@@ -174,7 +228,11 @@ def test_rank_per_case_table_gives_tiers(tmp_path) -> None:
 def test_extrapolate_prints_error_and_coverage(tmp_path) -> None:
     x = np.geomspace(1e6, 1e8, 30)
     table = pd.DataFrame({"x": x, "loss": 0.2 + (x / 1e6) ** -0.4, "train": (x < 5e7).astype(int)})
-    result = _json(_run(tmp_path, table, "extrapolate", "--x", "x", "--y", "loss", "--train", "train", "--json"))
+    result = _json(
+        _run(
+            tmp_path, table, "extrapolate", "--x", "x", "--y", "loss", "--train", "train", "--json"
+        )
+    )
     assert result["rmsle"] < 0.01
     assert result["coverage"] == 1.0
 

@@ -53,7 +53,9 @@ def test_grid_pool_is_the_mean_of_each_cell() -> None:
 
 def numpy_block(parameters: dict, x: np.ndarray, heads: int) -> np.ndarray:
     def norm(x: np.ndarray, p: dict) -> np.ndarray:
-        return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6) * p["scale"] + p["bias"]
+        return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6) * p[
+            "scale"
+        ] + p["bias"]
 
     def linear(x: np.ndarray, p: dict) -> np.ndarray:
         return x @ p["kernel"] + p["bias"]
@@ -61,9 +63,14 @@ def numpy_block(parameters: dict, x: np.ndarray, heads: int) -> np.ndarray:
     B, N, E = x.shape
     kernels, biases = parameters["qkv"]["kernel"], parameters["qkv"]["bias"]
     normed = norm(x, parameters["attention_norm"])
-    q, k, v = ((normed @ kernel + bias).reshape(B, N, heads, -1) for kernel, bias in zip(kernels, biases, strict=True))
+    q, k, v = (
+        (normed @ kernel + bias).reshape(B, N, heads, -1)
+        for kernel, bias in zip(kernels, biases, strict=True)
+    )
     weights = softmax(np.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(E // heads), axis=-1)
-    x = x + linear(np.einsum("bhqk,bkhd->bqhd", weights, v).reshape(B, N, E), parameters["attention_out"])
+    x = x + linear(
+        np.einsum("bhqk,bkhd->bqhd", weights, v).reshape(B, N, E), parameters["attention_out"]
+    )
     hidden = linear(norm(x, parameters["mlp_norm"]), parameters["mlp_in"])
     cubic = 0.5 * hidden * (1 + np.tanh(np.sqrt(2 / np.pi) * (hidden + 0.044715 * hidden**3)))
     assert np.abs(cubic - 0.5 * hidden * (1 + erf(hidden / np.sqrt(2)))).max() < 1e-3
@@ -74,12 +81,20 @@ def test_block_computes_pre_norm_attention_and_mlp() -> None:
     block = Block(96, 3, 384, jnp.dtype("float32"), nnx.Rngs(0))
     x = np.random.default_rng(0).normal(size=(2, 9, 96)).astype(np.float32)
     parameters = jax.tree.map(np.float64, nnx.to_pure_dict(nnx.split(block)[1]))
-    np.testing.assert_allclose(block(jnp.asarray(x)), numpy_block(parameters, x.astype(np.float64), 3), atol=2e-5)
+    np.testing.assert_allclose(
+        block(jnp.asarray(x)), numpy_block(parameters, x.astype(np.float64), 3), atol=2e-5
+    )
 
 
 @pytest.mark.parametrize("remat", ["none", "blocks", "dots"])
 def test_stack_is_its_blocks_one_after_the_other(remat: Remat) -> None:
-    stack = Stack(3, lambda rngs: Block(64, 1, 256, jnp.dtype("float32"), rngs), remat, unconstrained, nnx.Rngs(0))
+    stack = Stack(
+        3,
+        lambda rngs: Block(64, 1, 256, jnp.dtype("float32"), rngs),
+        remat,
+        unconstrained,
+        nnx.Rngs(0),
+    )
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 64)), jnp.float32)
     graph, stacked = nnx.split(stack.blocks)
     expected = x
@@ -103,12 +118,16 @@ def test_absent_sequences_change_nothing() -> None:
     present = jnp.asarray([[True, False, True]])
     other = features.copy()
     other[:, 1] = 99.0
-    np.testing.assert_array_equal(side_by_side(jnp.asarray(features), present), side_by_side(jnp.asarray(other), present))
+    np.testing.assert_array_equal(
+        side_by_side(jnp.asarray(features), present), side_by_side(jnp.asarray(other), present)
+    )
     expected = np.concatenate([features[0, 0], np.zeros((4, 5)), features[0, 2]], -1) * 1.5
     np.testing.assert_allclose(side_by_side(jnp.asarray(features), present)[0], expected, rtol=1e-6)
 
 
-def test_a_pooled_head_reads_the_sequences_of_a_place_together_then_mean_and_maximum_over_places() -> None:
+def test_a_pooled_head_reads_the_sequences_of_a_place_together_then_mean_and_maximum_over_places() -> (
+    None
+):
     encoder, rng = resolve_encoder(ViT(), "xxs"), np.random.default_rng(0)
     head = PooledHead(encoder, 2, nnx.Rngs(0))
     head.output.kernel[...] = jnp.asarray(rng.normal(size=head.output.kernel.shape), jnp.float32)
@@ -116,8 +135,12 @@ def test_a_pooled_head_reads_the_sequences_of_a_place_together_then_mean_and_max
     beside = np.concatenate([tokens[:, 0], tokens[:, 1]], -1)
     before = beside @ np.asarray(head.hidden.kernel) + np.asarray(head.hidden.bias)
     hidden = before * norm.cdf(before)
-    expected = np.concatenate([hidden.mean(1), hidden.max(1)], -1) @ np.asarray(head.output.kernel)[:, 0]
-    np.testing.assert_allclose(head((jnp.asarray(tokens),), jnp.ones((3, 2), bool)), expected, atol=0.01)  # our GELU is the approximate one
+    expected = (
+        np.concatenate([hidden.mean(1), hidden.max(1)], -1) @ np.asarray(head.output.kernel)[:, 0]
+    )
+    np.testing.assert_allclose(
+        head((jnp.asarray(tokens),), jnp.ones((3, 2), bool)), expected, atol=0.01
+    )  # our GELU is the approximate one
 
 
 def test_heads_start_where_they_say() -> None:
@@ -130,12 +153,22 @@ def test_heads_start_where_they_say() -> None:
     np.testing.assert_allclose(jax.nn.sigmoid(logits), 0.047, atol=0.01)
 
 
-@pytest.mark.parametrize("length", [7, 131, 192, 320])  # one part; one, for want of a divisor; two; four
+@pytest.mark.parametrize(
+    "length", [7, 131, 192, 320]
+)  # one part; one, for want of a divisor; two; four
 def test_tiled_attention_equals_jaxs_in_value_and_gradients(length: int) -> None:
-    q, k, v, weights = jnp.asarray(np.random.default_rng(0).normal(size=(4, 2, length, 3, 8)), jnp.float32)
+    q, k, v, weights = jnp.asarray(
+        np.random.default_rng(0).normal(size=(4, 2, length, 3, 8)), jnp.float32
+    )
 
     def both(attention):  # type: ignore[no-untyped-def]
-        return jax.value_and_grad(lambda *qkv: (weights * attention(*qkv)).sum(), argnums=(0, 1, 2))(3 * q, k, v)
+        return jax.value_and_grad(
+            lambda *qkv: (weights * attention(*qkv)).sum(), argnums=(0, 1, 2)
+        )(3 * q, k, v)
 
-    for ours, theirs in zip(jax.tree.leaves(both(tiled)), jax.tree.leaves(both(jax.nn.dot_product_attention)), strict=True):
+    for ours, theirs in zip(
+        jax.tree.leaves(both(tiled)),
+        jax.tree.leaves(both(jax.nn.dot_product_attention)),
+        strict=True,
+    ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)

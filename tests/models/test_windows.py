@@ -17,8 +17,14 @@ compiled = jax.jit(lesion_crops, static_argnames="window")
 
 def network(images):  # type: ignore[no-untyped-def]
     """A network that depends on all voxels and on their place in the window; for arrays of NumPy and JAX."""
-    ramp = np.arange(images[0, 0].size, dtype=np.float32).reshape(images.shape[2:]) / images[0, 0].size
-    return images[:, 0] * ramp + 0.3 * images[:, 1] ** 2 + images.mean((1, 2, 3, 4))[:, None, None, None]
+    ramp = (
+        np.arange(images[0, 0].size, dtype=np.float32).reshape(images.shape[2:]) / images[0, 0].size
+    )
+    return (
+        images[:, 0] * ramp
+        + 0.3 * images[:, 1] ** 2
+        + images.mean((1, 2, 3, 4))[:, None, None, None]
+    )
 
 
 def in_a_loop(images: np.ndarray, starts: list[tuple[int, ...]]) -> np.ndarray:
@@ -27,7 +33,10 @@ def in_a_loop(images: np.ndarray, starts: list[tuple[int, ...]]) -> np.ndarray:
     first, second, third = (gaussian(side, side / 8) for side in WINDOW)
     weight = np.einsum("i,j,k->ijk", first, second, third)
     for start in starts:
-        part = (slice(None), *(slice(low, low + side) for low, side in zip(start, WINDOW, strict=True)))
+        part = (
+            slice(None),
+            *(slice(low, low + side) for low, side in zip(start, WINDOW, strict=True)),
+        )
         total[part] += weight * network(images[(part[0], slice(None), *part[1:])])
         weights[part] += weight
     return total / weights
@@ -40,15 +49,22 @@ def volumes(shape: tuple[int, int, int], cases: int = 2) -> np.ndarray:
 @pytest.mark.parametrize(
     ("shape", "starts"),
     [
-        ((12, 12, 10), [(0, 3, 6), (0, 4), (0, 2, 3, 5)]),  # steps of at most 3, 4 and 2 voxels, evenly spread
+        (
+            (12, 12, 10),
+            [(0, 3, 6), (0, 4), (0, 2, 3, 5)],
+        ),  # steps of at most 3, 4 and 2 voxels, evenly spread
         ((7, 8, 5), [(0, 1), (0,), (0,)]),
         ((6, 17, 9), [(0,), (0, 3, 6, 9), (0, 2, 4)]),
     ],
 )
-def test_windows_equal_a_loop_over_them_weighted_by_scipys_gaussian(shape: tuple[int, int, int], starts: list[tuple[int, ...]]) -> None:
+def test_windows_equal_a_loop_over_them_weighted_by_scipys_gaussian(
+    shape: tuple[int, int, int], starts: list[tuple[int, ...]]
+) -> None:
     images = volumes(shape)
     found = jax.jit(lambda images: by_windows(network, images, WINDOW))(images)
-    np.testing.assert_allclose(found, in_a_loop(images, list(itertools.product(*starts))), atol=1e-5)
+    np.testing.assert_allclose(
+        found, in_a_loop(images, list(itertools.product(*starts))), atol=1e-5
+    )
 
 
 def test_window_of_the_volumes_size_is_the_network_itself() -> None:
@@ -57,11 +73,17 @@ def test_window_of_the_volumes_size_is_the_network_itself() -> None:
 
 
 def test_constant_network_gives_a_constant() -> None:
-    found = by_windows(lambda images: jnp.full(images[:, 0].shape, -3.25), jnp.asarray(volumes((33, 20, 16), 1)), WINDOW)
+    found = by_windows(
+        lambda images: jnp.full(images[:, 0].shape, -3.25),
+        jnp.asarray(volumes((33, 20, 16), 1)),
+        WINDOW,
+    )
     np.testing.assert_allclose(found, -3.25, rtol=1e-6)
 
 
-def test_program_of_windows_runs_over_draws_and_as_stablehlo_without_arrays_of_the_volumes_size() -> None:
+def test_program_of_windows_runs_over_draws_and_as_stablehlo_without_arrays_of_the_volumes_size() -> (
+    None
+):
     images, shifts = jnp.asarray(volumes((24, 24, 20), 1)), jnp.array([0.0, 2.0, -1.0])
 
     def shifted(shift, images):  # type: ignore[no-untyped-def]
@@ -69,19 +91,28 @@ def test_program_of_windows_runs_over_draws_and_as_stablehlo_without_arrays_of_t
 
     plain = np.asarray(by_windows(network, images, WINDOW))
     found = jax.jit(jax.vmap(shifted, (0, None)))(shifts, images)
-    np.testing.assert_allclose(found, plain + np.asarray(shifts)[:, None, None, None, None], atol=1e-5)
+    np.testing.assert_allclose(
+        found, plain + np.asarray(shifts)[:, None, None, None, None], atol=1e-5
+    )
     exported = jax.export.export(jax.jit(shifted), platforms=("cpu", "cuda"))(shifts[0], images)
     program = exported.serialize()
-    np.testing.assert_allclose(jax.export.deserialize(program).call(shifts[0], images), plain, atol=1e-5)
+    np.testing.assert_allclose(
+        jax.export.deserialize(program).call(shifts[0], images), plain, atol=1e-5
+    )
     assert len(program) < images[0, 0].nbytes / 2
 
 
 def test_window_larger_than_the_volume_is_refused_in_a_sentence() -> None:
     for call in (
         lambda: by_windows(network, jnp.zeros((1, 2, 8, 8, 4)), WINDOW),
-        lambda: lesion_crops(jax.random.key(0), jnp.zeros((1, 2, 8, 8, 4)), jnp.zeros((1, 8, 8, 4)), WINDOW),
+        lambda: lesion_crops(
+            jax.random.key(0), jnp.zeros((1, 2, 8, 8, 4)), jnp.zeros((1, 8, 8, 4)), WINDOW
+        ),
     ):
-        with pytest.raises(ValueError, match=r"window of \(6, 8, 5\) voxels does not fit into volumes of \(8, 8, 4\)"):
+        with pytest.raises(
+            ValueError,
+            match=r"window of \(6, 8, 5\) voxels does not fit into volumes of \(8, 8, 4\)",
+        ):
             call()
 
 
@@ -103,7 +134,12 @@ def crops(foreground_share: float, cases: int = 2000) -> tuple[np.ndarray, np.nd
 def test_crops_on_lesions_are_centred_on_each_of_their_voxels_as_often() -> None:
     starts, masks = crops(1.0)
     assert masks.any((1, 2, 3)).all()
-    expected = {(0, 8, 2), (2, 2, 2), (3, 2, 2), (4, 2, 2)}  # three voxels before the lesion's, four, and two; the first is at two borders
+    expected = {
+        (0, 8, 2),
+        (2, 2, 2),
+        (3, 2, 2),
+        (4, 2, 2),
+    }  # three voxels before the lesion's, four, and two; the first is at two borders
     places, counts = np.unique(starts, axis=0, return_counts=True)
     assert set(map(tuple, places.tolist())) == expected
     np.testing.assert_allclose(counts / len(starts), 0.25, atol=0.04)
@@ -122,7 +158,9 @@ def test_share_of_crops_on_lesions_is_the_one_asked_for_and_others_lie_anywhere(
 
 def test_crops_of_cases_without_a_lesion_lie_anywhere() -> None:
     images = np.broadcast_to(np.indices((8, 8, 6), np.float32), (600, 3, 8, 8, 6))
-    found, _ = compiled(jax.random.key(0), jnp.asarray(images), jnp.zeros((600, 8, 8, 6)), WINDOW, 1.0)
+    found, _ = compiled(
+        jax.random.key(0), jnp.asarray(images), jnp.zeros((600, 8, 8, 6)), WINDOW, 1.0
+    )
     starts, counts = np.unique(np.asarray(found[:, :, 0, 0, 0]), axis=0, return_counts=True)
     assert starts.tolist() == [[d, 0, w] for d in range(3) for w in range(2)]
     np.testing.assert_allclose(counts / 600, 1 / 6, atol=0.06)

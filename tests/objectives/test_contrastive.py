@@ -11,25 +11,40 @@ import pytest
 
 from scaling.objectives.build import build_objective
 from scaling.objectives.contrastive import nt_xent
+from scaling.objectives.interface import Metrics, Objective, Parameters
 from scaling.objectives.momentum import momentum_loss
-from scaling.objectives.objective import Metrics, Objective, Parameters
 from scaling.study.config import Pretrain, ViT
 from scaling.study.ladder import resolve_decoder, resolve_encoder
-from scaling.study.objectives import Contrastive, CrossSequence, Hybrid, Mae, Momentum, ObjectiveConfig
+from scaling.study.objectives import (
+    Contrastive,
+    CrossSequence,
+    Hybrid,
+    Mae,
+    Momentum,
+    ObjectiveConfig,
+)
 
 CROP = (16, 16, 16)
 KEY = jax.random.key(1)
 
 
 def built(config: ObjectiveConfig) -> Objective:
-    return build_objective(config, resolve_encoder(ViT(), "xxs"), resolve_decoder(ViT()), Pretrain(crop=CROP))
+    return build_objective(
+        config, resolve_encoder(ViT(), "xxs"), resolve_decoder(ViT()), Pretrain(crop=CROP)
+    )
 
 
 @lru_cache
-def valued(config: ObjectiveConfig) -> Callable[[Parameters, jnp.ndarray], tuple[tuple[jnp.ndarray, Metrics], Parameters]]:
+def valued(
+    config: ObjectiveConfig,
+) -> Callable[[Parameters, jnp.ndarray], tuple[tuple[jnp.ndarray, Metrics], Parameters]]:
     """Loss with its metrics, and gradients."""
     objective = built(config)
-    return jax.jit(jax.value_and_grad(lambda parameters, volumes: objective.loss(parameters, volumes, KEY), has_aux=True))
+    return jax.jit(
+        jax.value_and_grad(
+            lambda parameters, volumes: objective.loss(parameters, volumes, KEY), has_aux=True
+        )
+    )
 
 
 def some_parameters(config: ObjectiveConfig) -> Parameters:
@@ -39,7 +54,9 @@ def some_parameters(config: ObjectiveConfig) -> Parameters:
 
     def value(path: object, leaf: jax.ShapeDtypeStruct) -> jnp.ndarray:
         rng = np.random.default_rng(zlib.crc32(jax.tree_util.keystr(path).encode()))  # type: ignore[arg-type]
-        return jnp.asarray(0.1 * rng.normal(size=leaf.shape) + (path[-1].key == "scale"), jnp.float32)  # type: ignore[index]
+        return jnp.asarray(
+            0.1 * rng.normal(size=leaf.shape) + (path[-1].key == "scale"), jnp.float32
+        )  # type: ignore[index]
 
     parameters = jax.tree_util.tree_map_with_path(value, shapes)
     return parameters | objective.followed(parameters)
@@ -54,13 +71,17 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("temperature", [0.07, 0.5])
-def test_nt_xent_is_the_mean_cross_entropy_of_each_view_against_all_others(temperature: float) -> None:
+def test_nt_xent_is_the_mean_cross_entropy_of_each_view_against_all_others(
+    temperature: float,
+) -> None:
     z = np.random.default_rng(0).normal(size=(10, 5))
     losses = []
     for i in range(10):
         scores = {j: np.exp(cosine(z[i], z[j]) / temperature) for j in range(10) if j != i}
         losses.append(-np.log(scores[i + 1 if i % 2 == 0 else i - 1] / sum(scores.values())))
-    assert float(nt_xent(jnp.asarray(z, jnp.float32), temperature)) == pytest.approx(np.mean(losses), rel=1e-5)
+    assert float(nt_xent(jnp.asarray(z, jnp.float32), temperature)) == pytest.approx(
+        np.mean(losses), rel=1e-5
+    )
 
 
 def test_nt_xent_of_collapsed_views_is_the_logarithm_of_the_number_of_others() -> None:
@@ -76,10 +97,14 @@ def test_momentum_loss_finds_each_query_s_partner_among_the_other_views_keys() -
         for i in range(4):
             scores = [np.exp(cosine(q[2 * i + view], k[2 * j + 1 - view]) / 0.2) for j in range(4)]
             total -= 2 * 0.2 * np.log(scores[i] / sum(scores)) / 4
-    assert float(momentum_loss(jnp.asarray(q, jnp.float32), jnp.asarray(k, jnp.float32), 0.2)) == pytest.approx(total, rel=1e-5)
+    assert float(
+        momentum_loss(jnp.asarray(q, jnp.float32), jnp.asarray(k, jnp.float32), 0.2)
+    ) == pytest.approx(total, rel=1e-5)
 
 
-def test_order_of_the_pairs_and_of_the_views_does_not_matter_and_a_learned_temperature_gets_a_gradient() -> None:
+def test_order_of_the_pairs_and_of_the_views_does_not_matter_and_a_learned_temperature_gets_a_gradient() -> (
+    None
+):
     config = Contrastive(temperature=0.3, learned_temperature=True, hidden=32, projection=16)
     parameters = some_parameters(config)
     x = pairs(4)
@@ -87,25 +112,41 @@ def test_order_of_the_pairs_and_of_the_views_does_not_matter_and_a_learned_tempe
     losses = [float(loss) for (loss, _), _ in found]
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
     (_, metrics), gradients = found[0]
-    assert float(metrics["temperature"]) == pytest.approx(np.exp(float(parameters["temperature"]["log"])))
+    assert float(metrics["temperature"]) == pytest.approx(
+        np.exp(float(parameters["temperature"]["log"]))
+    )
     assert float(gradients["temperature"]["log"]) != 0
     assert float(built(config).init(KEY)["temperature"]["log"]) == pytest.approx(np.log(0.3))
 
 
 def test_hybrid_loss_is_the_weighted_sum_of_the_mae_s_and_the_contrast() -> None:
-    config = Hybrid(contrast=Contrastive(hidden=32, projection=16), reconstruction_weight=2.0, contrast_weight=0.5)
+    config = Hybrid(
+        contrast=Contrastive(hidden=32, projection=16),
+        reconstruction_weight=2.0,
+        contrast_weight=0.5,
+    )
     parameters = some_parameters(config)
     (loss, parts), gradients = valued(config)(parameters, pairs())
     (alone, _), _ = valued(Mae())(some_parameters(Mae()), pairs().reshape(-1, *CROP))
     assert float(parts["reconstruction_loss"]) == pytest.approx(float(alone), rel=1e-5)
-    assert float(loss) == pytest.approx(2 * float(parts["reconstruction_loss"]) + 0.5 * float(parts["contrastive_loss"]), rel=1e-5)
+    assert float(loss) == pytest.approx(
+        2 * float(parts["reconstruction_loss"]) + 0.5 * float(parts["contrastive_loss"]), rel=1e-5
+    )
     head = parameters["projector"]
     hidden = np.asarray(parts["embeddings"]) @ head["hidden"]["kernel"] + head["hidden"]["bias"]
     normed = (hidden - hidden.mean(1, keepdims=True)) / np.sqrt(hidden.var(1, keepdims=True) + 1e-6)
     active = jax.nn.gelu(normed * head["norm"]["scale"] + head["norm"]["bias"])
     z = np.asarray(active) @ head["out"]["kernel"] + head["out"]["bias"]
-    assert float(parts["contrastive_loss"]) == pytest.approx(float(nt_xent(jnp.asarray(z), 0.1)), rel=1e-3)
-    assert all(np.abs(leaf).max() > 0 for leaf in (gradients["projector"]["out"]["kernel"], gradients["decoder"]["voxels"]["kernel"]))
+    assert float(parts["contrastive_loss"]) == pytest.approx(
+        float(nt_xent(jnp.asarray(z), 0.1)), rel=1e-3
+    )
+    assert all(
+        np.abs(leaf).max() > 0
+        for leaf in (
+            gradients["projector"]["out"]["kernel"],
+            gradients["decoder"]["voxels"]["kernel"],
+        )
+    )
 
 
 def test_cross_sequence_loss_is_the_mae_s_and_one_across() -> None:
@@ -113,7 +154,9 @@ def test_cross_sequence_loss_is_the_mae_s_and_one_across() -> None:
     (loss, parts), gradients = valued(config)(some_parameters(config), pairs())
     (alone, _), _ = valued(Mae())(some_parameters(Mae()), pairs().reshape(-1, *CROP))
     assert float(parts["self_loss"]) == pytest.approx(float(alone), rel=1e-5)
-    assert float(loss) == pytest.approx(0.5 * float(parts["self_loss"]) + 2 * float(parts["cross_loss"]), rel=1e-5)
+    assert float(loss) == pytest.approx(
+        0.5 * float(parts["self_loss"]) + 2 * float(parts["cross_loss"]), rel=1e-5
+    )
     assert np.abs(gradients["shift"]["kernel"]).max() > 0
 
 
@@ -128,8 +171,15 @@ def test_sequence_made_of_another_depends_on_its_own_voxels_only_through_one_vec
     assert set(np.unique(seen)) <= {*np.unique(np.asarray(x[:, 0])).tolist(), float(x.min())}
     predicted = filled != original
     assert predicted.mean() == 0.75
-    np.testing.assert_allclose(np.asarray(reconstruct(silent, changed, KEY)[2])[predicted], filled[predicted], atol=1e-5)
-    assert np.abs(np.asarray(reconstruct(parameters, changed, KEY)[2])[predicted] - filled[predicted]).max() > 1e-3
+    np.testing.assert_allclose(
+        np.asarray(reconstruct(silent, changed, KEY)[2])[predicted], filled[predicted], atol=1e-5
+    )
+    assert (
+        np.abs(
+            np.asarray(reconstruct(parameters, changed, KEY)[2])[predicted] - filled[predicted]
+        ).max()
+        > 1e-3
+    )
 
 
 def test_target_of_the_momentum_objective_gets_no_gradient() -> None:

@@ -10,7 +10,9 @@ from synthetic_study import synthetic_study
 
 from scaling.report import ReportInput, write_report
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 DRIVER = shutil.which("chromedriver")
 
 
@@ -27,11 +29,25 @@ def report(study: ReportInput, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     if not CHROMIUM or not DRIVER:
-        pytest.skip("needs Chromium and its driver on the path (Debian: apt install chromium chromium-driver)")
+        pytest.skip(
+            "needs Chromium and its driver on the path (Debian: apt install chromium chromium-driver)"
+        )
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    quiet = ("no-first-run", "disable-background-networking", "disable-component-update", "disable-sync", "disable-gpu", "no-sandbox")
-    for switch in ("headless=new", "window-size=1280,900", f"user-data-dir={tmp_path_factory.mktemp('profile')}", *quiet):
+    quiet = (
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "disable-gpu",
+        "no-sandbox",
+    )
+    for switch in (
+        "headless=new",
+        "window-size=1280,900",
+        f"user-data-dir={tmp_path_factory.mktemp('profile')}",
+        *quiet,
+    ):
         options.add_argument(f"--{switch}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))

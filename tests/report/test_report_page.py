@@ -18,7 +18,9 @@ from synthetic_study import DURATIONS, SIZES, TASKS, synthetic_results
 from scaling.report import ReportInput, write_report
 
 FIGURES = ["figure-verdicts", "figure-mae-loss-size", "figure-mae-loss-duration"]
-FIGURES += [f"figure-{task}-{kind}" for task in TASKS for kind in ("size", "duration", "improvement")]
+FIGURES += [
+    f"figure-{task}-{kind}" for task in TASKS for kind in ("size", "duration", "improvement")
+]
 
 
 def opened(browser: Chrome, page: Path) -> Chrome:
@@ -30,8 +32,12 @@ def opened(browser: Chrome, page: Path) -> Chrome:
 def drawn(browser: Chrome, id: str) -> WebElement:
     """Scroll to a figure and wait until Plotly has drawn it."""
     figure = browser.find_element(By.ID, id)
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", figure)
-    WebDriverWait(browser, 20, 0.05).until(lambda b: b.execute_script("return !!arguments[0].querySelector('.main-svg')", figure))
+    browser.execute_script(
+        "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", figure
+    )
+    WebDriverWait(browser, 20, 0.05).until(
+        lambda b: b.execute_script("return !!arguments[0].querySelector('.main-svg')", figure)
+    )
     return figure
 
 
@@ -41,25 +47,38 @@ def traces(browser: Chrome, id: str) -> list[dict[str, object]]:
 
 
 def errors(browser: Chrome) -> list[object]:
-    return [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+    return [
+        entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")
+    ]
 
 
-def test_page_from_file_without_network_draws_every_figure_and_logs_no_error(browser: Chrome, report: Path) -> None:
+def test_page_from_file_without_network_draws_every_figure_and_logs_no_error(
+    browser: Chrome, report: Path
+) -> None:
     opened(browser, report)
     for id in FIGURES:
         figure = drawn(browser, id)
         assert len(figure.get_attribute("aria-label")) > 30
     assert errors(browser) == []
     requests = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    urls = [r["params"]["request"]["url"] for r in requests if r["method"] == "Network.requestWillBeSent"]
+    urls = [
+        r["params"]["request"]["url"]
+        for r in requests
+        if r["method"] == "Network.requestWillBeSent"
+    ]
     assert [url for url in urls if not url.startswith(("file:", "data:", "blob:"))] == []
     assert [url for url in urls if url.startswith("file:")] == [report.as_uri()]
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_curves_of_each_task_hold_a_point_per_run_and_name_it(browser: Chrome, report: Path, task: str) -> None:
+def test_curves_of_each_task_hold_a_point_per_run_and_name_it(
+    browser: Chrome, report: Path, task: str
+) -> None:
     opened(browser, report)
-    for axis, levels, column in (("size", SIZES.values(), "params"), ("duration", DURATIONS, "duration")):
+    for axis, levels, column in (
+        ("size", SIZES.values(), "params"),
+        ("duration", DURATIONS, "duration"),
+    ):
         drawn(browser, f"figure-{task}-{axis}")
         found = traces(browser, f"figure-{task}-{axis}")
         runs = [t for t in found if t["mode"] == "markers"]
@@ -67,26 +86,38 @@ def test_curves_of_each_task_hold_a_point_per_run_and_name_it(browser: Chrome, r
         assert [len(t["x"]) for t in runs] == [len(levels)] * 3
         texts = [text for t in runs for text in t["text"]]
         assert all(f"<b>mae-{s}-seed0-{d}</b>" in "".join(texts) for s in SIZES for d in DURATIONS)
-        assert {"from scratch", "fitted curve"} <= {str(t["name"]).removesuffix(" (mean of sizes)") for t in found}
+        assert {"from scratch", "fitted curve"} <= {
+            str(t["name"]).removesuffix(" (mean of sizes)") for t in found
+        }
     drawn(browser, f"figure-{task}-improvement")
     (gains,) = traces(browser, f"figure-{task}-improvement")
     assert len(gains["x"]) == 9
 
 
-def test_hovering_a_point_shows_its_run_and_score(browser: Chrome, report: Path, study: ReportInput) -> None:
+def test_hovering_a_point_shows_its_run_and_score(
+    browser: Chrome, report: Path, study: ReportInput
+) -> None:
     opened(browser, report)
     figure = drawn(browser, "figure-infarct-size")
-    point = figure.find_elements(By.CSS_SELECTOR, ".scatterlayer path.point")[-1]  # longest duration, largest size
+    point = figure.find_elements(By.CSS_SELECTOR, ".scatterlayer path.point")[
+        -1
+    ]  # longest duration, largest size
     ActionChains(browser).move_to_element(point).perform()
-    label = WebDriverWait(browser, 10, 0.05).until(lambda b: figure.find_element(By.CSS_SELECTOR, ".hoverlayer .hovertext"))
-    rows = study.results.query("run == 'mae-m-seed0-80000' and task == 'infarct' and protocol == 'finetune' and domain == 'out'")
+    label = WebDriverWait(browser, 10, 0.05).until(
+        lambda b: figure.find_element(By.CSS_SELECTOR, ".hoverlayer .hovertext")
+    )
+    rows = study.results.query(
+        "run == 'mae-m-seed0-80000' and task == 'infarct' and protocol == 'finetune' and domain == 'out'"
+    )
     text = label.get_attribute("textContent")
     assert "mae-m-seed0-80000" in text
     assert f"AUROC {rows['value'].mean():.3f}" in text
     assert "3 draws of 16 shots · 48 test cases, 2 sites" in text
 
 
-def test_choosing_another_view_redraws_all_figures_of_the_task(browser: Chrome, report: Path, study: ReportInput) -> None:
+def test_choosing_another_view_redraws_all_figures_of_the_task(
+    browser: Chrome, report: Path, study: ReportInput
+) -> None:
     opened(browser, report)
     drawn(browser, "figure-brain-age-size")
     form = browser.find_element(By.CSS_SELECTOR, "#task-brain-age form")
@@ -98,36 +129,66 @@ def test_choosing_another_view_redraws_all_figures_of_the_task(browser: Chrome, 
     )
     expected = sorted(rows.groupby("run")["value"].mean())
     for axis in ("size", "duration"):
-        shown = [y for t in traces(browser, f"figure-brain-age-{axis}") if t["mode"] == "markers" for y in t["y"]]
+        shown = [
+            y
+            for t in traces(browser, f"figure-brain-age-{axis}")
+            if t["mode"] == "markers"
+            for y in t["y"]
+        ]
         assert sorted(shown) == pytest.approx(expected, rel=1e-5)
-        assert "Pearson r" in browser.find_element(By.ID, f"figure-brain-age-{axis}").get_attribute("aria-label")
+        assert "Pearson r" in browser.find_element(By.ID, f"figure-brain-age-{axis}").get_attribute(
+            "aria-label"
+        )
     other = [y for t in traces(browser, "figure-brain-age-improvement") for y in t["x"]]
     assert len(other) == 9
     assert errors(browser) == []
 
 
-def test_a_view_that_does_not_exist_falls_back_to_the_nearest(browser: Chrome, study: ReportInput, tmp_path: Path) -> None:
-    some = study.results.query("task == 'meningioma' and domain == 'out' and not (metric == 'nsd' and protocol == 'finetune')")
+def test_a_view_that_does_not_exist_falls_back_to_the_nearest(
+    browser: Chrome, study: ReportInput, tmp_path: Path
+) -> None:
+    some = study.results.query(
+        "task == 'meningioma' and domain == 'out' and not (metric == 'nsd' and protocol == 'finetune')"
+    )
     opened(browser, write_report(ReportInput("gaps", some), tmp_path))
     form = browser.find_element(By.CSS_SELECTOR, "#task-meningioma form")
-    assert Select(form.find_element(By.NAME, "protocol")).first_selected_option.get_attribute("value") == "finetune"
+    assert (
+        Select(form.find_element(By.NAME, "protocol")).first_selected_option.get_attribute("value")
+        == "finetune"
+    )
     Select(form.find_element(By.NAME, "metric")).select_by_value("nsd")
-    assert Select(form.find_element(By.NAME, "protocol")).first_selected_option.get_attribute("value") == "probe"
-    assert browser.find_element(By.ID, "figure-meningioma-size").get_attribute("data-view").startswith("nsd|mae|out|probe")
+    assert (
+        Select(form.find_element(By.NAME, "protocol")).first_selected_option.get_attribute("value")
+        == "probe"
+    )
+    assert (
+        browser.find_element(By.ID, "figure-meningioma-size")
+        .get_attribute("data-view")
+        .startswith("nsd|mae|out|probe")
+    )
     assert errors(browser) == []
 
 
-def test_table_of_results_searches_sorts_and_downloads(browser: Chrome, report: Path, study: ReportInput, tmp_path: Path) -> None:
+def test_table_of_results_searches_sorts_and_downloads(
+    browser: Chrome, report: Path, study: ReportInput, tmp_path: Path
+) -> None:
     opened(browser, report)
-    browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    browser.execute_cdp_cmd(
+        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)}
+    )
     expected = study.results.query("site == 'hospital-b' and metric == 'nsd'")
     browser.find_element(By.ID, "search").send_keys("hospital-b nsd")
-    assert browser.find_element(By.ID, "count").text == f"{len(expected)} of {len(study.results)} rows, {len(expected)} shown"
+    assert (
+        browser.find_element(By.ID, "count").text
+        == f"{len(expected)} of {len(study.results)} rows, {len(expected)} shown"
+    )
     headings = browser.find_elements(By.CSS_SELECTOR, "#table th button")
     column = [h.text for h in headings].index("value")
     browser.execute_script("arguments[0].click(); arguments[0].click()", headings[column])
     first = browser.find_elements(By.CSS_SELECTOR, "#table tbody tr:first-child td")[column]
-    assert float(first.get_attribute("textContent")) == pytest.approx(expected["value"].max(), abs=1e-6)
+    assert float(first.get_attribute("textContent")) == pytest.approx(
+        expected["value"].max(), abs=1e-6
+    )
     browser.execute_script("document.getElementById('download').click()")
     wait_for(lambda: (tmp_path / "results.csv").exists())
     with (tmp_path / "results.csv").open(newline="") as file:
@@ -158,18 +219,31 @@ def test_page_fits_a_phone_without_sideways_scrolling(browser: Chrome, report: P
 
 def test_names_with_markup_are_shown_as_they_are(browser: Chrome, tmp_path: Path) -> None:
     bad = "<img src=x onerror=document.title='broken'>"
-    results = synthetic_results().query("task == 'meningioma' and metric == 'dice' and domain == 'out' and protocol == 'finetune'")
+    results = synthetic_results().query(
+        "task == 'meningioma' and metric == 'dice' and domain == 'out' and protocol == 'finetune'"
+    )
     results = results.assign(
-        task="</script>" + bad, site=bad, run=results["run"] + bad, size=results["size"].where(results["size"] == "", bad)
+        task="</script>" + bad,
+        site=bad,
+        run=results["run"] + bad,
+        size=results["size"].where(results["size"] == "", bad),
     )
     study = ReportInput(
         name=bad, results=results, config={bad: bad}, provenance={bad: {"a": bad}}, problems=[bad], held_fixed={bad: bad}, saving=bad
     )  # fmt: skip
     opened(browser, write_report(study, tmp_path))
     figure = drawn(browser, "figure-script-img-src-x-onerror-document-title-broken-size")
-    assert figure.find_element(By.CSS_SELECTOR, ".xtick text").get_attribute("textContent").startswith(bad)
-    ActionChains(browser).move_to_element(figure.find_elements(By.CSS_SELECTOR, ".scatterlayer path.point")[-1]).perform()
-    label = WebDriverWait(browser, 10, 0.05).until(lambda b: figure.find_element(By.CSS_SELECTOR, ".hoverlayer .hovertext"))
+    assert (
+        figure.find_element(By.CSS_SELECTOR, ".xtick text")
+        .get_attribute("textContent")
+        .startswith(bad)
+    )
+    ActionChains(browser).move_to_element(
+        figure.find_elements(By.CSS_SELECTOR, ".scatterlayer path.point")[-1]
+    ).perform()
+    label = WebDriverWait(browser, 10, 0.05).until(
+        lambda b: figure.find_element(By.CSS_SELECTOR, ".hoverlayer .hovertext")
+    )
     assert bad in label.get_attribute("textContent")
     assert browser.find_element(By.TAG_NAME, "h1").text == bad
     assert browser.find_elements(By.CSS_SELECTOR, "img[src='x']") == []
@@ -182,26 +256,53 @@ def test_names_with_markup_are_shown_as_they_are(browser: Chrome, tmp_path: Path
     [
         (
             {"verdicts": (), "curves": {}, "reconstructions": (), "problems": ()},
-            ["These results allow no verdict.", "There is no verdict to draw.", "No reconstructions were made"],
+            [
+                "These results allow no verdict.",
+                "There is no verdict to draw.",
+                "No reconstructions were made",
+            ],
             ["figure-infarct-size", "figure-mae-loss-size"],
         ),
         (
-            {"pretraining": pd.DataFrame(), "steps": pd.DataFrame(), "provenance": {}, "held_fixed": {}, "saving": ""},
-            ["No pretraining run has finished.", "The steps of this study are not known.", "Nothing is recorded as held fixed."],
+            {
+                "pretraining": pd.DataFrame(),
+                "steps": pd.DataFrame(),
+                "provenance": {},
+                "held_fixed": {},
+                "saving": "",
+            },
+            [
+                "No pretraining run has finished.",
+                "The steps of this study are not known.",
+                "Nothing is recorded as held fixed.",
+            ],
             ["figure-infarct-size", "figure-verdicts"],
         ),
         (
             {"results": pd.DataFrame(), "verdicts": (), "curves": {}},
-            ["There are no finished results for infarct.", "The table of results is empty.", "No task has a verdict yet"],
+            [
+                "There are no finished results for infarct.",
+                "The table of results is empty.",
+                "No task has a verdict yet",
+            ],
             ["figure-mae-loss-size"],
         ),
         (
-            {"results": synthetic_results().query("size in ('s', '')"), "verdicts": (), "curves": {}},
-            ["All results are of one size (900 k parameters), so there is no curve of performance against size."],
+            {
+                "results": synthetic_results().query("size in ('s', '')"),
+                "verdicts": (),
+                "curves": {},
+            },
+            [
+                "All results are of one size (900 k parameters), so there is no curve of performance against size."
+            ],
             ["figure-infarct-duration", "figure-infarct-improvement"],
         ),
         (
-            {"results": synthetic_results().query("draw == 0 and arm == 'pretrained'"), "curves": {}},
+            {
+                "results": synthetic_results().query("draw == 0 and arm == 'pretrained'"),
+                "curves": {},
+            },
             ["No control (from scratch) to compare with."],
             ["figure-infarct-size", "figure-infarct-improvement"],
         ),
@@ -209,10 +310,20 @@ def test_names_with_markup_are_shown_as_they_are(browser: Chrome, tmp_path: Path
     ids=["no verdicts", "no pretraining", "no results", "one size", "no controls, one draw"],
 )
 def test_page_with_a_part_missing_says_so_and_draws_the_rest(
-    browser: Chrome, study: ReportInput, tmp_path: Path, change: dict[str, object], sentences: list[str], figures: list[str]
+    browser: Chrome,
+    study: ReportInput,
+    tmp_path: Path,
+    change: dict[str, object],
+    sentences: list[str],
+    figures: list[str],
 ) -> None:
     few = "task == 'infarct' and protocol != 'probe' and domain == 'out'"
-    small = replace(study, results=study.results.query(few), verdicts=study.verdicts[:1], config={"tasks": [{"name": "infarct"}]})
+    small = replace(
+        study,
+        results=study.results.query(few),
+        verdicts=study.verdicts[:1],
+        config={"tasks": [{"name": "infarct"}]},
+    )
     if isinstance(results := change.get("results"), pd.DataFrame) and len(results):
         change = change | {"results": results.query(few)}
     opened(browser, write_report(replace(small, **change), tmp_path))

@@ -12,7 +12,7 @@ from scaling.study.config import Mae, Pretrain, ViT
 from scaling.study.ladder import resolve_decoder, resolve_encoder
 from scaling.training import checkpoint
 from scaling.training.mesh import global_batch, make_mesh
-from scaling.training.step import NEVER, Program, State, pretraining_program
+from scaling.training.program import NEVER, Program, State, pretraining_program
 
 CROP = (16, 16, 16)
 ENCODER = resolve_encoder(ViT(), "xxs")
@@ -20,18 +20,24 @@ ENCODER = resolve_encoder(ViT(), "xxs")
 
 def program(replica: int, fsdp: int) -> Program:
     recipe = Pretrain(crop=CROP, batch=8, warmup=8)
-    return pretraining_program(Mae(), ENCODER, resolve_decoder(ViT()), recipe, make_mesh(replica, fsdp))
+    return pretraining_program(
+        Mae(), ENCODER, resolve_decoder(ViT()), recipe, make_mesh(replica, fsdp)
+    )
 
 
 def advance(state: State, steps: int, of: Program, mesh: tuple[int, int]) -> State:
     batch = np.random.default_rng(0).normal(size=(8, *CROP)).astype(np.float16)
     for _ in range(steps):
-        state, _ = of.step(state, global_batch(make_mesh(*mesh), batch), jax.random.key(1), 1.5e-3, NEVER, 100)
+        state, _ = of.step(
+            state, global_batch(make_mesh(*mesh), batch), jax.random.key(1), 1.5e-3, NEVER, 100
+        )
     return state
 
 
 def same(a: object, b: object) -> bool:
-    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+    return all(
+        np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
 
 
 def test_saves_in_quick_succession_all_count_though_training_goes_on(tmp_path: Path) -> None:
@@ -64,10 +70,14 @@ def test_state_is_restored_onto_another_mesh(tmp_path: Path) -> None:
 def test_run_continues_on_fewer_devices_and_back_with_the_same_losses(tmp_path: Path) -> None:
     batch = np.random.default_rng(0).normal(size=(8, *CROP)).astype(np.float16)
 
-    def losses(of: Program, mesh: tuple[int, int], state: State, steps: int) -> tuple[State, list[float]]:
+    def losses(
+        of: Program, mesh: tuple[int, int], state: State, steps: int
+    ) -> tuple[State, list[float]]:
         found = []
         for _ in range(steps):
-            state, metrics = of.step(state, global_batch(make_mesh(*mesh), batch), jax.random.key(1), 1.5e-3, NEVER, 100)
+            state, metrics = of.step(
+                state, global_batch(make_mesh(*mesh), batch), jax.random.key(1), 1.5e-3, NEVER, 100
+            )
             found.append(float(metrics["loss"]))
         return state, found
 
@@ -93,16 +103,23 @@ def test_encoder_alone_is_restored_for_transfer(tmp_path: Path) -> None:
         checkpoints.wait()
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     shapes = jax.eval_shape(build_encoder(ENCODER).init, jax.random.key(0))
-    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), shapes)
+    abstract = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), shapes
+    )
     assert same(checkpoint.restore_encoder(tmp_path / "run", abstract), state.parameters["encoder"])
 
 
-def test_full_disk_is_told_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_told_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
     state = State(jnp.zeros(()), {"x": jnp.zeros(1000)}, None, {})
     with checkpoint.open_checkpoints(tmp_path / "run") as checkpoints:
-        with pytest.raises(OSError, match=r"no room for the checkpoint of step 7 in .*run.*free some space and run again"):
+        with pytest.raises(
+            OSError,
+            match=r"no room for the checkpoint of step 7 in .*run.*free some space and run again",
+        ):
             checkpoint.save(checkpoints, 7, state)
         assert checkpoints.latest is None
 

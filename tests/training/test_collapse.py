@@ -30,7 +30,9 @@ def test_spread_is_one_for_random_directions_and_nought_for_one() -> None:
 def test_collapsed_embeddings_are_told_in_one_sentence_and_healthy_ones_are_not() -> None:
     z = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
     collapsed = z[:1] + 1e-4 * z
-    (sentence,) = collapse_warning("pretrain/momentum-xxs-seed0-320", **describe_embeddings(collapsed))
+    (sentence,) = collapse_warning(
+        "pretrain/momentum-xxs-seed0-320", **describe_embeddings(collapsed)
+    )
     assert sentence.startswith("the embeddings of pretrain/momentum-xxs-seed0-320 have collapsed")
     assert not collapse_warning("run", **describe_embeddings(z))
     assert np.isfinite(list(describe_embeddings(np.zeros((8, 4), np.float32)).values())).all()

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from scaling.study.config import Execution
+from scaling.tracking.tracker import Tracker, keep_rows_before
+from scaling.tracking.wandb_run import netrc_has_key, wandb_mode
 from scaling.training.loop import Log
-from scaling.training.tracking import Tracker, keep_rows_before
-from scaling.training.wandb_run import netrc_has_key, wandb_mode
 
 
 class Waited:
@@ -20,19 +20,28 @@ def test_loss_that_is_not_finite_stops_the_run_with_its_step(tmp_path: Path) -> 
     with (tmp_path / "metrics.jsonl").open("w") as lines:
         log = Log(Tracker(lines, None), 8, 1e6, None, 1, 10, 0, Waited())  # type: ignore[arg-type]
         log.row(0, {"loss": np.float32(1.0)})  # type: ignore[dict-item]
-        with pytest.raises(FloatingPointError, match=r"the loss of step 1 is nan; lower pretrain.learning_rate"):
+        with pytest.raises(
+            FloatingPointError, match=r"the loss of step 1 is nan; lower pretrain.learning_rate"
+        ):
             log.row(1, {"loss": np.float32("nan")})  # type: ignore[dict-item]
-    assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [0]
+    assert [
+        json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()
+    ] == [0]
 
 
 def test_resumed_run_forgets_what_it_will_log_again(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    path.write_text("".join(json.dumps({"step": step, "loss": 1.0}) + "\n" for step in range(6)) + '{"step": 6, "lo')
+    path.write_text(
+        "".join(json.dumps({"step": step, "loss": 1.0}) + "\n" for step in range(6))
+        + '{"step": 6, "lo'
+    )
     keep_rows_before(path, 4)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0, 1, 2, 3]
 
 
-def test_tracking_is_offline_without_a_key_and_online_with_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_tracking_is_offline_without_a_key_and_online_with_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for name in ("WANDB_MODE", "WANDB_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -45,7 +54,9 @@ def test_tracking_is_offline_without_a_key_and_online_with_one(monkeypatch: pyte
     assert wandb_mode(Execution()) == "offline"
 
 
-def test_key_in_netrc_is_found_for_its_server_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_key_in_netrc_is_found_for_its_server_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".netrc").write_text("machine tracker.example login user password secret\n")
     (tmp_path / ".netrc").chmod(0o600)

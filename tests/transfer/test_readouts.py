@@ -11,7 +11,15 @@ from scaling.models.backbone import build_encoder
 from scaling.study.config import Classical, Finetune, Probe, Source, Task, UNet, ViT
 from scaling.study.ladder import resolve_encoder
 from scaling.transfer.classical import classical
-from scaling.transfer.finetune import Row, best_rates, finetune, label_scaling, row_weights, supervised
+from scaling.transfer.finetune import (
+    Row,
+    best_rates,
+    finetune,
+    label_scaling,
+    row_weights,
+    supervised,
+)
+from scaling.transfer.finetune_program import row_mesh
 from scaling.transfer.metrics import auroc, dice, mae
 from scaling.transfer.predictions import Predicted
 from scaling.transfer.probe import (
@@ -25,13 +33,14 @@ from scaling.transfer.probe import (
     ridge_scores,
     whiten,
 )
-from scaling.transfer.program import row_mesh
 
 SHAPE = (16, 16, 16)
 ENCODER = resolve_encoder(ViT(), "xxs", "standard")
 PARAMETERS = jax.jit(build_encoder(ENCODER).init)(jax.random.key(0))
 RECIPE = Finetune(steps=60, batch=8, learning_rates=(3e-3,), augment="none")
-TASK = Task("learnable", "classification", ("t1", "t2"), Source("a"), (Source("b"),), shots=(12,), draws=2)
+TASK = Task(
+    "learnable", "classification", ("t1", "t2"), Source("a"), (Source("b"),), shots=(12,), draws=2
+)
 
 
 def learnable(kind: str, n: int, seed: int) -> Cases:
@@ -49,7 +58,13 @@ def learnable(kind: str, n: int, seed: int) -> Cases:
     else:
         images[:, 1, :8, :8, :8] += strength[:, None, None, None]
         labels = (20 + 45 * strength if kind == "regression" else strength > 0).astype(np.float32)
-    return Cases([f"{seed}/{i}" for i in range(n)], ["site"] * n, images.astype(np.float16), np.ones((n, 2), bool), labels)
+    return Cases(
+        [f"{seed}/{i}" for i in range(n)],
+        ["site"] * n,
+        images.astype(np.float16),
+        np.ones((n, 2), bool),
+        labels,
+    )
 
 
 def arrays(kind: str) -> TaskArrays:
@@ -76,22 +91,43 @@ def test_finetuning_learns_what_can_be_learnt(kind: str) -> None:
 
 def test_segmentation_by_windows_learns_what_can_be_learnt() -> None:
     recipe = replace(RECIPE, window=(16, 16, 8))
-    for one in finetune(ENCODER, PARAMETERS, arrays("segmentation"), replace(TASK, kind="segmentation", draws=1), recipe):
+    for one in finetune(
+        ENCODER,
+        PARAMETERS,
+        arrays("segmentation"),
+        replace(TASK, kind="segmentation", draws=1),
+        recipe,
+    ):
         assert quality("segmentation", one) > ENOUGH["segmentation"]
 
 
 @pytest.mark.parametrize("kind", ENOUGH)
 def test_probe_and_classical_control_learn_what_can_be_learnt(kind: str) -> None:
     task = replace(TASK, kind=kind)
-    found = [*probe(ENCODER, PARAMETERS, arrays(kind), task, Probe()), *classical(arrays(kind), task, Classical(), 4.0)]
+    found = [
+        *probe(ENCODER, PARAMETERS, arrays(kind), task, Probe()),
+        *classical(arrays(kind), task, Classical(), 4.0),
+    ]
     assert [one.protocol for one in found] == ["probe", "neighbours"] * 2 + ["ridge"] * 2
     for one in found:
         assert quality(kind, one) > ENOUGH_FROZEN[kind], one.protocol
 
 
 def test_draws_finetuned_together_equal_draws_finetuned_alone() -> None:
-    both = list(finetune(ENCODER, PARAMETERS, arrays("regression"), replace(TASK, kind="regression"), RECIPE))
-    alone = list(finetune(ENCODER, PARAMETERS, arrays("regression"), replace(TASK, kind="regression", draws=1), RECIPE))
+    both = list(
+        finetune(
+            ENCODER, PARAMETERS, arrays("regression"), replace(TASK, kind="regression"), RECIPE
+        )
+    )
+    alone = list(
+        finetune(
+            ENCODER,
+            PARAMETERS,
+            arrays("regression"),
+            replace(TASK, kind="regression", draws=1),
+            RECIPE,
+        )
+    )
     np.testing.assert_allclose(both[0].outputs, alone[0].outputs, rtol=2e-3)
     assert np.abs(both[0].outputs - both[1].outputs).max() > 0.1
 
@@ -122,7 +158,9 @@ def test_a_budget_takes_the_best_of_its_own_trials_for_each_number_of_shots() ->
 
 
 @pytest.mark.parametrize("family", [ViT(), pytest.param(UNet(levels=3), marks=pytest.mark.slow)])
-def test_rows_of_several_shots_on_many_devices_equal_each_alone_on_one(family: ViT | UNet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_several_shots_on_many_devices_equal_each_alone_on_one(
+    family: ViT | UNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoder = resolve_encoder(family, "xxs", "standard")
     parameters = jax.jit(build_encoder(encoder).init)(jax.random.key(1))
     task, recipe = replace(TASK, kind="regression", shots=(8, 12)), replace(RECIPE, steps=5)
@@ -130,7 +168,13 @@ def test_rows_of_several_shots_on_many_devices_equal_each_alone_on_one(family: V
     assert row_mesh(4).size == 4
     monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
     jax.clear_caches()
-    alone = [one for shots in (8, 12) for one in finetune(encoder, parameters, arrays("regression"), replace(task, shots=(shots,)), recipe)]
+    alone = [
+        one
+        for shots in (8, 12)
+        for one in finetune(
+            encoder, parameters, arrays("regression"), replace(task, shots=(shots,)), recipe
+        )
+    ]
     assert [(one.shots, one.draw) for one in together] == [(one.shots, one.draw) for one in alone]
     for ours, theirs in zip(together, alone, strict=True):
         np.testing.assert_allclose(ours.outputs, theirs.outputs, rtol=1e-3)
@@ -140,7 +184,9 @@ def test_supervised_controls_learn_from_all_cases_of_their_own_sites_only() -> N
     data = replace(arrays("regression"), inside=learnable("regression", 16, 2))
     task, short = replace(TASK, kind="regression"), replace(RECIPE, steps=20)
     found = list(supervised(ENCODER, PARAMETERS, data, task, short))
-    assert [(one.protocol, one.shots) for one in found] == [("supervised out of domain", 24)] * 2 + [("supervised in domain", 16)] * 2
+    assert [(one.protocol, one.shots) for one in found] == [
+        ("supervised out of domain", 24)
+    ] * 2 + [("supervised in domain", 16)] * 2
     spoilt = replace(data.inside, labels=data.inside.labels + 1000)
     other = list(supervised(ENCODER, PARAMETERS, replace(data, inside=spoilt), task, short))
     np.testing.assert_array_equal(found[0].outputs, other[0].outputs)
@@ -149,18 +195,33 @@ def test_supervised_controls_learn_from_all_cases_of_their_own_sites_only() -> N
 
 def test_divergence_is_told_with_its_rate() -> None:
     recipe = replace(RECIPE, learning_rates=(1e30,), clip_norm=1e9)
-    with pytest.raises(FloatingPointError, match=r"task 'learnable' with 12 shots diverged at learning rate 1e\+30"):
-        list(finetune(ENCODER, PARAMETERS, arrays("regression"), replace(TASK, kind="regression"), recipe))
+    with pytest.raises(
+        FloatingPointError, match=r"task 'learnable' with 12 shots diverged at learning rate 1e\+30"
+    ):
+        list(
+            finetune(
+                ENCODER, PARAMETERS, arrays("regression"), replace(TASK, kind="regression"), recipe
+            )
+        )
 
 
 def test_weights_and_scaling_belong_to_their_draw() -> None:
     rows = [Row(4, 0, np.array([0, 3, 5, 7])), Row(4, 1, np.array([2, 3, 4, 9]))]
     weights = row_weights(rows, 10, [np.array([3])] * 2)
-    assert [set(np.flatnonzero(row)) for row in row_weights(rows, 10)] == [{0, 3, 5, 7}, {2, 3, 4, 9}]
+    assert [set(np.flatnonzero(row)) for row in row_weights(rows, 10)] == [
+        {0, 3, 5, 7},
+        {2, 3, 4, 9},
+    ]
     assert [set(np.flatnonzero(row)) for row in weights] == [{0, 5, 7}, {2, 4, 9}]
     labels = np.arange(10.0)
-    np.testing.assert_allclose(label_scaling(labels, weights, "regression"), [[4, np.std([0, 5, 7])], [5, np.std([2, 4, 9])]], rtol=1e-6)
-    np.testing.assert_array_equal(label_scaling(labels, weights, "classification"), [[0, 1], [0, 1]])
+    np.testing.assert_allclose(
+        label_scaling(labels, weights, "regression"),
+        [[4, np.std([0, 5, 7])], [5, np.std([2, 4, 9])]],
+        rtol=1e-6,
+    )
+    np.testing.assert_array_equal(
+        label_scaling(labels, weights, "classification"), [[0, 1], [0, 1]]
+    )
 
 
 def test_ridge_readout_takes_the_penalty_with_the_lowest_leave_one_out_error() -> None:
@@ -173,15 +234,22 @@ def test_ridge_readout_takes_the_penalty_with_the_lowest_leave_one_out_error() -
 
     def ridge(x: np.ndarray, y: np.ndarray, penalty: float, at: np.ndarray) -> np.ndarray:
         centred = x - x.mean(0)
-        weights = np.linalg.solve(centred.T @ centred + penalty * np.eye(6), centred.T @ (y - y.mean()))
+        weights = np.linalg.solve(
+            centred.T @ centred + penalty * np.eye(6), centred.T @ (y - y.mean())
+        )
         return (at - x.mean(0)) @ weights + y.mean()
 
     errors = []
     for penalty in penalties:
-        left_out = [ridge(np.delete(scaled, i, 0), np.delete(labels, i), penalty, scaled[i : i + 1])[0] for i in range(15)]
+        left_out = [
+            ridge(np.delete(scaled, i, 0), np.delete(labels, i), penalty, scaled[i : i + 1])[0]
+            for i in range(15)
+        ]
         errors.append(np.mean((labels - left_out) ** 2))
     expected = ridge(scaled, labels, penalties[int(np.argmin(errors))], there)
-    np.testing.assert_allclose(ridge_scores([(train, test)], labels, penalties), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        ridge_scores([(train, test)], labels, penalties), expected, rtol=1e-6
+    )
 
 
 def test_whitened_features_are_as_far_apart_as_mahalanobis_has_it() -> None:
@@ -200,7 +268,9 @@ def test_whitened_features_are_as_far_apart_as_mahalanobis_has_it() -> None:
 
 
 @pytest.mark.parametrize("where", ["everywhere", "somewhere"])
-def test_readout_finds_what_is_everywhere_a_little_and_what_is_somewhere_strange(where: str) -> None:
+def test_readout_finds_what_is_everywhere_a_little_and_what_is_somewhere_strange(
+    where: str,
+) -> None:
     rng = np.random.default_rng(0)
     tokens, labels = rng.normal(size=(120, 27, 6)), rng.integers(0, 2, 120)
     places = rng.integers(0, 27, 120)
@@ -210,8 +280,12 @@ def test_readout_finds_what_is_everywhere_a_little_and_what_is_somewhere_strange
         tokens[np.arange(120), places, 2] += 6 * labels
         tokens[..., 2] -= 6 / 27 * labels[:, None]
     train, test = tokens[:60], tokens[60:]
-    pools = tuple((pool(train), pool(test)) for pool in (lambda x: cell_means(x, (3, 3, 3), 1, 1), extremes))
-    means, strange = (auroc(labels[60:], ridge_scores([pair], labels[:60], (0.1, 1.0))) for pair in pools)
+    pools = tuple(
+        (pool(train), pool(test)) for pool in (lambda x: cell_means(x, (3, 3, 3), 1, 1), extremes)
+    )
+    means, strange = (
+        auroc(labels[60:], ridge_scores([pair], labels[:60], (0.1, 1.0))) for pair in pools
+    )
     found = auroc(labels[60:], ridge_scores(pools, labels[:60], (0.1, 1.0)))
     assert found == (means if where == "everywhere" else strange) > 0.85
     assert (strange if where == "everywhere" else means) < found - 0.1
@@ -231,7 +305,9 @@ def test_neighbours_are_weighted_by_their_cosine() -> None:
     rng = np.random.default_rng(0)
     train, test, labels = rng.normal(size=(9, 4)), rng.normal(size=(3, 4)), rng.normal(size=9)
     known, asked = train - train.mean(0), test - train.mean(0)
-    cosine = (asked @ known.T) / np.linalg.norm(asked, axis=1)[:, None] / np.linalg.norm(known, axis=1)
+    cosine = (
+        (asked @ known.T) / np.linalg.norm(asked, axis=1)[:, None] / np.linalg.norm(known, axis=1)
+    )
     expected = []
     for row in cosine:
         near = np.argsort(-row)[:4]

@@ -1,0 +1,1 @@
+"""Random changes of crops on the device: presets, spatial and intensity transforms."""

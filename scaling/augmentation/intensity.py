@@ -1,0 +1,144 @@
+"""Augmentation of intensities: what scanners and protocols do to one brain. The background (`BACKGROUND`) stays what it is.
+
+Volumes are normalised to the head's mean and standard deviation. Each effect takes its strength per case, one value of which
+changes nothing; `jitter_intensity` draws them. All of it is cheap: blur and thick slices are one small matrix per axis, the
+bias field is drawn on a coarse grid, and noise is mixed from a few volumes of normal numbers.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from scaling.data.resample import spline_weights
+from scaling.study.config import BACKGROUND
+
+CHANCE = 0.5  # of each effect, for each volume
+BLUR = 1.0  # largest standard deviation of the blur, voxels
+THICKNESS = 4.0  # largest thickness of slices, voxels
+BIAS, BIAS_GRID = (
+    0.5,
+    4,
+)  # standard deviation of the field's spline coefficients, and how many there are per axis
+GAMMA = 0.35  # largest logarithm of the exponent
+CONTRAST, BRIGHTNESS = (
+    0.15,
+    0.15,
+)  # largest change of the scale, and largest shift (standard deviations of the head)
+NOISE, MIXED = (
+    0.3,
+    4,
+)  # largest standard deviation of the noise, and how many volumes it is mixed from
+
+Volumes = Float[Array, "B D H W"]
+PerCase = Float[Array, "B"]
+
+
+def jitter_intensity(volumes: Volumes, key: PRNGKeyArray) -> Volumes:
+    """Give each volume its own blur, slice thickness, bias field, gamma, contrast, brightness and noise, each with an even chance."""
+    B = volumes.shape[0]
+    # As few draws as possible: each is a generator to compile.
+    strength_key, normal_key, noise_key = jax.random.split(key, 3)
+    blurred, thickened, biased, raised, scaled, noisy, *strengths = jax.random.uniform(
+        strength_key, (13, B)
+    )
+    sigma, thickness, axis, gamma, scale, shift, level = strengths
+    normal = jax.random.normal(normal_key, (B, BIAS_GRID**3 + MIXED))
+    coefficients, mix = BIAS * normal[:, MIXED:].reshape(B, *(BIAS_GRID,) * 3), normal[:, :MIXED]
+
+    inside = volumes != BACKGROUND
+    out = jnp.where(inside, volumes, 0.0)
+    across = jnp.floor(3 * axis).astype(int)
+    out = thicken(
+        out,
+        (blurred < CHANCE) * BLUR * sigma,
+        1 + (thickened < CHANCE) * (THICKNESS - 1) * thickness,
+        across,
+    )
+    out = apply_bias(out, _spread(biased < CHANCE) * coefficients)
+    out = change_gamma(out, inside, jnp.exp((raised < CHANCE) * GAMMA * (2 * gamma - 1)))
+    scale, shift = (
+        1 + (scaled < CHANCE) * CONTRAST * (2 * scale - 1),
+        (scaled < CHANCE) * BRIGHTNESS * (2 * shift - 1),
+    )
+    out = out * _spread(scale) + _spread(shift)
+    out = add_noise(out, (noisy < CHANCE) * NOISE * level, mix, noise_key)
+    return jnp.where(inside, out, BACKGROUND)
+
+
+def _spread(values: PerCase) -> Float[Array, "B 1 1 1"]:
+    return values[:, None, None, None]
+
+
+def thicken(volumes: Volumes, sigma: PerCase, thickness: PerCase, axis: Int[Array, "B"]) -> Volumes:
+    """A Gaussian blur of `sigma` voxels along all axes, then slices `thickness` voxels thick across one: lower resolution."""
+    for number, letter in enumerate("xyz"):
+        n = volumes.shape[number + 1]
+        weights = slice_weights(n, jnp.where(axis == number, thickness, 1.0)) @ blur_weights(
+            n, sigma
+        )
+        volumes = jnp.einsum(
+            f"bij,b{'xyz'.replace(letter, 'j')}->b{'xyz'.replace(letter, 'i')}", weights, volumes
+        )
+    return volumes
+
+
+def blur_weights(n: int, sigma: PerCase) -> Float[Array, "B n n"]:
+    """Rows of a Gaussian filter of `sigma` voxels (0: none), normalised where the border cuts them."""
+    away = jnp.square(jnp.arange(n)[:, None] - jnp.arange(n))
+    weights = jnp.exp(-away / (2 * jnp.square(jnp.maximum(sigma, 1e-2)))[:, None, None])
+    return weights / weights.sum(-1, keepdims=True)
+
+
+def slice_weights(n: int, thickness: PerCase) -> Float[Array, "B n n"]:
+    """What slices of `thickness` >= 1 voxels keep: each is the mean of its voxels, and voxels are interpolated between their middles."""
+    thick, number = thickness[:, None, None], jnp.arange(n)
+    begin = thick * number[:, None]
+    overlap = jnp.maximum(
+        jnp.minimum(begin + thick, number + 1) - jnp.maximum(begin, number), 0
+    )  # [B, slice, voxel]
+    mean = overlap / jnp.maximum(overlap.sum(-1, keepdims=True), 1e-6)
+    last = jnp.ceil(n / thick - 1e-4) - 1
+    place = jnp.clip((number + 0.5)[:, None] / thick - 0.5, 0, last)
+    return jnp.maximum(1 - jnp.abs(place - number), 0) @ mean
+
+
+def apply_bias(volumes: Volumes, coefficients: Float[Array, "B g g g"]) -> Volumes:
+    """Multiply intensities, counted from black (`BACKGROUND`), by the exponential of one patch of a cubic B-spline per axis."""
+    x, y, z = (
+        jnp.asarray(spline_weights(coefficients.shape[1], 1.0, (BIAS_GRID - 3) / (n - 1), n))
+        for n in volumes.shape[1:]
+    )
+    field = jnp.einsum("bijk,xi,yj,zk->bxyz", coefficients, x, y, z)
+    return (volumes - BACKGROUND) * jnp.exp(field) + BACKGROUND
+
+
+def change_gamma(volumes: Volumes, inside: Bool[Array, "B D H W"], exponent: PerCase) -> Volumes:
+    """Raise intensities, scaled to 0..1 between the head's extremes, to a power; mean and standard deviation of the head stay."""
+    space = (1, 2, 3)
+    low = jnp.min(volumes, space, keepdims=True, where=inside, initial=jnp.inf)
+    high = jnp.max(volumes, space, keepdims=True, where=inside, initial=-jnp.inf)
+    changed = jnp.clip((volumes - low) / jnp.maximum(high - low, 1e-6), 1e-6, 1) ** _spread(
+        exponent
+    )
+
+    def moments(values: Volumes) -> tuple[Array, Array]:
+        mean = jnp.mean(values, space, keepdims=True, where=inside)
+        return mean, jnp.sqrt(
+            jnp.mean(jnp.square(values - mean), space, keepdims=True, where=inside)
+        )
+
+    (mean, deviation), (new_mean, new_deviation) = moments(volumes), moments(changed)
+    return (changed - new_mean) / jnp.maximum(new_deviation, 1e-6) * deviation + mean
+
+
+def add_noise(
+    volumes: Volumes, level: PerCase, mix: Float[Array, "B m"], key: PRNGKeyArray
+) -> Volumes:
+    """Add normal noise of standard deviation `level`, mixed in each case's own proportions from m volumes of normal numbers.
+
+    Exactly normal and white in each volume, though volumes of a batch share some of it: fresh numbers for every voxel of a batch
+    would cost a third of a small model's step on CPU.
+    """
+    noise = jax.random.normal(key, (mix.shape[1], *volumes.shape[1:]))
+    mix = mix / jnp.linalg.norm(mix, axis=1, keepdims=True) * level[:, None]
+    return volumes + jnp.einsum("bm,mxyz->bxyz", mix, noise)

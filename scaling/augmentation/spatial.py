@@ -1,0 +1,85 @@
+"""Geometric augmentation: mirror images, and one resampling for rotation, zoom, crop-resize and shift together."""
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.ndimage import map_coordinates
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+
+ROTATION = 0.17  # radians about each axis, ten degrees
+ZOOM = (
+    0.7,
+    1.1,
+)  # side of the box that becomes the volume, as a share of it: below 1 a crop, resized
+STRETCH = 0.05  # by how much the three sides of the box differ
+
+
+def flip_left_right(
+    volumes: Shaped[Array, "B *S D H W"], key: PRNGKeyArray
+) -> Shaped[Array, "B *S D H W"]:
+    """Mirror each case along its first spatial axis (left-right in RAS) with probability 1/2: [B, (S,) D, H, W].
+
+    The same key flips the same cases, so that a case's sequences and its mask stay together.
+    """
+    flip = jax.random.bernoulli(key, 0.5, (volumes.shape[0],) + (1,) * (volumes.ndim - 1))
+    return jnp.where(flip, jnp.flip(volumes, -3), volumes)
+
+
+def random_moves(
+    key: PRNGKeyArray, cases: int, shape: tuple[int, ...]
+) -> tuple[Float[Array, "B 3 3"], Float[Array, "B 3"]]:
+    """Matrices [B, 3, 3] and shifts [B, 3] (voxels) for `move`: a random box of the volume, turned by a random rotation.
+
+    The box stays inside the volume but for its turned corners; a box larger than the volume holds it.
+    """
+    turn, zoom, stretch, place = jax.random.split(key, 4)
+    rotation = rotations(jax.random.uniform(turn, (cases, 3), minval=-ROTATION, maxval=ROTATION))
+    side = jax.random.uniform(zoom, (cases, 1), minval=ZOOM[0], maxval=ZOOM[1])
+    side = side * jax.random.uniform(stretch, (cases, 3), minval=1 - STRETCH, maxval=1 + STRETCH)
+    room = jnp.abs(1 - side) * jnp.asarray(shape) / 2
+    return rotation * side[:, None, :], room * jax.random.uniform(
+        place, (cases, 3), minval=-1, maxval=1
+    )
+
+
+def rotations(angles: Float[Array, "B 3"]) -> Float[Array, "B 3 3"]:
+    """Rotation matrices: about the first axis, then the second, then the third; radians."""
+    cos, sin = jnp.cos(angles), jnp.sin(angles)
+    identity = jnp.broadcast_to(jnp.eye(3), (len(angles), 3, 3))
+    turned = identity
+    for axis, (a, b) in enumerate(((1, 2), (2, 0), (0, 1))):
+        plane = identity.at[:, a, a].set(cos[:, axis]).at[:, b, b].set(cos[:, axis])
+        plane = plane.at[:, a, b].set(-sin[:, axis]).at[:, b, a].set(sin[:, axis])
+        turned = plane @ turned
+    return turned
+
+
+def move(
+    volumes: Float[Array, "B *S D H W"],
+    matrices: Float[Array, "B 3 3"],
+    shifts: Float[Array, "B 3"],
+    fill: float,
+) -> Float[Array, "B *S D H W"]:
+    """Resample each case linearly: with places counted from the middle, voxel i shows what was at matrix i + shift, outside `fill`.
+
+    The same as scipy.ndimage.affine_transform with order=1, mode="grid-constant".
+    """
+    shape = volumes.shape[-3:]
+    middle = (jnp.asarray(shape, jnp.float32) - 1) / 2
+    index = jnp.stack(jnp.meshgrid(*map(jnp.arange, shape), indexing="ij"), -1) - middle
+
+    def interpolate(
+        case: Float[Array, "S D H W"], places: Float[Array, "H W 3"]
+    ) -> Float[Array, "S H W"]:
+        return jnp.stack(
+            [
+                map_coordinates(volume, list(jnp.moveaxis(places, -1, 0)), 1, "constant", fill)
+                for volume in case
+            ]
+        )
+
+    def plane(index: Float[Array, "H W 3"]) -> Float[Array, "B S H W"]:
+        places = jnp.einsum("hwj,bij->bhwi", index, matrices) + shifts[:, None, None] + middle
+        return jax.vmap(interpolate)(volumes.reshape(len(volumes), -1, *shape), places)
+
+    # Plane by plane: without the loop XLA would interpolate anew wherever a voxel is used, and a step on CPU take five times as long.
+    return jnp.moveaxis(jax.lax.map(plane, index), 0, -3).reshape(volumes.shape)

@@ -1,0 +1,224 @@
+"""The verbs that fit curves to anybody's csv or parquet, and the options that all verbs on tables share."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scaling.cli.terminal import console
+
+tables_app = typer.Typer()
+
+Table = Annotated[Path, typer.Argument(help="A csv, tsv or parquet file.", show_default=False)]
+X = Annotated[str, typer.Option("--x", help="Column of sizes or budgets; or two, SIZE,DURATION.")]
+Y = Annotated[str, typer.Option("--y", help="Column of scores or errors.")]
+By = Annotated[
+    str | None,
+    typer.Option("--by", help="Column that tells tasks apart (default: task, if there is one)."),
+]
+Run = Annotated[
+    str | None, typer.Option("--run", help="Column that tells runs apart (default: run, or seed).")
+]
+Case = Annotated[str | None, typer.Option("--case", help="Column of test cases (default: case).")]
+Draw = Annotated[
+    str | None, typer.Option("--draw", help="Column of few-shot draws (default: draw).")
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option("--cluster", help="Column of what runs branched off (default: cluster)."),
+]
+Block = Annotated[
+    str | None,
+    typer.Option("--block", help="Column of what else sets runs apart, such as the objective."),
+]
+Lower = Annotated[
+    bool | None,
+    typer.Option("--lower/--higher", help="Which way is better (default: from the metric's name)."),
+]
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        "--metric", help="Name of the metric (default: a column metric, or the name of Y)."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
+Effect = Annotated[
+    float | None,
+    typer.Option("--effect", help="Smallest effect worth having (default: the metric's)."),
+]
+PANEL = "Tables"
+
+
+def roles(
+    by: str | None,
+    run: str | None,
+    case: str | None,
+    draw: str | None,
+    cluster: str | None,
+    block: str | None = None,
+) -> dict[str, str | None]:
+    """What each column stands for, as `scaling.laws.tables.shaped` wants it."""
+    return {"task": by, "run": run, "case": case, "draw": draw, "cluster": cluster, "block": block}
+
+
+def numbers(text: str) -> list[float]:
+    """A comma-separated list of numbers."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(
+            f"Found {text!r}: expected numbers separated by commas, like 1e6,4e6."
+        ) from None
+
+
+def emit(document: Any, as_json: bool, sentences: list[str]) -> None:
+    """Print a result: one JSON document, or sentences."""
+    if as_json:
+        typer.echo(json.dumps(document, allow_nan=False))
+    else:
+        for sentence in sentences:
+            console.print(sentence, markup=False, highlight=False)
+
+
+@tables_app.command(rich_help_panel=PANEL)
+def fit(
+    table: Table, x: X, y: Y, by: By = None, run: Run = None, case: Case = None, draw: Draw = None, cluster: Cluster = None,
+    metric: Metric = None, lower: Lower = None,
+    forms: Annotated[str | None, typer.Option(help="Forms to use, e.g. power,floor.")] = None,
+    huber: Annotated[float | None, typer.Option(help="Huber loss with this delta, in log units (default: Student-t).")] = None,
+    prior: Annotated[float, typer.Option(help="How sharp the weak priors on exponents are; 0 for none.")] = 1.0,
+    at: Annotated[str | None, typer.Option(help="Also predict here, e.g. 1e8 or 1e8/2e6,1e9/2e6.")] = None, json_: Json = False,
+) -> None:  # fmt: skip
+    """Fit curves: forms, parameters, intervals, and how the fits converged."""
+    from scaling.laws.curves.curve import fit as fit_curve
+    from scaling.laws.curves.losses import huber as huber_loss
+    from scaling.laws.tables import direction, read_table, shaped, tasks_of
+    from scaling.laws.verdicts.scores import run_scores
+
+    columns = x.split(",")
+    data = shaped(read_table(table), columns, y, roles(by, run, case, draw, cluster))
+    names = ("size", "duration")[: len(columns)]
+    documents, sentences = [], []
+    for task, name, part in tasks_of(data, y, metric):
+        rows = run_scores(part, name)
+        is_lower, bounds, assumed = direction(name, rows["value"], lower)
+        moving = tuple(c for c in names if (rows[c] != rows[c].iloc[0]).any()) or names
+        curve = fit_curve(
+            rows.rename(columns={"value": name}), moving if len(moving) > 1 else moving[0], name, bounds=bounds, lower_is_better=is_lower,
+            cluster="cluster" if "cluster" in rows else None, forms=tuple(forms.split(",")) if forms else None,
+            loss=huber_loss(huber) if huber else None, prior=prior,
+        )  # fmt: skip
+        document = {"task": task, "metric": name, "assumed": assumed, **curve.to_dict()}
+        sentences += [f"{task} ({name}): {curve.summary}", f"  {assumed}"]
+        for form in sorted(curve.forms, key=lambda f: -f.weight):
+            values = ", ".join(
+                f"{k} {v:.4g} ({_end(form.low[k])} to {_end(form.high[k])})"
+                for k, v in form.parameters.items()
+            )
+            state = "converged" if form.converged else "did not converge"
+            sentences.append(
+                f"  {form.name:>10} {form.weight:4.0%}  {form.formula}: {values}; {state}, {form.agree:.0%} of starts agree"
+            )
+        sentences.append(
+            f"  parameters hold for {' and '.join(moving)} in units of {', '.join(f'{c:.4g}' for c in curve.centre)}"
+        )
+        if at:
+            points = [numbers(point.replace("/", ",")) for point in at.split(",")]
+            if any(len(point) != len(moving) for point in points):
+                raise ValueError(
+                    f"--at {at}: each point needs {len(moving)} numbers ({'/'.join(moving)}), points are separated by commas."
+                )
+            mean, low, high = curve.predict(points)
+            document["predictions"] = [
+                {"x": p, "mean": m, "low": a, "high": b}
+                for p, m, a, b in zip(
+                    points, mean.tolist(), low.tolist(), high.tolist(), strict=True
+                )
+            ]
+            for d in document["predictions"]:
+                where = " / ".join(f"{value:g}" for value in d["x"])
+                sentences.append(
+                    f"  at {where}: {d['mean']:.4g} ({d['low']:.4g} to {d['high']:.4g})"
+                )
+        sentences += [f"  {note}" for note in curve.notes]
+        documents.append(document)
+    emit({"curves": documents}, json_, sentences)
+
+
+def _end(value: float | None) -> str:
+    return "open" if value is None else f"{value:.4g}"
+
+
+@tables_app.command(rich_help_panel=PANEL)
+def extrapolate(
+    table: Table, x: Annotated[str, typer.Option("--x", help="Column of sizes, durations or any budget.")], y: Y,
+    train: Annotated[str, typer.Option(help="Column that is 1 where a row is fitted, 0 where predicted.")],
+    by: Annotated[str | None, typer.Option("--by", help="Columns that tell curves apart, e.g. task,model.")] = None,
+    forms: Annotated[str, typer.Option(help="Forms to average.")] = "floor,m4",
+    confidence: Annotated[float, typer.Option(help="Of the prediction intervals.")] = 0.90, json_: Json = False,
+) -> None:  # fmt: skip
+    """Fit each curve where TRAIN is 1, predict the rest: root mean squared log error per curve, and interval coverage.
+
+    With --json every predicted point too, with its interval."""
+    from scaling.laws.curves.extrapolation import extrapolate as foretell
+    from scaling.laws.tables import read_table
+
+    result = foretell(
+        read_table(table), x, y, train, by.split(",") if by else (), forms.split(","), confidence
+    )
+    sentences = [
+        result.curves.round(5).to_string(index=False),
+        f"mean RMSLE {result.rmsle:.5f} over {len(result.curves)} curves; {result.coverage:.0%} of the predicted points lie within their "
+        f"{confidence:.0%} interval",
+    ]
+    emit(result.to_dict(), json_, sentences)
+
+
+@tables_app.command(rich_help_panel=PANEL)
+def frontier(
+    table: Table, x: X = "size,duration", y: Annotated[str, typer.Option("--y", "--value", help="Column of scores.")] = "value",
+    by: By = None, run: Run = None, case: Case = None, draw: Draw = None, cluster: Cluster = None, metric: Metric = None,
+    lower: Lower = None,
+    compute: Annotated[str | None, typer.Option(help="Budgets, e.g. 1e18,1e19 (default: five within what was run).")] = None,
+    flops_per: Annotated[float, typer.Option(help="Compute per unit of size x duration; 6 for FLOPs of a dense transformer.")] = 1.0,
+    json_: Json = False,
+) -> None:  # fmt: skip
+    """The size and duration each compute is best spent on, with intervals, from a surface fitted to both."""
+    from scaling.laws.curves.curve import fit as fit_curve
+    from scaling.laws.curves.frontier import budgets_within
+    from scaling.laws.curves.frontier import frontier as best_use
+    from scaling.laws.tables import direction, read_table, shaped, tasks_of
+    from scaling.laws.verdicts.scores import run_scores
+
+    documents, sentences = [], []
+    for task, name, part in tasks_of(
+        shaped(read_table(table), x.split(","), y, roles(by, run, case, draw, cluster)), y, metric
+    ):
+        rows = run_scores(part, name)
+        is_lower, bounds, _ = direction(name, rows["value"], lower)
+        axes = tuple(c for c in ("size", "duration") if c in rows and rows[c].nunique() > 1)
+        if len(axes) < 2:
+            raise ValueError(
+                f"{task}: the best use of a compute needs two sizes and two durations at least."
+            )
+        grouped = "cluster" if "cluster" in rows else None
+        curve = fit_curve(
+            rows, axes, "value", bounds=bounds, lower_is_better=is_lower, cluster=grouped
+        )
+        found = best_use(
+            curve, numbers(compute) if compute else budgets_within(curve, flops_per), flops_per
+        )
+        documents.append({"task": task, "metric": name, **found.to_dict()})
+        if found.exponent is None:
+            sentences.append(
+                f"{task} ({name}): no best size, not even a hundred times beyond the sizes that were run"
+            )
+        else:
+            ends_of = f"({found.exponent_low:.3f} to {found.exponent_high:.3f})"
+            grows = f"the best size grows as compute to the power {found.exponent:.3f} {ends_of}"
+            sentences.append(
+                f"{task} ({name}): {grows}; low and high are ends of {found.confidence:.0%} intervals"
+            )
+            sentences.append(found.table.to_string(index=False, float_format=lambda v: f"{v:.4g}"))
+    emit({"frontiers": documents}, json_, sentences)

@@ -1,0 +1,1 @@
+"""What a network costs before it runs: parameters, FLOPs, memory, hours, and the mesh that fits. Imports no jax."""

@@ -1,0 +1,254 @@
+"""What a manifest shows: files that cannot be used, duplicates, leakage, odd sessions, missing sequences, labels that do not fit."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scaling.data.leakage import shared
+from scaling.data.reading import UnreadableVolume, read_scan
+
+# What the FOMO25 tasks need: https://fomo25.github.io/tasks
+TASKS = {
+    "1": ("classification", ("flair", "adc", "dwi_b1000", "t2s|swi")),
+    "2": ("segmentation", ("flair", "dwi_b1000", "t2s|swi")),
+    "3": ("regression", ("t1", "t2")),
+}
+AGES = (0.0, 120.0)
+SESSION = ["source", "subject", "session"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to look at: its kind, one sentence, and the files it concerns with what is odd about each."""
+
+    kind: str
+    sentence: str
+    files: dict[str, str]
+
+
+def judge(files: pd.DataFrame, test: Sequence[str] = ()) -> tuple[pd.DataFrame, list[Finding]]:
+    """The manifest with verdict, reason and missing sequences, and the findings. Raises ValueError for a test source that is not there."""
+    manifest = files.assign(
+        reason=files["problem"].where(files["problem"] != "", files["unreadable"]), missing=""
+    )
+    manifest["verdict"] = np.where(manifest["reason"] != "", "bad", "ok")
+    unusable = manifest["verdict"] == "bad"
+    findings = _group(
+        manifest[unusable], "unusable", "{n} cannot be used", manifest.loc[unusable, "reason"]
+    )
+
+    def doubt(
+        kind: str, sentence: str, where: "pd.Series[bool]", reason: "str | pd.Series[str]"
+    ) -> None:
+        concerned = where & (manifest["verdict"] != "bad")
+        reasons = pd.Series(reason, manifest.index) if isinstance(reason, str) else reason
+        findings.extend(_group(manifest[concerned], kind, sentence, reasons[concerned]))
+        fresh = concerned & (manifest["verdict"] == "ok")
+        manifest.loc[fresh, "reason"] = reasons[fresh]
+        manifest.loc[fresh, "verdict"] = "warning"
+
+    scans = (manifest["role"] == "scan") & (manifest["verdict"] != "bad")
+    doubt(
+        "place",
+        "{n} in no subject's folder",
+        manifest["role"] == "other",
+        "belongs to no subject; expected folders such as sub_1/ses_1 around it, or a table that names it",
+    )
+    doubt(
+        "headers",
+        "{n} with a doubtful header or mask",
+        manifest["remark"] != "",
+        manifest["remark"],
+    )
+    manifest["content_hash"] = confirmed(manifest, scans)
+    twins = (
+        scans
+        & (manifest["content_hash"] != "")
+        & manifest["content_hash"].where(scans).duplicated(keep=False)
+    )
+    doubt(
+        "duplicates",
+        "{n} with a scan that is stored more than once",
+        twins,
+        "is stored more than once",
+    )
+    doubt(
+        "grids",
+        "{n} on another grid than the first of the session",
+        off_grid(manifest, scans),
+        "is on another grid than its session",
+    )
+    doubt(
+        "masks",
+        "{n} with a mask that cannot be used or is on another grid",
+        *bad_masks(manifest, scans),
+    )
+    for source in manifest.loc[scans, "source"].unique():
+        rows = scans & (manifest["source"] == source)
+        kind, sequences = task_of(manifest[rows], source)
+        odd = rows & unfit_labels(manifest, kind)
+        doubt(
+            "labels",
+            f"{{n}} of {source} with a label that does not fit {kind}",
+            odd,
+            "has a label that does not fit: " + manifest["label"],
+        )
+        old = rows & ~manifest["age"].between(*AGES) & manifest["age"].notna()
+        doubt(
+            "labels",
+            f"{{n}} of {source} with an impossible age",
+            old,
+            "has an age of " + manifest["age"].astype(str),
+        )
+        manifest.loc[rows, "missing"] = missing(manifest[rows], sequences)
+        lacking = manifest[rows & (manifest["missing"] != "")].drop_duplicates(SESSION)
+        if len(lacking):
+            most = ", ".join(
+                f"{name} in {count}"
+                for name, count in lacking["missing"]
+                .str.split(", ")
+                .explode()
+                .value_counts()
+                .items()
+            )
+            findings.append(
+                Finding(
+                    "missing",
+                    f"{len(lacking)} sessions of {source} miss a sequence of their task ({most})",
+                    dict(zip(lacking["path"], "misses " + lacking["missing"], strict=True)),
+                )
+            )
+        if kind:
+            bare = manifest[
+                rows & (manifest["mask" if kind == "segmentation" else "label"] == "")
+            ].drop_duplicates(SESSION)
+            if 0 < len(bare) < len(manifest[rows].drop_duplicates(SESSION)):
+                findings.append(
+                    Finding(
+                        "labels",
+                        f"{len(bare)} sessions of {source} have no label",
+                        dict.fromkeys(bare["path"], "has no label"),
+                    )
+                )
+    findings += [Finding("leakage", sentence, {}) for sentence in leakage(manifest[scans], test)]
+    return manifest, findings
+
+
+def _group(
+    concerned: pd.DataFrame, kind: str, sentence: str, reasons: "pd.Series[str]"
+) -> list[Finding]:
+    n = f"{len(concerned):,} file{'s' if len(concerned) > 1 else ''}"
+    files = dict(zip(concerned["path"], reasons, strict=True))
+    return [Finding(kind, sentence.format(n=n), files)] if len(concerned) else []
+
+
+def confirmed(manifest: pd.DataFrame, scans: "pd.Series[bool]") -> "pd.Series[str]":
+    """Content hashes, of the voxels themselves where two checksums agree: a 32-bit checksum alone is too short for 60,000 files.
+
+    Compressed files of one checksum and one size are taken for the same.
+    """
+    hashes = manifest["content_hash"].copy()
+    voxels: dict[Any, str] = {}
+    candidates = manifest[scans & (hashes != "") & hashes.where(scans).duplicated(keep=False)]
+    for _, group in candidates.groupby("content_hash"):
+        if len(set(group["bytes"])) > 1 or not group["path"].str.lower().str.endswith("gz").all():
+            for row, path in group["path"].items():
+                try:
+                    voxels[row] = read_scan(Path(path)).content_hash()
+                except UnreadableVolume:
+                    continue  # the header was fine: `prepare` says what is wrong
+    return pd.Series(voxels, dtype=hashes.dtype).combine_first(hashes)
+
+
+def off_grid(manifest: pd.DataFrame, scans: "pd.Series[bool]") -> "pd.Series[bool]":
+    """Scans whose shape, or affine by more than 0.02 mm, differs from the first scan's of their session."""
+    rows = manifest[scans]
+    affines = pd.DataFrame([text.split() for text in rows["affine"]], index=rows.index).astype(
+        float
+    )
+    sessions = [rows[name] for name in SESSION]
+    moved = (affines - affines.groupby(sessions).transform("first")).abs().max(axis=1) > 0.02
+    other = rows["shape"] != rows.groupby(SESSION)["shape"].transform("first")
+    return (moved | other).reindex(manifest.index, fill_value=False)
+
+
+def bad_masks(
+    manifest: pd.DataFrame, scans: "pd.Series[bool]"
+) -> tuple["pd.Series[bool]", "pd.Series[str]"]:
+    """Scans with a mask that is unusable or on another grid, and why."""
+    masks = manifest[manifest["role"] == "mask"].set_index("path")[
+        ["unreadable", "shape", "affine"]
+    ]
+    of_scan = masks.reindex(manifest["mask"]).set_axis(manifest.index)
+    has = scans & (manifest["mask"] != "")
+    unusable = has & (of_scan["unreadable"].fillna("") != "")
+    elsewhere = (
+        has
+        & ~unusable
+        & ((of_scan["shape"] != manifest["shape"]) | (of_scan["affine"] != manifest["affine"]))
+    )
+    reason = ("its mask cannot be used: " + of_scan["unreadable"].fillna("")).where(
+        unusable, "its mask is on another grid: " + manifest["mask"]
+    )
+    return unusable | elsewhere, reason
+
+
+def task_of(rows: pd.DataFrame, source: str) -> tuple[str, tuple[str, ...]]:
+    """What a source is labelled for, and the sequences that takes: by its name (fomo-task1), else by most of its labels."""
+    name = Path(rows["path"].iloc[0]).parts if source == "." else (source,)
+    named = re.search(r"fomo.*task[-_]?([123])", "/".join(name).lower())
+    if named:
+        return TASKS[named[1]]
+    labels = pd.to_numeric(rows.loc[rows["label"] != "", "label"], errors="coerce")
+    if labels.empty:
+        return ("segmentation", ()) if (rows["mask"] != "").any() else ("", ())
+    return ("classification", ()) if labels.isin([0, 1]).mean() > 0.8 else ("regression", ())
+
+
+def unfit_labels(manifest: pd.DataFrame, kind: str) -> "pd.Series[bool]":
+    """Scans whose label is not 0 or 1 (classification) or no number (regression; an age of people, if the task is FOMO25's)."""
+    numbers = pd.to_numeric(manifest["label"], errors="coerce")
+    given = manifest["label"] != ""
+    if kind == "classification":
+        return given & ~numbers.isin([0, 1])
+    return given & ~np.isfinite(numbers) if kind == "regression" else given & False
+
+
+def missing(rows: pd.DataFrame, sequences: tuple[str, ...]) -> "pd.Series[str]":
+    """Per scan, what its session lacks of `sequences` ("t2s|swi": either will do)."""
+    present = rows.groupby(SESSION)["sequence"].transform(lambda names: " ".join(names)).str.split()
+    lacks = [
+        [slot for slot in sequences if not set(slot.split("|")) & set(names)] for names in present
+    ]
+    return pd.Series([", ".join(slots) for slots in lacks], index=rows.index)
+
+
+def leakage(scans: pd.DataFrame, test: Sequence[str]) -> list[str]:
+    """Who or what is in a pretraining source and in a labelled or test source, or in a training source and its "-test"."""
+    sources = list(scans["source"].unique())
+    unknown = sorted(set(test) - set(sources))
+    if unknown:
+        raise ValueError(
+            f"there is no source {unknown[0]!r} to test on; expected one of {', '.join(sources)}"
+        )
+    labelled = set(scans.loc[(scans["label"] != "") | (scans["mask"] != ""), "source"])
+    tested = set(test) or {
+        source for source in sources if source in labelled or "test" in source.lower()
+    }
+    sentences = []
+    for source in sorted(tested):
+        there = scans[scans["source"] == source]
+        for other in sources:
+            if other not in tested or source == f"{other}-test":
+                sentences += shared(
+                    scans[scans["source"] == other],
+                    there,
+                    f"the source {other}",
+                    f"the test source {source}",
+                )
+    return sentences

@@ -1,0 +1,131 @@
+"""What surrounds a network in a submission container: the script, the code it imports, the requirements, the recipe of the image.
+
+Code is copied, file by file, so that the image is built without this package and its training packages, and reads as the study did.
+"""
+
+import ast
+import importlib.metadata
+import platform
+import shutil
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from scaling.files import write_text
+
+PACKAGE = Path(__file__).parents[1]
+RUNTIME = "scaling.handin.inference"
+IMPORTED_BY_JAX = ("flatbuffers",)  # by jax.export, only when it reads a program
+PREDICT = '''"""One case: python predict.py --SEQUENCE FILE ... --output FILE. Writes one number, or a mask on the input's voxels."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from scaling.handin.inference import main  # noqa: E402 (jax reads the environment when it is imported)
+
+main(Path(__file__).resolve().parent)
+'''
+APPTAINER = """Bootstrap: docker
+From: python:{python}-slim
+
+# apptainer build {name}.sif Apptainer.def      (in this folder)
+
+%files
+    app /app
+
+%post
+    pip install --no-cache-dir -r /app/requirements.txt
+    python /app/predict.py --warm
+    chmod -R a+rX /app
+
+%environment
+    export LC_ALL=C.UTF-8
+
+%runscript
+    exec python /app/predict.py "$@"
+
+%help
+    {what}
+"""
+
+
+def write_container(folder: Path, name: str, what: str, cuda: bool) -> None:
+    """Write Apptainer.def, app/predict.py, app/requirements.txt and the code that a prediction needs into `folder`."""
+    app = folder / "app"
+    modules = needed_modules(RUNTIME)
+    copy_code(modules, app)
+    write_text(app / "predict.py", PREDICT)
+    write_text(
+        app / "requirements.txt", "".join(f"{line}\n" for line in requirements(modules, cuda))
+    )
+    python = ".".join(platform.python_version_tuple()[:2])
+    write_text(folder / "Apptainer.def", APPTAINER.format(python=python, name=name, what=what))
+
+
+def copy_code(modules: list[str], app: Path) -> None:
+    """Copy modules of this package into `app`, each to its place in the package."""
+    for module in modules:
+        target = app / module_file(module).relative_to(PACKAGE.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(module_file(module), target)
+
+
+def needed_modules(module: str) -> list[str]:
+    """A module of this package and all it imports of the package, directly or not, with the packages they lie in; sorted."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += [
+                other
+                for other in imports(name)
+                if other.split(".")[0] == PACKAGE.name and module_file(other).exists()
+            ]
+            waiting += [name.rpartition(".")[0]] if "." in name else []
+    return sorted(found)
+
+
+def module_file(module: str) -> Path:
+    """The source of a module of this package."""
+    path = PACKAGE.joinpath(*module.split(".")[1:])
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def imports(module: str) -> set[str]:
+    """What the source of a module imports: modules, and names from them (which may be modules as well)."""
+    named: set[str] = set()
+    for node in ast.walk(ast.parse(module_file(module).read_text())):
+        if isinstance(node, ast.Import):
+            named.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            named.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+    return named
+
+
+def requirements(modules: list[str], cuda: bool) -> list[str]:
+    """Pinned lines for pip: the distributions that the modules import and all that those need, in the versions installed here."""
+    distributions = importlib.metadata.packages_distributions()
+    named = {name.split(".")[0] for module in modules for name in imports(module)} - {PACKAGE.name}
+    waiting = [distributions[name][0] for name in sorted(named) if name in distributions] + list(
+        IMPORTED_BY_JAX
+    )
+    pinned: dict[str, str] = {}
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name not in pinned:
+            pinned[name] = importlib.metadata.version(name)
+            needs = [Requirement(line) for line in importlib.metadata.requires(name) or ()]
+            waiting += [
+                need.name
+                for need in needs
+                if need.marker is None or need.marker.evaluate({"extra": ""})
+            ]
+    return [
+        f"{name}{'[cuda12]' if name == 'jax' and cuda else ''}=={pinned[name]}"
+        for name in sorted(pinned)
+    ]

@@ -1,0 +1,125 @@
+"""A pretrained encoder as a feature extractor for other tools: any folder of scans -> a table with one row per scan."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from scaling.data.cache import Cache, open_cache
+from scaling.data.files import extension, walk
+from scaling.data.layout import ASIDE, COLUMNS, SUBJECT, describe
+from scaling.data.prepare import prepare
+from scaling.data.reading import EXTENSIONS
+from scaling.files import write_table
+from scaling.objectives.interface import Parameters
+from scaling.runs.finished import finished_run
+from scaling.study.ladder import Encoder
+from scaling.transfer.finetune import in_chunks
+from scaling.transfer.probe import cell_means, embedder
+from scaling.transfer.run import load_encoder
+
+Progress = Callable[[int, int], None]
+DESCRIBED = ["path", "subject", "session", "sequence", "run"]
+
+
+def embed(
+    checkpoint: Path, folder: Path, out: Path, grid: int, workers: int, progress: Progress
+) -> list[str]:
+    """Write `out` (.parquet or .csv): path, subject, session, sequence, run and the features feature_0 ... of every scan below `folder`.
+
+    Features are the encoder's tokens averaged in `grid` cells per axis, cell by cell. Scans are read as in the checkpoint's study, those
+    of one session on one grid. Returns a sentence for every scan that cannot be used. Interrupted, the same call goes on. Raises
+    ValueError when the checkpoint is no finished run or the folder has no usable scan.
+    """
+    if out.suffix not in (".parquet", ".csv"):
+        raise ValueError(f"{out} should end in .parquet or .csv")
+    _, config = finished_run(checkpoint)
+    tokens = min(config.data.volumes.shape) // config.encoder.stride
+    if not 1 <= grid <= tokens:
+        raise ValueError(
+            f"grid is {grid}; expected 1 to {tokens} cells per axis: the encoder has no more tokens"
+        )
+    prepared = out.with_name(f".{out.name}.volumes")
+    index = prepare(folder, list_scans(folder), config.data.volumes, prepared, progress, workers)
+    usable = index[index["status"] == "ok"]
+    failed = index[index["status"] == "failed"]
+    if usable.empty:
+        shutil.rmtree(prepared)
+        raise ValueError(
+            f"none of the {len(index)} scans in {folder} can be used; first: {failed['reason'].iloc[0]}"
+        )
+    parameters = load_encoder(config.encoder, config.seed, checkpoint / "checkpoints")
+    features = pooled_features(
+        config.encoder, parameters, open_cache(prepared), usable.index.to_numpy(), grid
+    )
+    columns = [f"feature_{i}" for i in range(features.shape[1])]
+    described = usable[DESCRIBED].assign(
+        path=[str(Path(path).relative_to(folder)) for path in usable["path"]]
+    )
+    described["subject"] = described["subject"].where(described["subject"] != described["path"], "")
+    table = pd.concat(
+        [described.reset_index(drop=True), pd.DataFrame(features, columns=columns)], axis=1
+    )
+    table.attrs = {
+        "checkpoint": checkpoint.resolve().name,
+        "grid": grid,
+        "spacing_mm": config.data.volumes.spacing_mm,
+    }
+    write_table(table, out)
+    shutil.rmtree(prepared)
+    return failed["reason"].to_list()
+
+
+def list_scans(folder: Path) -> pd.DataFrame:
+    """Every scan below a folder, in the columns of `scan_sources`. Subject and session are known where the path tells them (FOMO60K,
+    FOMO25 and BIDS layouts); another file stands for itself.
+
+    Raises FileNotFoundError without a folder and ValueError without a scan.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder} does not exist or is no folder; name the folder that holds the scans"
+        )
+    rows = []
+    for file in walk(folder):
+        *above, name = file.relative_to(folder).parts
+        ending = extension(name)
+        if not ending or set(ASIDE) & set(above):
+            continue
+        if any(SUBJECT.match(part) for part in above):
+            rows.append(describe(file, folder))
+        else:
+            sequence = name[: -len(ending)].lower()
+            rows.append(
+                {
+                    "path": str(file),
+                    "subject": str(file.relative_to(folder)),
+                    "session": "",
+                    "sequence": sequence,
+                    "run": 1,
+                }
+            )
+    if not rows:
+        raise ValueError(
+            f"{folder} holds no scans; expected files that end in {', '.join(EXTENSIONS)}"
+        )
+    table = pd.DataFrame(rows).assign(
+        source=".", part="all", site="", age=np.nan, sex="", label="", mask="", problem=""
+    )
+    return table.sort_values(["subject", "session", "sequence", "run", "path"], ignore_index=True)[
+        list(COLUMNS)
+    ]
+
+
+def pooled_features(
+    encoder: Encoder, parameters: Parameters, cache: Cache, rows: np.ndarray, grid: int
+) -> np.ndarray:
+    """Features float32 [n, grid^3 * E] of some rows of a cache, a chunk at a time."""
+    program, shape = embedder(encoder, cache.volumes.shape), cache.volumes.shape
+    chunks = []
+    for places in in_chunks(len(rows)):
+        images = np.stack([cache.volume(int(row)) for row in rows[places]])[:, None]
+        chunks.append(cell_means(program(parameters, images)[:, 0], shape, encoder.stride, grid))
+    return np.concatenate(chunks)[: len(rows)]

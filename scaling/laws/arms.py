@@ -1,0 +1,8 @@
+"""Names of the arms of a study that are compared, and which control belongs to which protocol."""
+
+SUPERVISED = ("supervised out of domain", "supervised in domain")
+
+
+def baseline_arm(protocol: str) -> str:
+    """The control that a protocol is fairly compared with: the same recipe on an untrained encoder."""
+    return "scratch" if protocol.startswith("finetune") else "random"

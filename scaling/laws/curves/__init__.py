@@ -1,0 +1,1 @@
+"""Curves of performance against size and duration: forms, fits, uncertainty, extrapolation."""

@@ -1,0 +1,1 @@
+"""Verdicts from cases: contrasts with an error bar, rankings, designs."""

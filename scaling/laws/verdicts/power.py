@@ -1,0 +1,67 @@
+"""How often the verdict is right: type-I error, power and interval coverage on simulated studies of a given design."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from scaling.laws.plain import plain
+from scaling.laws.verdicts.effects import estimate_effect, fit_design
+from scaling.laws.verdicts.simulate import Grid, Noise, simulate_study
+
+
+@dataclass(frozen=True)
+class OperatingCharacteristics:
+    """Rates over simulated studies whose true gain is `effect`: `claims` of any improvement (interval above nought), each decision,
+    `coverage` of the interval; and its mean half width. `se` is the standard error of `claims`."""
+
+    effect: float
+    studies: int
+    claims: float
+    se: float
+    coverage: float
+    half_width: float
+    decisions: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        return cast(dict[str, Any], plain(self))
+
+
+def operating_characteristics(
+    grid: Grid,
+    noise: Noise,
+    effect: float,
+    smallest: float,
+    studies: int,
+    seed: int = 0,
+    confidence: float = 0.90,
+) -> OperatingCharacteristics:
+    """Simulate `studies` studies on `grid` and judge the gain from the smallest to the largest budget of each."""
+    decisions: Counter[str] = Counter()
+    claims = covered = 0
+    widths = []
+    design = None
+    for sequence in np.random.SeedSequence(seed).spawn(studies):
+        data = simulate_study(grid, noise, effect, np.random.default_rng(sequence))
+        design = design or fit_design(
+            data
+        )  # the same for every study: it follows from the runs alone
+        found = estimate_effect(
+            "budget", data, design.contrasts["budget"], design, 1.0, None, smallest, confidence
+        )
+        decisions[found.decision] += 1
+        if found.low is not None and found.high is not None:
+            claims += found.low > 0
+            covered += found.low <= effect <= found.high
+            widths.append((found.high - found.low) / 2)
+    rate = claims / studies
+    return OperatingCharacteristics(
+        effect=effect,
+        studies=studies,
+        claims=rate,
+        se=float(np.sqrt(rate * (1 - rate) / studies)),
+        coverage=covered / studies,
+        half_width=float(np.mean(widths)) if widths else float("nan"),
+        decisions={name: count / studies for name, count in decisions.most_common()},
+    )

@@ -1,0 +1,81 @@
+"""One way to spread work over processes: unordered, interruptible, no orphan left behind."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from typing import TypeVar
+
+from threadpoolctl import threadpool_limits
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def unordered_map(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    initializer: Callable[..., None] | None = None,
+    arguments: tuple = (),
+) -> Iterator[Result]:
+    """Yield `function(item)` as results come, from `workers` processes (1: in this one). The first exception
+    propagates.
+
+    Processes are spawned, not forked: jax runs threads in the parent. `function` must be importable.
+    """
+    items = list(items)
+    if workers <= 1 or len(items) <= 1:
+        if initializer is not None:
+            initializer(*arguments)
+        yield from map(function, items)
+        return
+    executor = ProcessPoolExecutor(
+        min(workers, len(items)),
+        multiprocessing.get_context("spawn"),
+        _start_worker,
+        (initializer, arguments),
+    )
+    try:
+        with _interrupts_held():
+            futures = [executor.submit(function, item) for item in items]
+        for future in as_completed(futures):
+            yield future.result()
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Processes started within never see Ctrl-C or a scheduler's notice: the parent alone answers, after this, and stops them."""
+    signals = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR2}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+
+
+def _start_worker(initializer: Callable[..., None] | None, arguments: tuple) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
+    threadpool_limits(
+        1
+    )  # as many processes as cores: more threads would only get into each other's way
+    if initializer is not None:
+        initializer(*arguments)
+
+
+def _exit_after(parent: "multiprocessing.process.BaseProcess") -> None:
+    """A worker of a killed parent would wait for ever."""
+    parent.join()
+    os._exit(1)

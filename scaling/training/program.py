@@ -1,0 +1,242 @@
+"""The compiled pretraining step, made once per shape and shared by every run that has it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Float16, PRNGKeyArray
+
+from scaling.augmentation.presets import augment
+from scaling.models.backbone import build_encoder
+from scaling.models.parametrisation import rate_multipliers
+from scaling.models.projector import pooled
+from scaling.models.transformer import Constrain
+from scaling.objectives.build import build_objective
+from scaling.objectives.interface import Metrics, Objective, Parameters, Part
+from scaling.study.config import Pretrain
+from scaling.study.ladder import Decoder, Encoder
+from scaling.study.objectives import ObjectiveConfig
+from scaling.training.mesh import BatchConstraint, batch_sharding, replicated, state_sharding
+from scaling.training.optimizer import adamw_direction, descend, warmup_stable_decay
+
+Batch = Array | np.ndarray
+
+NEVER = 2**31 - 1  # a step that is never reached: where the decay of a trunk starts
+
+
+class State(NamedTuple):
+    """Everything a run needs to go on: the number of steps done, trained parameters, optimiser moments, and the running means of
+    parameters that the objective asks for (most: none).
+    """
+
+    step: Array
+    parameters: Parameters
+    moments: Any
+    means: Parameters
+
+
+class Program(NamedTuple):
+    """Compiled functions of one pretraining shape. Volumes are float16 [B, D, H, W], or pairs [B, 2, D, H, W].
+
+    `init(key) -> State`; `step(state, volumes, key, peak, decay_from, end) -> (State, metrics)`, which consumes its state, at the rate of
+    `warmup_stable_decay`;
+    `evaluate(state, volumes, key) -> loss`, single volumes without augmentation; `reconstruct(state, volumes, key)`: None where there is
+    nothing to show; `embed(state, volumes [B, D, H, W])`: pooled tokens [B, E]; `abstract` is the state's shapes and shardings.
+    """
+
+    init: Callable[[PRNGKeyArray], State]
+    step: jax.stages.Wrapped
+    evaluate: jax.stages.Wrapped
+    reconstruct: Callable[[State, Batch, PRNGKeyArray], tuple[Array, Array, Array]] | None
+    embed: Callable[[State, Batch], Array]
+    abstract: State
+
+
+def step_keys(key: PRNGKeyArray, step: Array | int) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+    """Keys of a step's augmentation and of its loss, from the run's `data_key`."""
+    augment_key, loss_key = jax.random.split(jax.random.fold_in(key, step))
+    return augment_key, loss_key
+
+
+def data_key(seed: int) -> PRNGKeyArray:
+    """The key of all that a run of this seed draws while it trains."""
+    return jax.random.fold_in(jax.random.key(seed), 1)
+
+
+def part_loss(
+    objective: Objective, inputs: Array, key: PRNGKeyArray, parts: int, constrain: Constrain
+) -> Callable[[Parameters, Array], tuple[Array, Metrics]]:
+    """Loss and metrics of a part of a batch, given its number. Raises ValueError where the parts depend on each other."""
+    loss = objective.part_loss
+    if loss is None:
+        raise ValueError(
+            "this objective needs the whole batch at once; expected execution.accumulate=1"
+        )
+    # Rows i, i + parts, ...: every device has its share of each part.
+    rows = inputs.reshape(-1, parts, *inputs.shape[1:])
+    return lambda parameters, index: loss(
+        parameters, constrain(rows[:, index]), key, Part(index, parts)
+    )
+
+
+def accumulated(
+    objective: Objective,
+    parameters: Parameters,
+    inputs: Array,
+    key: PRNGKeyArray,
+    parts: int,
+    constrain: Constrain,
+) -> tuple[Array, Metrics, Parameters]:
+    """Loss, metrics and gradients of a batch, one part of it at a time."""
+    loss_of = jax.value_and_grad(part_loss(objective, inputs, key, parts, constrain), has_aux=True)
+
+    def add(total: Parameters, index: Array) -> tuple[Parameters, tuple[Array, Metrics]]:
+        found, gradients = loss_of(parameters, index)
+        return jax.tree.map(lambda a, b: a + b / parts, total, gradients), found
+
+    gradients, found = jax.lax.scan(
+        add, jax.tree.map(jnp.zeros_like, parameters), jnp.arange(parts)
+    )
+    loss, metrics = jax.tree.map(lambda values: values.mean(0), found)
+    return loss, metrics, gradients
+
+
+def pretraining_program(
+    config: ObjectiveConfig,
+    encoder: Encoder,
+    decoder: Decoder,
+    pretrain: Pretrain,
+    mesh: Mesh,
+    accumulate: int = 1,
+) -> Program:
+    """The pretraining program of one shape on one mesh, the same for every learning rate; gradients and held-out losses are those of
+    `accumulate` parts of a batch, one after the other.
+    """
+    return compiled_once(
+        config, encoder, decoder, replace(pretrain, learning_rate=0.0), mesh, accumulate
+    )
+
+
+@lru_cache
+def compiled_once(
+    config: ObjectiveConfig,
+    encoder: Encoder,
+    decoder: Decoder,
+    pretrain: Pretrain,
+    mesh: Mesh,
+    accumulate: int,
+) -> Program:
+    """`pretraining_program` of a recipe without its learning rate."""
+    constrain = BatchConstraint(mesh)
+    objective = build_objective(config, encoder, decoder, pretrain, constrain)
+    encode = build_encoder(encoder, pretrain.dtype, pretrain.remat, constrain).encode
+    rates = rate_multipliers(
+        lambda shape: build_objective(config, shape, decoder, pretrain).init, encoder
+    )
+    optimizer = adamw_direction(pretrain.beta2, pretrain.weight_decay, pretrain.clip_norm, rates)
+    warmup = pretrain.warmup // pretrain.batch
+
+    def init(key: PRNGKeyArray) -> State:
+        parameters = objective.init(key)
+        return State(
+            jnp.zeros((), jnp.int32),
+            parameters,
+            optimizer.init(parameters),
+            objective.followed(parameters),
+        )
+
+    def views(
+        volumes: Float16[Array, "B *V D H W"], key: PRNGKeyArray
+    ) -> Float[Array, "B *V D H W"]:
+        """Augmented volumes, the two of a pair each by itself unless they must stay aligned."""
+        cases = volumes if objective.aligned else volumes.reshape(-1, *volumes.shape[-3:])
+        return augment(cases.astype(jnp.float32), key, pretrain.augment).reshape(volumes.shape)
+
+    def step(
+        state: State,
+        volumes: Float16[Array, "B *V D H W"],
+        key: PRNGKeyArray,
+        peak: Array,
+        decay_from: Array,
+        end: Array,
+    ) -> tuple[State, Metrics]:
+        augment_key, loss_key = step_keys(key, state.step)
+        inputs = views(volumes, augment_key)
+        if accumulate == 1:
+            loss_of = jax.value_and_grad(
+                lambda parameters: objective.loss(parameters | state.means, inputs, loss_key),
+                has_aux=True,
+            )
+            (loss, metrics), gradients = loss_of(state.parameters)
+        else:
+            loss, metrics, gradients = accumulated(
+                objective, state.parameters, inputs, loss_key, accumulate, constrain
+            )
+        direction, moments = optimizer.update(gradients, state.moments, state.parameters)
+        rate = warmup_stable_decay(state.step, peak, warmup, decay_from, end)
+        parameters = descend(state.parameters, direction, rate)
+        means = jax.tree.map(
+            lambda mean, new: objective.momentum * mean + (1 - objective.momentum) * new,
+            state.means,
+            objective.followed(parameters),
+        )
+        logged = {
+            "loss": loss,
+            "learning_rate": rate,
+            "gradient_norm": optax.tree.norm(gradients),
+            **metrics,
+        }
+        return State(state.step + 1, parameters, moments, means), logged
+
+    def evaluate(state: State, volumes: Float16[Array, "B *V D H W"], key: PRNGKeyArray) -> Array:
+        # Without augmentation the two crops of a pair may be one and the same.
+        inputs = views(volumes, key) if config.pairs else volumes.astype(jnp.float32)
+        parameters = state.parameters | state.means
+        if accumulate == 1:
+            return objective.loss(parameters, inputs, key)[0]
+        loss_of = part_loss(objective, inputs, key, accumulate, constrain)
+        return jax.lax.map(
+            lambda index: loss_of(parameters, index)[0], jnp.arange(accumulate)
+        ).mean()
+
+    def reconstruct(
+        state: State, volumes: Float16[Array, "B *V D H W"], key: PRNGKeyArray
+    ) -> tuple[Array, Array, Array]:
+        assert objective.reconstruct is not None
+        return objective.reconstruct(
+            state.parameters | state.means, volumes.astype(jnp.float32), key
+        )
+
+    def embed(state: State, volumes: Float16[Array, "B D H W"]) -> Float[Array, "B E"]:
+        return pooled(encode(state.parameters["encoder"], volumes.astype(jnp.float32)))
+
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    sharding = state_sharding(mesh, shapes)
+    batch, everywhere = batch_sharding(mesh), replicated(mesh)
+    abstract = jax.tree.map(
+        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
+        shapes,
+        sharding,
+    )
+    return Program(
+        # Without out_shardings the whole state would be put on the first device.
+        init=jax.jit(init, out_shardings=sharding),
+        step=jax.jit(
+            step,
+            in_shardings=(sharding, batch, None, None, None, None),
+            out_shardings=(sharding, everywhere),
+            donate_argnums=0,
+        ),
+        evaluate=jax.jit(evaluate, out_shardings=everywhere),
+        reconstruct=jax.jit(reconstruct, out_shardings=everywhere)
+        if objective.reconstruct
+        else None,
+        embed=jax.jit(embed, out_shardings=everywhere),
+        abstract=abstract,
+    )

@@ -1,0 +1,177 @@
+"""Few-shot finetuning as one compiled program: a scan over steps, over all rows (shots x draws) at once, the rows spread over devices.
+
+All cases of a few-shot task fit on the device. A row is one finetune: weights over the labelled cases, zero for those it may not see, a
+learning rate, and a key for its batches.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import AxisType, Mesh, PartitionSpec
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from scaling.augmentation.presets import augment, augment_masks
+from scaling.models.backbone import build_encoder
+from scaling.models.heads import make_head
+from scaling.models.parameters import keys_from, parameters_of, structure
+from scaling.models.windows import by_windows, lesion_crops
+from scaling.objectives.interface import Parameters
+from scaling.study.config import Finetune, Shape3
+from scaling.study.ladder import Encoder, VitShape
+from scaling.training.optimizer import adamw_direction, descend, warmup_stable_decay
+from scaling.transfer.losses import classification_loss, regression_loss, segmentation_loss
+
+Kind = Literal["classification", "segmentation", "regression"]
+LOSSES = {
+    "classification": classification_loss,
+    "regression": regression_loss,
+    "segmentation": segmentation_loss,
+}
+ROWS, EVERYWHERE = PartitionSpec("rows"), PartitionSpec()
+
+
+class FinetuneProgram(NamedTuple):
+    """Functions of one (encoder, kind of task, recipe); all but `apply` and `losses` are compiled, and keep row r on one device.
+
+    `init_heads(keys [R])` makes the heads' parameters;
+    `fit(encoder, heads [R], cases, weights [R, n], scaling [R, 2], rates [R], keys [R])` finetunes R networks;
+    `predict(fitted [R], images [B, S, D, H, W], present [B, S])` gives logits, or standardised predictions, [R, B, ...];
+    `apply(parameters, images, present)` the same of one network, [B, ...]; `losses(outputs, targets)` are the task's losses, per case.
+    """
+
+    init_heads: Callable[[Array], Any]
+    fit: Callable[..., Any]
+    predict: Callable[[Any, Array, Array], Array]
+    apply: Callable[[Any, Array, Array], Array]
+    losses: Callable[[Array, Array], Array]
+
+
+@lru_cache
+def finetune_program(
+    encoder: Encoder, kind: Kind, sequences: int, shape: Shape3, recipe: Finetune
+) -> FinetuneProgram:
+    """The finetuning program of one encoder for tasks of `kind` with S `sequences` of `shape` voxels."""
+
+    window = recipe.window if kind == "segmentation" and recipe.window else shape
+
+    def head(rngs: nnx.Rngs) -> nnx.Module:
+        return make_head(kind, encoder, sequences, window, rngs)
+
+    features = build_encoder(encoder).features
+    head_graph = structure(head)
+    optimizer = adamw_direction(0.999, recipe.weight_decay, recipe.clip_norm)
+    warmup = round(recipe.warmup_share * recipe.steps)
+
+    def init_head(key: PRNGKeyArray) -> Parameters:
+        return parameters_of(head(keys_from(key)))
+
+    def network(parameters: Any, images: Float[Array, "B S d h w"], present: Array) -> Array:
+        B, S = images.shape[:2]
+        found = features(
+            parameters["encoder"], images.reshape(B * S, *images.shape[2:]).astype(jnp.float32)
+        )
+        return nnx.merge(head_graph, parameters["head"])(
+            tuple(x.reshape(B, S, *x.shape[1:]) for x in found), present
+        )
+
+    def apply(parameters: Any, images: Float[Array, "B S D H W"], present: Array) -> Array:
+        return by_windows(lambda part: network(parameters, part, present), images, window)
+
+    def fit_one(
+        encoder_parameters: Parameters,
+        cases: tuple[Array, Array, Array],
+        head: Parameters,
+        weights: Float[Array, "n"],
+        scaling: Float[Array, "2"],
+        rate: Array,
+        key: PRNGKeyArray,
+    ) -> Any:
+        images, present, labels = cases
+
+        def step(carry: Any, index: Array) -> tuple[Any, None]:
+            parameters, moments = carry
+            choose, change = jax.random.split(jax.random.fold_in(key, index))
+            chosen = jax.random.categorical(choose, jnp.log(weights), shape=(recipe.batch,))
+            inputs, targets = images[chosen], labels[chosen]
+            if window != shape:
+                inputs, targets = lesion_crops(
+                    jax.random.fold_in(choose, 1), inputs, targets, window
+                )
+            inputs = augment(inputs.astype(jnp.float32), change, recipe.augment)
+            targets = (targets.astype(jnp.float32) - scaling[0]) / scaling[1]
+            if kind == "segmentation":
+                targets = augment_masks(targets, change, recipe.augment)
+
+            def loss(parameters: Any) -> Array:
+                return LOSSES[kind](network(parameters, inputs, present[chosen]), targets).mean()
+
+            gradients = jax.grad(loss)(parameters)
+            direction, moments = optimizer.update(gradients, moments, parameters)
+            schedule = warmup_stable_decay(
+                index, 1.0, warmup, jnp.asarray(warmup), jnp.asarray(recipe.steps)
+            )
+            return (descend(parameters, direction, rate * schedule), moments), None
+
+        parameters = {"encoder": encoder_parameters, "head": head}
+        (parameters, _), _ = jax.lax.scan(
+            step, (parameters, optimizer.init(parameters)), jnp.arange(recipe.steps)
+        )
+        return parameters
+
+    # Convolutions with weights of their own per row would be grouped ones, which are slow everywhere: one row after the other then.
+    over_rows = jax.vmap if isinstance(encoder, VitShape) else one_by_one
+
+    def fit(
+        encoder: Parameters,
+        heads: Parameters,
+        cases: Any,
+        weights: Array,
+        scaling: Array,
+        rates: Array,
+        keys: PRNGKeyArray,
+    ) -> Any:
+        def here(encoder: Parameters, cases: Any, *rows: Any) -> Any:
+            return over_rows(lambda *row: fit_one(encoder, cases, *row))(*rows)
+
+        spread = jax.shard_map(
+            here,
+            mesh=row_mesh(len(weights)),
+            in_specs=(EVERYWHERE, EVERYWHERE) + (ROWS,) * 5,
+            out_specs=ROWS,
+            check_vma=False,
+        )
+        return spread(encoder, cases, heads, weights, scaling, rates, keys)
+
+    def predict(fitted: Any, images: Array, present: Array) -> Array:
+        def here(fitted: Any, images: Array, present: Array) -> Array:
+            return over_rows(lambda parameters: apply(parameters, images, present))(fitted)
+
+        rows = len(jax.tree.leaves(fitted)[0])
+        spread = jax.shard_map(
+            here,
+            mesh=row_mesh(rows),
+            in_specs=(ROWS, EVERYWHERE, EVERYWHERE),
+            out_specs=ROWS,
+            check_vma=False,
+        )
+        return spread(fitted, images, present)
+
+    return FinetuneProgram(
+        jax.jit(jax.vmap(init_head)), jax.jit(fit), jax.jit(predict), apply, LOSSES[kind]
+    )
+
+
+def row_mesh(rows: int) -> Mesh:
+    """As many of this process's devices as divide the rows evenly."""
+    devices = jax.local_devices()
+    count = max(d for d in range(1, len(devices) + 1) if rows % d == 0)
+    return jax.make_mesh((count,), ("rows",), (AxisType.Auto,), devices=devices[:count])
+
+
+def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` over the leading axis of its arguments, as `jax.vmap`, but one after the other."""
+    return lambda *batched: jax.lax.map(lambda each: function(*each), batched)
