@@ -109,7 +109,7 @@ def trained(
     from scaling.study.config import Pretrain
     from scaling.study.ladder import resolve_decoder, resolve_encoder
     from scaling.training.mesh import global_batch, make_mesh
-    from scaling.training.step import pretraining_program
+    from scaling.training.program import pretraining_program
 
     pretrain = Pretrain(**{"crop": CROP, "batch": BATCH, "warmup": 2 * BATCH, **(recipe or {})})
     encoder = resolve_encoder(family, size, pretrain.parametrisation)
@@ -182,9 +182,9 @@ def plans(published: Path | None) -> dict[str, Any]:
 
 def resolved(file: Path, scale: str | None, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     """A plan: its config, a row per step, and what sharing trunks saves; or why there is none."""
-    from scaling.study.cost import hours
-    from scaling.study.experiment import load_study
-    from scaling.study.plan import make_plan
+    from scaling.costs.flops import hours
+    from scaling.runs.experiment import load_study
+    from scaling.runs.plan import make_plan
 
     try:
         plan = make_plan(load_study(file, overrides, scale))
@@ -320,7 +320,7 @@ def logged(done_dir: Path) -> dict[str, Any]:
 def evidence(done_dir: Path) -> dict[str, Any]:
     """Verdicts, how they do on simulated studies, and findings, every number of them."""
     from scaling.engines.evidence import findings, judge
-    from scaling.study.experiment import load_study
+    from scaling.runs.experiment import load_study
 
     predictions = pd.read_parquet(done_dir / "predictions.parquet")
     config = load_study(done_dir)
