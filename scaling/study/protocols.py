@@ -1,4 +1,4 @@
-"""How checkpoints and controls are tried on the tasks: every number of finetuning, probes, the classical and the supervised controls."""
+"""How checkpoints and controls are tried on the tasks: every number of every protocol."""
 
 from typing import Annotated, Literal
 
@@ -8,80 +8,100 @@ from pydantic.dataclasses import dataclass
 STRICT = ConfigDict(extra="forbid")
 
 Shape3 = tuple[int, int, int]
-Augmentation = Literal[
-    "none", "flips", "spatial", "intensity", "all"
-]  # see scaling.augmentation.presets
+# See scaling.augmentation.presets.
+Augmentation = Literal["none", "flips", "spatial", "intensity", "all"]
 
 
 @dataclass(frozen=True, config=STRICT)
 class Finetune:
-    """Full finetuning, the same recipe for every arm. With several `learning_rates` each arm takes the one with the lowest
-    loss on `validation_share` of its own shots, held out for that choice only, and is then trained on all of them. `tuning` are
-    smaller budgets to try as well: n means that only the first n rates compete, 0 that the first is taken untried. Segmentation trains
-    on crops of `window` voxels and predicts by windows that overlap by half; without one, on whole volumes.
-    """
+    """Fine-tuning of encoder and head: the same recipe for every arm."""
 
     steps: int = 100
+    """Optimiser steps."""
     batch: int = 8
+    """Cases in a step, drawn with replacement."""
     learning_rates: tuple[float, ...] = (3e-4, 1e-3)
+    """Candidate rates; each arm takes the one with the lowest loss on its own held-out shots, and
+    is then trained on all of them."""
     tuning: tuple[int, ...] = ()
+    """Smaller budgets to try as well: n lets only the first n rates compete, 0 takes the first."""
     validation_share: float = 0.25
+    """Share of the shots held out to choose the rate, for that choice only."""
     weight_decay: float = 0.05
+    """Decoupled weight decay of AdamW."""
     warmup_share: float = 0.1
+    """Share of the steps over which the rate rises from zero."""
     clip_norm: float = 1.0
+    """Largest global norm of a gradient."""
     augment: Augmentation = "flips"
+    """Random changes of training cases."""
     window: Shape3 | None = None
+    """Segmentation trains on crops of this many voxels and predicts by windows that overlap by
+    half; None: on whole volumes."""
 
     def __post_init__(self) -> None:
         if not self.learning_rates or not 0 < self.validation_share <= 0.5:
             raise ValueError(
-                f"a finetune has learning_rates={self.learning_rates} and validation_share={self.validation_share}; expected one rate or "
-                "more, and a share above 0 and up to 0.5"
+                f"a finetune has learning_rates={self.learning_rates} and "
+                f"validation_share={self.validation_share}; expected one rate or more, and a share "
+                "above 0 and up to 0.5"
             )
-        if any(
-            not 0 <= budget < len(self.learning_rates) or budget == 1 for budget in self.tuning
-        ) or len(set(self.tuning)) < len(self.tuning):
+        rates = len(self.learning_rates)
+        wrong = [budget for budget in self.tuning if budget == 1 or not 0 <= budget < rates]
+        if wrong or len(set(self.tuning)) < len(self.tuning):
             raise ValueError(
-                f"tuning is {self.tuning}; expected budgets below the {len(self.learning_rates)} learning_rates, each 0 or at least "
-                "2, none twice"
+                f"tuning is {self.tuning}; expected budgets below the {rates} learning_rates, each "
+                "0 or at least 2, none twice"
             )
 
 
 @dataclass(frozen=True, config=STRICT)
 class Probe:
-    """Readouts of frozen features: ridge regression on the means of tokens in `grid` cells per axis, on those of whitened tokens, or on
-    the extremes of whitened tokens, with that penalty, whichever has the lowest leave-one-out error within the shots; for segmentation
-    a linear readout of every token. And the nearest `neighbours` among the shots (0: none), which learn nothing at all. Whitening raises
-    variances by `shrinkage` of their mean.
+    """Readouts of frozen features: ridge regression, and the nearest neighbours.
+
+    The ridge reads the means of tokens in cells, those of whitened tokens, or the extremes of
+    whitened tokens, whichever has the lowest leave-one-out error within the shots. Segmentation
+    has a linear readout of every token.
     """
 
     grid: Annotated[int, Field(ge=1)] = 2
+    """Cells along each axis over which tokens are averaged."""
     shrinkage: Annotated[float, Field(gt=0)] = 0.01
+    """Share of the mean variance by which whitening raises every variance."""
     penalties: tuple[float, ...] = (1e-3, 1e-2, 0.1, 1.0, 10.0)
+    """Candidate penalties of the ridge."""
     mask_penalty: float = 100.0
+    """Penalty of the segmentation's readout."""
     neighbours: Annotated[int, Field(ge=0)] = 5
+    """Neighbours among the shots, which learn nothing at all; 0 leaves them out."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class Classical:
-    """The simplest classical control, no network at all: ridge regression on smoothed voxels; for segmentation on each voxel's
-    intensities at several scales.
+    """The simplest control, without a network: ridge regression on smoothed voxels; segmentation
+    reads each voxel's intensities at several scales.
     """
 
     smoothing_mm: float = 12.0
+    """Full width at half maximum of the Gaussian, and the distance of the samples."""
     penalties: tuple[float, ...] = (1e-3, 1e-2, 0.1, 1.0, 10.0)
+    """Candidate penalties of the ridge."""
     mask_penalty: float = 1.0
+    """Penalty of the segmentation's readout."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class Transfer:
-    """How checkpoints and controls are tried on the tasks; `None` leaves a protocol out. `supervised` is the recipe by which untrained
-    encoders learn from every labelled case, out of domain and (`Task.inside`) in domain. Surfaces closer than `nsd_tolerance_mm` count
-    as equal in the normalised surface distance.
-    """
+    """How checkpoints and controls are tried on the tasks; None leaves a protocol out."""
 
     finetune: Finetune | None = Finetune()
+    """Few-shot fine-tuning."""
     probe: Probe | None = Probe()
+    """Readouts of frozen features."""
     classical: Classical | None = Classical()
+    """The control without a network."""
     supervised: Finetune | None = None
+    """Recipe by which untrained encoders learn from every labelled case, out of domain and
+    (`Task.inside`) in domain."""
     nsd_tolerance_mm: float = 4.0
+    """Surfaces closer than this count as equal in the normalised surface distance."""

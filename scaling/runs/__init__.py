@@ -1,0 +1,1 @@
+"""The plan of a study, and the folders of its runs."""

@@ -1,0 +1,156 @@
+"""Mistakes of a study that one field alone does not show: one sentence each, all of them at once."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from scaling.study.families import Family
+
+if TYPE_CHECKING:
+    from scaling.study.config import Study
+
+
+def inconsistencies(study: Study) -> list[str]:
+    """Every mistake of a study, one sentence each."""
+    return [
+        *axes(study),
+        *names(study),
+        *spacing(study),
+        *durations(study),
+        *(sentence for family in study.families for sentence in grids(study, family)),
+        *protocols(study),
+        *batches(study),
+    ]
+
+
+def axes(study: Study) -> Iterator[str]:
+    """Each axis of the design has entries, none twice; fractions are shares."""
+    for field, values in (
+        ("sizes", study.sizes),
+        ("durations", study.durations),
+        ("seeds", study.seeds),
+        ("fractions", study.fractions),
+        ("objectives", tuple(objective.label for objective in study.objectives)),
+        ("families", tuple(family.label for family in study.families)),
+        ("tasks", tuple(task.name for task in study.tasks)),
+    ):
+        if not values or len(set(values)) < len(values):
+            yield f"{field} is {values}; expected at least one entry and no entry twice"
+    if study.fractions and not 0 < min(study.fractions) <= max(study.fractions) <= 1:
+        yield (
+            f"fractions is {study.fractions}; expected shares of the pretraining subjects, above 0 "
+            "and up to 1"
+        )
+
+
+def names(study: Study) -> Iterator[str]:
+    """What names a folder consists of letters, digits, '.', '_' and '-'."""
+    named = [("name", study.name)]
+    named += [("objectives", objective.label) for objective in study.objectives]
+    named += [("families", family.label) for family in study.families]
+    for field, name in named:
+        if not re.fullmatch(r"[\w.-]+", name):
+            yield (
+                f"{field} is named {name!r}; expected letters, digits, '.', '_' and '-' (it names "
+                "a folder)"
+            )
+
+
+def spacing(study: Study) -> Iterator[str]:
+    """What is measured in mm needs one spacing for all sessions."""
+    segmented = [task.name for task in study.tasks if task.kind == "segmentation"]
+    if study.data.volumes.spacing_mm is None and (segmented or study.transfer.classical):
+        yield (
+            f"data.volumes.spacing_mm is null, but {segmented or 'transfer.classical'} is measured "
+            "in mm; expected one spacing for all"
+        )
+
+
+def durations(study: Study) -> Iterator[str]:
+    """Durations and their decays are whole steps, and the warm-up fits before the decay."""
+    pretrain = study.pretrain
+    for duration in study.durations:
+        decay = pretrain.decay_share * duration
+        if duration % pretrain.batch or decay % pretrain.batch:
+            yield (
+                f"duration {duration} and its decay of {decay:g} samples must be multiples of "
+                f"pretrain.batch={pretrain.batch}"
+            )
+        if pretrain.warmup > duration - decay:
+            yield (
+                f"pretrain.warmup={pretrain.warmup} samples does not fit before the decay of "
+                f"duration {duration}; expected at most {duration - decay:g}"
+            )
+
+
+def grids(study: Study, family: Family) -> Iterator[str]:
+    """Crops, windows and volumes are whole patches of a family's encoder."""
+    crop, shape = study.pretrain.crop, study.data.volumes.shape
+    if all(side <= family.stride for side in crop):
+        yield (
+            f"pretrain.crop={crop} is one token of {family.stride} voxels of {family.label}; use "
+            "fewer levels"
+        )
+        return
+    cube = math.lcm(family.patch, family.stride)
+    recipes = (("finetune", study.transfer.finetune), ("supervised", study.transfer.supervised))
+    for field, recipe in recipes:
+        window = recipe.window if recipe else None
+        if window and not fits(window, shape, cube):
+            yield (
+                f"transfer.{field}.window is {window}; expected multiples of {cube} voxels for "
+                f"{family.label}, each at most that of data.volumes.shape={shape}"
+            )
+    hint = ""
+    if family.kind != "vit":
+        hint = f"; each of its levels={family.levels} but the first halves the volume"
+    for axis in range(3):
+        if crop[axis] > shape[axis] or crop[axis] % cube or shape[axis] % cube:
+            yield (
+                f"axis {axis}: pretrain.crop={crop[axis]} and data.volumes.shape={shape[axis]} "
+                f"must be multiples of {cube} for {family.label} with patch={family.patch}, and "
+                f"the crop must fit into the volume{hint}"
+            )
+            return
+
+
+def fits(window: tuple[int, int, int], shape: tuple[int, int, int], cube: int) -> bool:
+    """Whether a window consists of whole cubes and is no larger than the volume."""
+    pairs = zip(window, shape, strict=True)
+    return all(side <= length and side % cube == 0 for side, length in pairs)
+
+
+def protocols(study: Study) -> Iterator[str]:
+    """The protocol that verdicts are about is tried at all."""
+    protocol = study.estimand.protocol
+    if getattr(study.transfer, protocol) is None:
+        yield f"estimand.protocol is {protocol!r}, but transfer.{protocol} is left out"
+
+
+def batches(study: Study) -> Iterator[str]:
+    """Objectives that compare samples find what they compare in a batch."""
+    parts, pretrain = study.execution.accumulate, study.pretrain
+    for objective in study.objectives:
+        if parts > 1 and not objective.separable:
+            yield (
+                f"execution.accumulate is {parts}, but objective {objective.label!r} needs the "
+                "whole batch at once; expected 1: use pretrain.remat or more devices where memory "
+                "is short"
+            )
+    paired = [objective for objective in study.objectives if objective.pairs]
+    if paired and (pretrain.batch % 2 or pretrain.batch < 4):
+        yield (
+            f"objective {paired[0].label!r} learns from pairs: pretrain.batch={pretrain.batch} "
+            "must be even and at least 4"
+        )
+    if pretrain.augment == "none" and pretrain.crop == study.data.volumes.shape:
+        for objective in paired:
+            if objective.pairs == "crops":
+                yield (
+                    f"objective {objective.label!r} would see two equal views: pretrain.crop is "
+                    "the whole volume and pretrain.augment 'none'; choose a smaller crop, an "
+                    'augmentation, or positives="sequences"'
+                )
