@@ -1,8 +1,10 @@
-"""The Chinchilla law refitted to the 245 runs of Hoffmann et al. (2022), figure 4: our engine against SciPy's BFGS.
+"""The Chinchilla law refitted to the 245 runs of Hoffmann et al. (2022), figure 4: our engine
+against SciPy's BFGS.
 
-Shows: the point estimate, standard errors and 95 % intervals of the replication by Epoch AI (Besiroglu et al. 2024, arXiv
-2404.10102; sum of Huber losses, delta 0.001; 4,000 bootstrap resamples), and the time both procedures take, alternating.
-Costs: about a minute, nearly all of it SciPy's. Needs the published table and answers (`chinchilla_epoch/`), which are not ours to
+Shows: the point estimate, standard errors and 95 % intervals of the replication by Epoch AI
+(Besiroglu et al. 2024, arXiv 2404.10102; sum of Huber losses, delta 0.001; 4,000 bootstrap
+resamples), and the time both procedures take, alternating. Costs: about a minute, nearly all of
+it SciPy's. Needs the published table and answers (`chinchilla_epoch/`), which are not ours to
 redistribute. Command:
 
     python experiments/benchmarks/chinchilla.py FOLDER/chinchilla_epoch
@@ -27,7 +29,8 @@ DELTA, RESAMPLES, ROUNDS = 1e-3, 4000, 4
 
 
 def runs(folder: Path) -> tuple[FloatArray, FloatArray]:
-    """log N and log D [2, 240], and log loss [240]: the five largest losses are left out, as in the replication."""
+    """log N and log D [2, 240], and log loss [240]: the five largest losses are left out, as in
+    the replication."""
     table = pd.read_csv(folder / "svg_extracted_data.csv")
     table = table[table["loss"] < table["loss"].nlargest(5).iloc[-1]]
     N, flop = table["Model Size"].to_numpy(float), table["Training FLOP"].to_numpy(float)
@@ -80,7 +83,8 @@ def natural(theta: FloatArray, log_x: FloatArray) -> dict[str, FloatArray]:
 
 
 def scipy_fit(log_x: FloatArray, y: FloatArray) -> tuple[FloatArray, float]:
-    """The replication's procedure: BFGS with the analytic gradient from Hoffmann's parameters (a, b, e, alpha, beta)."""
+    """The replication's procedure: BFGS with the analytic gradient from Hoffmann's parameters (a,
+    b, e, alpha, beta)."""
 
     def loss(p: FloatArray) -> tuple[float, FloatArray]:
         terms = np.stack([p[0] - p[3] * log_x[0], p[1] - p[4] * log_x[1], np.full(len(y), p[2])])
@@ -120,7 +124,8 @@ def main(folder: Path) -> None:
     cold = time.perf_counter() - start
 
     print(
-        f"objective {point.objective[0]:.13f} (published {published['grid_fit_published']['objective']:.13f})"
+        f"objective {point.objective[0]:.13f} (published "
+        f"{published['grid_fit_published']['objective']:.13f})"
     )
     estimate, samples = natural(point.theta, log_x), natural(fits.theta, log_x)
     raw = np.array([x for x, _ in theirs])
@@ -150,11 +155,13 @@ def main(folder: Path) -> None:
     excess = fits.objective / np.array([f for _, f in theirs]) - 1
     better = int((excess < -1e-9).sum())
     print(
-        f"converged {fits.converged.mean():.2%}; objective at most {excess.max():+.1e} of SciPy's, lower by > 1e-9 in {better} resamples"
+        f"converged {fits.converged.mean():.2%}; objective at most {excess.max():+.1e} of "
+        f"SciPy's, lower by > 1e-9 in {better} resamples"
     )
     mine_s = float(np.median(seconds))
     print(
-        f"{RESAMPLES} resamples: ours {mine_s:.2f} s warm (median of {ROUNDS}), {cold:.1f} s in a new process; SciPy {scipy_seconds:.1f} s"
+        f"{RESAMPLES} resamples: ours {mine_s:.2f} s warm (median of {ROUNDS}), {cold:.1f} s in a "
+        f"new process; SciPy {scipy_seconds:.1f} s"
     )
     print(f"ratio {scipy_seconds / mine_s:.0f}")
 

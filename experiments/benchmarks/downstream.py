@@ -1,8 +1,11 @@
-"""Does scaling show on a downstream task? Verdicts on 26 language-model tasks against the categories of Lourie et al. (2025).
+"""Does scaling show on a downstream task? Verdicts on 26 language-model tasks against the
+categories of Lourie et al. (2025).
 
-Shows: the decision per task (104 models of Gadre et al. 2024, smallest effect .02 of accuracy) by category: predictable tasks should
-improve, trendless and inverse ones should not be called improved. Three readings of the budget: parameters and tokens per parameter,
-training FLOPs alone, parameters and tokens. Costs: seconds. Needs `downstream_tasks/` (mlfoundations/scaling, MIT). Command:
+Shows: the decision per task (104 models of Gadre et al. 2024, smallest effect .02 of accuracy) by
+category: predictable tasks should improve, trendless and inverse ones should not be called
+improved. Three readings of the budget: parameters and tokens per parameter, training FLOPs alone,
+parameters and tokens. Costs: seconds. Needs `downstream_tasks/` (mlfoundations/scaling, MIT).
+Command:
 
     python experiments/benchmarks/downstream.py FOLDER/downstream_tasks
 """
@@ -62,7 +65,8 @@ def main(folder: Path) -> None:
             table["category"].isin(["trendless", "inverse"]),
         )
         print(
-            f"predictable: {improves[predictable].sum()} of {predictable.sum()} improve; trendless or inverse called improved: "
+            f"predictable: {improves[predictable].sum()} of {predictable.sum()} improve; "
+            "trendless or inverse called improved: "
             f"{(table['decision'] == 'improves')[flat].sum()} of {flat.sum()}"
         )
 

@@ -1,8 +1,10 @@
-"""Extrapolation of the published learning curves of "Revisiting neural scaling laws" (Alabdulmohsin et al. 2022, arXiv 2209.06640).
+"""Extrapolation of the published learning curves of "Revisiting neural scaling laws"
+(Alabdulmohsin et al. 2022, arXiv 2209.06640).
 
-Shows: the root mean squared log error on the later part of each curve, fitted on its earlier part, by domain, beside the authors' own
-estimators; coverage of the 90 % intervals; seconds a curve. Costs: about a minute. Needs `learning_curves/` (google-research,
-Apache-2.0 / CC BY 4.0). Command:
+Shows: the root mean squared log error on the later part of each curve, fitted on its earlier
+part, by domain, beside the authors' own estimators; coverage of the 90 % intervals; seconds a
+curve. Costs: about a minute. Needs `learning_curves/` (google-research, Apache-2.0 / CC BY 4.0).
+Command:
 
     python experiments/benchmarks/extrapolation.py FOLDER/learning_curves
 """
@@ -29,7 +31,8 @@ def main(folder: Path) -> None:
     )
     print(ours.join(official.add_prefix("authors' ")).round(5).to_string())
     print(
-        f"{result.curves['converged'].mean():.0%} of the fits converged; {seconds / len(result.curves):.2f} s a curve"
+        f"{result.curves['converged'].mean():.0%} of the fits converged; "
+        f"{seconds / len(result.curves):.2f} s a curve"
     )
 
 

@@ -1,8 +1,10 @@
-"""The OLMo ladder (Bhagia et al. 2024, arXiv 2412.04403): task losses of a 13B model foretold from sixteen runs of at most 1.3B.
+"""The OLMo ladder (Bhagia et al. 2024, arXiv 2412.04403): task losses of a 13B model foretold
+from sixteen runs of at most 1.3B.
 
-Shows: the published step-1 predictions (bits per byte on the right answers), the same procedure again with SciPy, the optimum of the same
-objective by our engine, and the prediction of our averaged surfaces with its 90 % interval, beside what the 13B model reached. Costs:
-about a minute. Needs `olmo_ladder/` (allenai/OLMo-ladder, Apache-2.0). Command:
+Shows: the published step-1 predictions (bits per byte on the right answers), the same procedure
+again with SciPy, the optimum of the same objective by our engine, and the prediction of our
+averaged surfaces with its 90 % interval, beside what the 13B model reached. Costs: about a
+minute. Needs `olmo_ladder/` (allenai/OLMo-ladder, Apache-2.0). Command:
 
     python experiments/benchmarks/olmo_ladder.py FOLDER/olmo_ladder
 """
@@ -25,7 +27,8 @@ TARGET = "13B-5T"
 
 
 def ladder(folder: Path, task: str) -> pd.DataFrame:
-    """One row per run: N, D (tokens), loss (mean of the last five evaluations), mode (train or eval), label."""
+    """One row per run: N, D (tokens), loss (mean of the last five evaluations), mode (train or
+    eval), label."""
     column = f"eval/downstream_bpb/{task.removesuffix('_5shot')}_rc_5shot_bpb"
     rows = []
     for label, size in json.loads((folder / "published" / "final.json").read_text()).items():
@@ -41,7 +44,8 @@ def ladder(folder: Path, task: str) -> pd.DataFrame:
 
 
 def published_procedure(runs: pd.DataFrame, target: pd.DataFrame) -> float:
-    """L = e^a / N^alpha + e^b / D^beta + E by L-BFGS-B from the published start; sum of Huber losses (delta 0.001) of log ratios."""
+    """L = e^a / N^alpha + e^b / D^beta + E by L-BFGS-B from the published start; sum of Huber
+    losses (delta 0.001) of log ratios."""
     N, D, loss = (runs[c].to_numpy(float) for c in ("N", "D", "loss"))
 
     def value(p: FloatArray, n: FloatArray, d: FloatArray) -> FloatArray:

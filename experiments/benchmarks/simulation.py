@@ -1,8 +1,10 @@
-"""Is the verdict's error rate what it says? Type-I error, interval coverage and power on simulated studies of known truth.
+"""Is the verdict's error rate what it says? Type-I error, interval coverage and power on
+simulated studies of known truth.
 
-Shows: per setting (which noise dominates, seeds, test cases, cells) how often a study without any effect is claimed to improve (nominal
-5 %), how often the 90 % interval holds the truth, and the power. Costs: about five minutes on one core with the defaults; a file given
-as second argument keeps finished settings, so that the run can be interrupted and resumed. Command:
+Shows: per setting (which noise dominates, seeds, test cases, cells) how often a study without any
+effect is claimed to improve (nominal 5 %), how often the 90 % interval holds the truth, and the
+power. Costs: about five minutes on one core with the defaults; a file given as second argument
+keeps finished settings, so that the run can be interrupted and resumed. Command:
 
     python experiments/benchmarks/simulation.py [STUDIES=2000] [FILE]
 """
@@ -45,10 +47,17 @@ def main(studies: int, file: Path | None) -> None:
         null = operating_characteristics(grid, noise, 0.0, SMALLEST, studies, seed=1)
         real = operating_characteristics(grid, noise, EFFECT, SMALLEST, studies, seed=2)
         done[key] = {
-            "dominant": name, "seeds": seeds, "cases": cases, "cells": shape, "type I": null.claims, "coverage (null)": null.coverage,
-            f"coverage ({EFFECT})": real.coverage, "power: any": real.claims, "power: worthwhile": real.decisions.get("improves", 0.0),
+            "dominant": name,
+            "seeds": seeds,
+            "cases": cases,
+            "cells": shape,
+            "type I": null.claims,
+            "coverage (null)": null.coverage,
+            f"coverage ({EFFECT})": real.coverage,
+            "power: any": real.claims,
+            "power: worthwhile": real.decisions.get("improves", 0.0),
             "half width": real.half_width,
-        }  # fmt: skip
+        }
         print(key, json.dumps(done[key]), flush=True)
         if file:
             file.write_text(json.dumps(done, indent=1))

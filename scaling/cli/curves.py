@@ -1,4 +1,5 @@
-"""The verbs that fit curves to anybody's csv or parquet, and the options that all verbs on tables share."""
+"""The verbs that fit curves to anybody's csv or parquet, and the options that all verbs on tables
+share."""
 
 import json
 from pathlib import Path
@@ -83,13 +84,29 @@ def emit(document: Any, as_json: bool, sentences: list[str]) -> None:
 
 @tables_app.command(rich_help_panel=PANEL)
 def fit(
-    table: Table, x: X, y: Y, by: By = None, run: Run = None, case: Case = None, draw: Draw = None, cluster: Cluster = None,
-    metric: Metric = None, lower: Lower = None,
+    table: Table,
+    x: X,
+    y: Y,
+    by: By = None,
+    run: Run = None,
+    case: Case = None,
+    draw: Draw = None,
+    cluster: Cluster = None,
+    metric: Metric = None,
+    lower: Lower = None,
     forms: Annotated[str | None, typer.Option(help="Forms to use, e.g. power,floor.")] = None,
-    huber: Annotated[float | None, typer.Option(help="Huber loss with this delta, in log units (default: Student-t).")] = None,
-    prior: Annotated[float, typer.Option(help="How sharp the weak priors on exponents are; 0 for none.")] = 1.0,
-    at: Annotated[str | None, typer.Option(help="Also predict here, e.g. 1e8 or 1e8/2e6,1e9/2e6.")] = None, json_: Json = False,
-) -> None:  # fmt: skip
+    huber: Annotated[
+        float | None,
+        typer.Option(help="Huber loss with this delta, in log units (default: Student-t)."),
+    ] = None,
+    prior: Annotated[
+        float, typer.Option(help="How sharp the weak priors on exponents are; 0 for none.")
+    ] = 1.0,
+    at: Annotated[
+        str | None, typer.Option(help="Also predict here, e.g. 1e8 or 1e8/2e6,1e9/2e6.")
+    ] = None,
+    json_: Json = False,
+) -> None:
     """Fit curves: forms, parameters, intervals, and how the fits converged."""
     from scaling.laws.curves.curve import fit as fit_curve
     from scaling.laws.curves.losses import huber as huber_loss
@@ -105,10 +122,16 @@ def fit(
         is_lower, bounds, assumed = direction(name, rows["value"], lower)
         moving = tuple(c for c in names if (rows[c] != rows[c].iloc[0]).any()) or names
         curve = fit_curve(
-            rows.rename(columns={"value": name}), moving if len(moving) > 1 else moving[0], name, bounds=bounds, lower_is_better=is_lower,
-            cluster="cluster" if "cluster" in rows else None, forms=tuple(forms.split(",")) if forms else None,
-            loss=huber_loss(huber) if huber else None, prior=prior,
-        )  # fmt: skip
+            rows.rename(columns={"value": name}),
+            moving if len(moving) > 1 else moving[0],
+            name,
+            bounds=bounds,
+            lower_is_better=is_lower,
+            cluster="cluster" if "cluster" in rows else None,
+            forms=tuple(forms.split(",")) if forms else None,
+            loss=huber_loss(huber) if huber else None,
+            prior=prior,
+        )
         document = {"task": task, "metric": name, "assumed": assumed, **curve.to_dict()}
         sentences += [f"{task} ({name}): {curve.summary}", f"  {assumed}"]
         for form in sorted(curve.forms, key=lambda f: -f.weight):
@@ -118,16 +141,19 @@ def fit(
             )
             state = "converged" if form.converged else "did not converge"
             sentences.append(
-                f"  {form.name:>10} {form.weight:4.0%}  {form.formula}: {values}; {state}, {form.agree:.0%} of starts agree"
+                f"  {form.name:>10} {form.weight:4.0%}  {form.formula}: {values}; {state}, "
+                f"{form.agree:.0%} of starts agree"
             )
         sentences.append(
-            f"  parameters hold for {' and '.join(moving)} in units of {', '.join(f'{c:.4g}' for c in curve.centre)}"
+            f"  parameters hold for {' and '.join(moving)} in units of "
+            f"{', '.join(f'{c:.4g}' for c in curve.centre)}"
         )
         if at:
             points = [numbers(point.replace("/", ",")) for point in at.split(",")]
             if any(len(point) != len(moving) for point in points):
                 raise ValueError(
-                    f"--at {at}: each point needs {len(moving)} numbers ({'/'.join(moving)}), points are separated by commas."
+                    f"--at {at}: each point needs {len(moving)} numbers ({'/'.join(moving)}), "
+                    "points are separated by commas."
                 )
             mean, low, high = curve.predict(points)
             document["predictions"] = [
@@ -152,13 +178,21 @@ def _end(value: float | None) -> str:
 
 @tables_app.command(rich_help_panel=PANEL)
 def extrapolate(
-    table: Table, x: Annotated[str, typer.Option("--x", help="Column of sizes, durations or any budget.")], y: Y,
-    train: Annotated[str, typer.Option(help="Column that is 1 where a row is fitted, 0 where predicted.")],
-    by: Annotated[str | None, typer.Option("--by", help="Columns that tell curves apart, e.g. task,model.")] = None,
+    table: Table,
+    x: Annotated[str, typer.Option("--x", help="Column of sizes, durations or any budget.")],
+    y: Y,
+    train: Annotated[
+        str, typer.Option(help="Column that is 1 where a row is fitted, 0 where predicted.")
+    ],
+    by: Annotated[
+        str | None, typer.Option("--by", help="Columns that tell curves apart, e.g. task,model.")
+    ] = None,
     forms: Annotated[str, typer.Option(help="Forms to average.")] = "floor,m4",
-    confidence: Annotated[float, typer.Option(help="Of the prediction intervals.")] = 0.90, json_: Json = False,
-) -> None:  # fmt: skip
-    """Fit each curve where TRAIN is 1, predict the rest: root mean squared log error per curve, and interval coverage.
+    confidence: Annotated[float, typer.Option(help="Of the prediction intervals.")] = 0.90,
+    json_: Json = False,
+) -> None:
+    """Fit each curve where TRAIN is 1, predict the rest: root mean squared log error per curve,
+    and interval coverage.
 
     With --json every predicted point too, with its interval."""
     from scaling.laws.curves.extrapolation import extrapolate as foretell
@@ -169,7 +203,8 @@ def extrapolate(
     )
     sentences = [
         result.curves.round(5).to_string(index=False),
-        f"mean RMSLE {result.rmsle:.5f} over {len(result.curves)} curves; {result.coverage:.0%} of the predicted points lie within their "
+        f"mean RMSLE {result.rmsle:.5f} over {len(result.curves)} curves; {result.coverage:.0%} "
+        "of the predicted points lie within their "
         f"{confidence:.0%} interval",
     ]
     emit(result.to_dict(), json_, sentences)
@@ -177,14 +212,30 @@ def extrapolate(
 
 @tables_app.command(rich_help_panel=PANEL)
 def frontier(
-    table: Table, x: X = "size,duration", y: Annotated[str, typer.Option("--y", "--value", help="Column of scores.")] = "value",
-    by: By = None, run: Run = None, case: Case = None, draw: Draw = None, cluster: Cluster = None, metric: Metric = None,
+    table: Table,
+    x: X = "size,duration",
+    y: Annotated[str, typer.Option("--y", "--value", help="Column of scores.")] = "value",
+    by: By = None,
+    run: Run = None,
+    case: Case = None,
+    draw: Draw = None,
+    cluster: Cluster = None,
+    metric: Metric = None,
     lower: Lower = None,
-    compute: Annotated[str | None, typer.Option(help="Budgets, e.g. 1e18,1e19 (default: five within what was run).")] = None,
-    flops_per: Annotated[float, typer.Option(help="Compute per unit of size x duration; 6 for FLOPs of a dense transformer.")] = 1.0,
+    compute: Annotated[
+        str | None,
+        typer.Option(help="Budgets, e.g. 1e18,1e19 (default: five within what was run)."),
+    ] = None,
+    flops_per: Annotated[
+        float,
+        typer.Option(
+            help="Compute per unit of size x duration; 6 for FLOPs of a dense transformer."
+        ),
+    ] = 1.0,
     json_: Json = False,
-) -> None:  # fmt: skip
-    """The size and duration each compute is best spent on, with intervals, from a surface fitted to both."""
+) -> None:
+    """The size and duration each compute is best spent on, with intervals, from a surface fitted
+    to both."""
     from scaling.laws.curves.curve import fit as fit_curve
     from scaling.laws.curves.frontier import budgets_within
     from scaling.laws.curves.frontier import frontier as best_use
@@ -212,13 +263,15 @@ def frontier(
         documents.append({"task": task, "metric": name, **found.to_dict()})
         if found.exponent is None:
             sentences.append(
-                f"{task} ({name}): no best size, not even a hundred times beyond the sizes that were run"
+                f"{task} ({name}): no best size, not even a hundred times beyond the sizes that "
+                "were run"
             )
         else:
             ends_of = f"({found.exponent_low:.3f} to {found.exponent_high:.3f})"
             grows = f"the best size grows as compute to the power {found.exponent:.3f} {ends_of}"
             sentences.append(
-                f"{task} ({name}): {grows}; low and high are ends of {found.confidence:.0%} intervals"
+                f"{task} ({name}): {grows}; low and high are ends of {found.confidence:.0%} "
+                "intervals"
             )
             sentences.append(found.table.to_string(index=False, float_format=lambda v: f"{v:.4g}"))
     emit({"frontiers": documents}, json_, sentences)

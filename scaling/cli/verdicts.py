@@ -1,4 +1,5 @@
-"""The verbs that decide from anybody's csv or parquet: verdicts, rankings, designs, and a page of it all."""
+"""The verbs that decide from anybody's csv or parquet: verdicts, rankings, designs, and a page of
+it all."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,13 +34,25 @@ verdicts_app = typer.Typer()
 
 @verdicts_app.command(rich_help_panel=PANEL)
 def verdict(
-    table: Table, x: X = "size,duration", y: Annotated[str, typer.Option("--y", "--value", help="Column of scores.")] = "value",
-    by: By = None, run: Run = None, case: Case = None, draw: Draw = None, cluster: Cluster = None,
-    block: Block = None, metric: Metric = None, lower: Lower = None,
-    effect: Effect = None, relative: Annotated[bool | None, typer.Option(help="The smallest effect is a fraction of the baseline.")] = None,
+    table: Table,
+    x: X = "size,duration",
+    y: Annotated[str, typer.Option("--y", "--value", help="Column of scores.")] = "value",
+    by: By = None,
+    run: Run = None,
+    case: Case = None,
+    draw: Draw = None,
+    cluster: Cluster = None,
+    block: Block = None,
+    metric: Metric = None,
+    lower: Lower = None,
+    effect: Effect = None,
+    relative: Annotated[
+        bool | None, typer.Option(help="The smallest effect is a fraction of the baseline.")
+    ] = None,
     json_: Json = False,
-) -> None:  # fmt: skip
-    """Does more budget help each task? One decision with an error bar, for a stated smallest effect worth having."""
+) -> None:
+    """Does more budget help each task? One decision with an error bar, for a stated smallest
+    effect worth having."""
     from scaling.laws.tables import judged, read_table, shaped
 
     data = shaped(read_table(table), x.split(","), y, roles(by, run, case, draw, cluster, block))
@@ -67,14 +80,25 @@ def _budgets(data: "pd.DataFrame") -> str:
 
 @verdicts_app.command(rich_help_panel=PANEL)
 def rank(
-    table: Table, model: Annotated[str | None, typer.Option(help="Column of models (default: model or team).")] = None,
-    task: Annotated[list[str] | None, typer.Option(help="TASK=COLUMN,COLUMN (a minus before a column: lower is better).")] = None,
+    table: Table,
+    model: Annotated[
+        str | None, typer.Option(help="Column of models (default: model or team).")
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="TASK=COLUMN,COLUMN (a minus before a column: lower is better)."),
+    ] = None,
     where: Annotated[str | None, typer.Option(help="Rank only rows with COLUMN=VALUE.")] = None,
-    control: Annotated[list[str] | None, typer.Option(help="A row to compare with, not to rank.")] = None,
-    objective: Annotated[str | None, typer.Option(help="Column of pretraining objectives (default: objective).")] = None,
+    control: Annotated[
+        list[str] | None, typer.Option(help="A row to compare with, not to rank.")
+    ] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="Column of pretraining objectives (default: objective).")
+    ] = None,
     json_: Json = False,
-) -> None:  # fmt: skip
-    """Rank models over tasks as FOMO25 does. A table per model and metric, or per case (model, task, metric, case, value)."""
+) -> None:
+    """Rank models over tasks as FOMO25 does. A table per model and metric, or per case (model,
+    task, metric, case, value)."""
     from scaling.laws.columns import require_columns
     from scaling.laws.known_metrics import lower_is_better
     from scaling.laws.plain import plain
@@ -94,13 +118,17 @@ def rank(
     if {"task", "metric", "case"} <= set(data):
         if control:
             raise ValueError(
-                "--control needs a table with a row per model and a column per metric: this one has a row per case."
+                "--control needs a table with a row per model and a column per metric: this one "
+                "has a row per case."
             )
         pairs = data[["task", "metric"]].drop_duplicates()
         metrics = tuple(RankedMetric(t, m, lower_is_better(m)) for t, m in pairs.values)
         ranking = rank_cases(data.rename(columns={name: "model"}), metrics)
         document: dict[str, Any] = {"ranking": ranking.table.to_dict("records"), "p": ranking.p}
-        explained = "low, high: 95 % interval of the overall rank; first: share of resamples led; models of one tier cannot be told apart"
+        explained = (
+            "low, high: 95 % interval of the overall rank; first: share of resamples led; "
+            "models of one tier cannot be told apart"
+        )
         emit(plain(document), json_, [ranking.table.round(3).to_string(index=False), explained])
         return
     ignored: list[str] = []
@@ -129,7 +157,8 @@ def rank(
     sentences = [ranking.table.round(3).to_string(index=False)]
     if ignored:
         sentences.append(
-            f"Not ranked, for their better end is not known from their names: {', '.join(ignored)} (--task names columns)."
+            "Not ranked, for their better end is not known from their names: "
+            f"{', '.join(ignored)} (--task names columns)."
         )
     if control:
         compared = data[data[name].isin([*ranked[name], *control])]
@@ -154,19 +183,36 @@ def design(
     budget: Annotated[float, typer.Option(help="Accelerator-hours to spend on pretraining.")],
     sizes: Annotated[str, typer.Option(help="Sizes to choose from, e.g. 1e6,4e6,16e6.")],
     durations: Annotated[str, typer.Option(help="Durations to choose from.")],
-    largest: Annotated[float, typer.Option(help="Hours of one run of the largest size and duration; others as size x duration.")],
+    largest: Annotated[
+        float,
+        typer.Option(
+            help="Hours of one run of the largest size and duration; others as size x duration."
+        ),
+    ],
     cases: Annotated[str, typer.Option(help="Numbers of test cases to choose from.")] = "100,300",
     effect: Annotated[float, typer.Option(help="Smallest effect worth having.")] = 0.02,
-    gain: Annotated[float | None, typer.Option(help="Gain that is hoped for (default: twice the smallest effect).")] = None,
-    pilot: Annotated[Path | None, typer.Option(help="Table of a pilot to take the noise from: size, duration, run, case, value.")] = None,
+    gain: Annotated[
+        float | None,
+        typer.Option(help="Gain that is hoped for (default: twice the smallest effect)."),
+    ] = None,
+    pilot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table of a pilot to take the noise from: size, duration, run, case, value."
+        ),
+    ] = None,
     run_sd: Annotated[float, typer.Option(help="Scatter between cooldowns.")] = 0.01,
     trunk_sd: Annotated[float, typer.Option(help="Scatter between trunks.")] = 0.01,
-    case_effect_sd: Annotated[float, typer.Option(help="How differently cases answer to more budget.")] = 0.1,
+    case_effect_sd: Annotated[
+        float, typer.Option(help="How differently cases answer to more budget.")
+    ] = 0.1,
     run_case_sd: Annotated[float, typer.Option(help="Scatter of a run on one case.")] = 0.15,
     shared_trunks: Annotated[bool, typer.Option(help="Durations branch off one trunk.")] = True,
-    show: Annotated[int, typer.Option(help="Designs to simulate and show.")] = 3, json_: Json = False,
-) -> None:  # fmt: skip
-    """Which cells, seeds and test cases to spend a budget on; with power, error rate and interval coverage by simulation."""
+    show: Annotated[int, typer.Option(help="Designs to simulate and show.")] = 3,
+    json_: Json = False,
+) -> None:
+    """Which cells, seeds and test cases to spend a budget on; with power, error rate and interval
+    coverage by simulation."""
     from scaling.laws.tables import read_table, shaped
     from scaling.laws.verdicts.design import noise_of, proportional_hours, propose, simulated
     from scaling.laws.verdicts.scores import scores_on_axes
@@ -181,15 +227,24 @@ def design(
         axes = [c for c in ("size", "duration") if c in table]
         if "task" in table and len(table["task"].unique()) > 1:
             raise ValueError(
-                f"{pilot} holds {len(table['task'].unique())} tasks, whose noise differs: give a table of one."
+                f"{pilot} holds {len(table['task'].unique())} tasks, whose noise differs: give a "
+                "table of one."
             )
         noise = noise_of(scores_on_axes(shaped(table, axes, "value", {}), "value"))
-    found = propose(ladder, lengths, [int(n) for n in numbers(cases)], proportional_hours(ladder, lengths, largest), budget, noise,
-                    shared_trunks)  # fmt: skip
+    found = propose(
+        ladder,
+        lengths,
+        [int(n) for n in numbers(cases)],
+        proportional_hours(ladder, lengths, largest),
+        budget,
+        noise,
+        shared_trunks,
+    )
     hoped = 2 * effect if gain is None else gain
     best = [simulated(p, noise, hoped, effect) for p in found[:show]]
     sentences = [
-        f"{len(found)} designs fit {budget:g} accelerator-hours. For a gain of {hoped:g} and a smallest effect of {effect:g}:"
+        f"{len(found)} designs fit {budget:g} accelerator-hours. For a gain of {hoped:g} and a "
+        f"smallest effect of {effect:g}:"
     ]
     for p in best:
         if p.null is None or p.real is None:
@@ -197,8 +252,10 @@ def design(
         g = p.grid
         settled = 1 - p.null.decisions.get("undetermined", 0.0)
         sentences.append(
-            f"  sizes {', '.join(f'{s:.3g}' for s in g.sizes)}; durations {', '.join(f'{d:.3g}' for d in g.durations)}; {g.seeds} seeds; "
-            f"{g.cases} cases; {p.hours:.3g} hours: interval +-{p.half_width:.3f}; improvement found in {p.real.claims:.0%}, "
+            f"  sizes {', '.join(f'{s:.3g}' for s in g.sizes)}; durations "
+            f"{', '.join(f'{d:.3g}' for d in g.durations)}; {g.seeds} seeds; "
+            f"{g.cases} cases; {p.hours:.3g} hours: interval +-{p.half_width:.3f}; improvement "
+            f"found in {p.real.claims:.0%}, "
             f"shown worthwhile in {p.real.decisions.get('improves', 0.0):.0%}; "
             f"without effect claimed in {p.null.claims:.1%}, settled in {settled:.0%}, "
             f"interval right in {p.null.coverage:.0%}"
@@ -208,12 +265,22 @@ def design(
 
 @verdicts_app.command(rich_help_panel=PANEL)
 def page(
-    table: Table, x: X = "size,duration", y: Annotated[str, typer.Option("--y", "--value", help="Column of scores.")] = "value",
-    by: By = None, run: Run = None, case: Case = None, draw: Draw = None, cluster: Cluster = None,
-    block: Block = None, metric: Metric = None, lower: Lower = None,
-    effect: Effect = None, out: Annotated[Path, typer.Option("--out", "-o", help="Folder for report.html.")] = Path(),
-) -> None:  # fmt: skip
-    """Curves, verdicts and one self-contained page from a table with columns size, duration, task, case, value."""
+    table: Table,
+    x: X = "size,duration",
+    y: Annotated[str, typer.Option("--y", "--value", help="Column of scores.")] = "value",
+    by: By = None,
+    run: Run = None,
+    case: Case = None,
+    draw: Draw = None,
+    cluster: Cluster = None,
+    block: Block = None,
+    metric: Metric = None,
+    lower: Lower = None,
+    effect: Effect = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for report.html.")] = Path(),
+) -> None:
+    """Curves, verdicts and one self-contained page from a table with columns size, duration,
+    task, case, value."""
     from scaling.laws.tables import read_table, shaped
     from scaling.report import report_from_table, terminal_summary, write_report
 

@@ -4,5 +4,5 @@ SUPERVISED = ("supervised out of domain", "supervised in domain")
 
 
 def baseline_arm(protocol: str) -> str:
-    """The control that a protocol is fairly compared with: the same recipe on an untrained encoder."""
+    """The fair control of a protocol: the same recipe on an untrained encoder."""
     return "scratch" if protocol.startswith("finetune") else "random"

@@ -6,7 +6,8 @@ import pandas as pd
 
 
 def require_columns(table: pd.DataFrame, columns: Iterable[str], why: str = "") -> None:
-    """Raise ValueError naming the columns that a table lacks, those it has, and `why` they are needed."""
+    """Raise ValueError naming the columns that a table lacks, those it has, and `why` they are
+    needed."""
     missing = [c for c in columns if c not in table]
     if missing:
         alike = [str(c) for c in table.columns if str(c).lower() in {m.lower() for m in missing}]
@@ -14,5 +15,6 @@ def require_columns(table: pd.DataFrame, columns: Iterable[str], why: str = "") 
             f"; did you mean {', '.join(alike)}?" if alike else ""
         )
         raise ValueError(
-            f"The table has no column {', '.join(missing)} (found {', '.join(map(str, table.columns))}){reason}."
+            f"The table has no column {', '.join(missing)} (found "
+            f"{', '.join(map(str, table.columns))}){reason}."
         )

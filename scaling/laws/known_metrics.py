@@ -1,4 +1,5 @@
-"""What is known of a metric from its name: how it is written, which end is better, its bounds, the smallest effect worth having."""
+"""What is known of a metric from its name: how it is written, which end is better, its bounds,
+the smallest effect worth having."""
 
 import re
 from dataclasses import dataclass
@@ -8,8 +9,8 @@ UNIT = (0.0, 1.0)
 
 @dataclass(frozen=True)
 class KnownMetric:
-    """`label` as it stands within a sentence; `smallest_effect` is a share of the baseline where `relative`, None where nobody agreed on
-    one."""
+    """`label` as it stands within a sentence; `smallest_effect` is a share of the baseline where
+    `relative`, None where nobody agreed on one."""
 
     label: str
     lower_is_better: bool = False
@@ -48,7 +49,8 @@ METRICS = {
 
 
 def known_metric(name: str) -> KnownMetric | None:
-    """The metric of this name, or of the first word in it that is a metric ("test/val_loss"); None if there is none."""
+    """The metric of this name, or of the first word in it that is a metric ("test/val_loss");
+    None if there is none."""
     words = (name.lower(), *re.split(r"[^a-z0-9]+", name.lower()))
     return next((METRICS[word] for word in words if word in METRICS), None)
 

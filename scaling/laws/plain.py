@@ -1,4 +1,5 @@
-"""Results as plain JSON: dataclasses become dictionaries, arrays lists, and numbers that are not finite None."""
+"""Results as plain JSON: dataclasses become dictionaries, arrays lists, and numbers that are not
+finite None."""
 
 import math
 from dataclasses import fields, is_dataclass
@@ -8,7 +9,8 @@ import numpy as np
 
 
 def plain(value: Any, leave_out: tuple[str, ...] = ()) -> Any:
-    """`value` as dictionaries, lists, strings, finite numbers and None; fields named in `leave_out` are skipped."""
+    """`value` as dictionaries, lists, strings, finite numbers and None; fields named in
+    `leave_out` are skipped."""
     if is_dataclass(value):
         return {
             f.name: plain(getattr(value, f.name), leave_out)

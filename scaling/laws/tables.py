@@ -1,4 +1,5 @@
-"""Anybody's table of results in the shape that curves and verdicts want: size, duration, run, draw, case, task, value."""
+"""Anybody's table of results in the shape that curves and verdicts want: size, duration, run,
+draw, case, task, value."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,9 +19,11 @@ OPTIONAL = ("run", "case", "draw", "cluster", "block", "task")
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A parquet file, or text separated by commas, semicolons (then perhaps with decimal commas) or tabs, as its header has it.
+    """A parquet file, or text separated by commas, semicolons (then perhaps with decimal commas)
+    or tabs, as its header has it.
 
-    Raises ValueError naming the file if it is none of these or holds no rows, and OSError if it is not there."""
+    Raises ValueError naming the file if it is none of these or holds no rows, and OSError if it
+    is not there."""
     if path.suffix not in (".csv", ".tsv", ".parquet"):
         raise ValueError(f"{path} is not a table: expected .csv, .tsv or .parquet.")
     try:
@@ -49,18 +52,20 @@ def _read_text(path: Path) -> pd.DataFrame:
 def shaped(
     table: pd.DataFrame, x: Sequence[str], y: str, names: dict[str, str | None]
 ) -> pd.DataFrame:
-    """The columns x (size, then duration), y (value) and those named in `names` (run, case, draw, cluster, block, task), renamed to what
-    the laws call them. A name that is None falls back to a column of that very name, if there is one; a run falls back to seed, a block
-    to objective.
+    """The columns x (size, then duration), y (value) and those named in `names` (run, case, draw,
+    cluster, block, task), renamed to what the laws call them. A name that is None falls back to a
+    column of that very name, if there is one; a run falls back to seed, a block to objective.
 
-    Raises ValueError where a named column is absent or x holds anything but positive numbers, naming the first that is not."""
+    Raises ValueError where a named column is absent or x holds anything but positive numbers,
+    naming the first that is not."""
     if not 1 <= len(x) <= 2:
         raise ValueError(
             f"--x names {len(x)} columns: give one (size, or any budget) or two (size,duration)."
         )
     if len(x) == 2 and x[0] in table and x[1] not in table:
         raise ValueError(
-            f"The table has no column {x[1]} (found {', '.join(map(str, table.columns))}): say --x {x[0]} if there is only one."
+            f"The table has no column {x[1]} (found {', '.join(map(str, table.columns))}): say "
+            f"--x {x[0]} if there is only one."
         )
     from_predictions = y not in table and {"label", "prediction"} <= set(table)
     wanted = dict(zip(("size", "duration"), x, strict=False)) | {
@@ -92,15 +97,17 @@ def shaped(
 
 
 def _numbers(entries: pd.Series, column: str, positive: bool) -> pd.Series:
-    """A column as numbers (missing ones stay missing, but not where they must be `positive`); raises ValueError naming the first that is
-    not one."""
+    """A column as numbers (missing ones stay missing, but not where they must be `positive`);
+    raises ValueError naming the first that is not one."""
     numbers = pd.to_numeric(entries, errors="coerce")
     wrong = ~(numbers > 0) if positive else numbers.isna() & entries.notna()
     if wrong.any():
         expected = "positive numbers" if positive else "numbers"
         raise ValueError(
-            f"Column {column} holds {int(wrong.sum())} entries that are not {expected}, the first of them '{entries[wrong].iloc[0]}' in "
-            f"row {int(np.flatnonzero(wrong)[0]) + 1} of the table: write them as {expected}, or drop the rows."
+            f"Column {column} holds {int(wrong.sum())} entries that are not {expected}, the first "
+            f"of them '{entries[wrong].iloc[0]}' in "
+            f"row {int(np.flatnonzero(wrong)[0]) + 1} of the table: write them as {expected}, or "
+            "drop the rows."
         )
     return numbers
 
@@ -108,7 +115,8 @@ def _numbers(entries: pd.Series, column: str, positive: bool) -> pd.Series:
 def direction(
     name: str, values: pd.Series, lower: bool | None
 ) -> tuple[bool, tuple[float, float] | None, str]:
-    """Whether lower is better, the bounds of the metric, and a sentence on what was assumed, from its name and its values.
+    """Whether lower is better, the bounds of the metric, and a sentence on what was assumed, from
+    its name and its values.
 
     Raises ValueError when a metric that is known to lie between 0 and 1 does not."""
     numbers = pd.to_numeric(values, errors="coerce")
@@ -117,7 +125,8 @@ def direction(
     known = known_metric(name)
     if known and known.bounds == UNIT and numbers.max() > 1:
         raise ValueError(
-            f"{name} lies between 0 and 1, but reaches {numbers.max():g}: divide percentages by 100."
+            f"{name} lies between 0 and 1, but reaches {numbers.max():g}: divide percentages by "
+            "100."
         )
     if lower is None:
         lower = known.lower_is_better if known else not inside
@@ -170,7 +179,8 @@ def judged(
             metric_known = known_metric(name)
             if lower is None and metric_known is None and bounds is None:
                 raise ValueError(
-                    f"nothing is known of {name}, and it is not within 0 and 1: say which way is better, --lower or --higher."
+                    f"nothing is known of {name}, and it is not within 0 and 1: say which way is "
+                    "better, --lower or --higher."
                 )
             known = metric_known is not None and metric_known.smallest_effect is not None
             smallest = effect if effect is not None or known else 0.02

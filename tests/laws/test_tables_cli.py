@@ -165,8 +165,20 @@ def test_verdict_table_with_columns_of_other_names_is_read(tmp_path) -> None:
         .rename(columns={"size": "params", "task": "organ", "value": "dice", "case": "scan"})
         .drop(columns="duration")
     )
-    result = _run(tmp_path, table.drop_duplicates(["params", "seed", "organ", "scan"]), "verdict", "--x", "params", "--value", "dice",
-                  "--by", "organ", "--case", "scan", "--json")  # fmt: skip
+    result = _run(
+        tmp_path,
+        table.drop_duplicates(["params", "seed", "organ", "scan"]),
+        "verdict",
+        "--x",
+        "params",
+        "--value",
+        "dice",
+        "--by",
+        "organ",
+        "--case",
+        "scan",
+        "--json",
+    )
     assert [v["task"] for v in _json(result)["verdicts"]] == ["infarct", "meningioma"]
 
 

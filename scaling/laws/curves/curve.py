@@ -1,9 +1,9 @@
-"""One task's curve: performance against size or duration, with forms averaged by how well they extrapolate, and honest
-intervals.
+"""One task's curve: performance against size or duration, with forms averaged by how well they
+extrapolate, and honest intervals.
 
-Performance is turned into a positive error z whose logarithm is modelled: for bounds (0, 1) the odds of the error (so
-residuals are on the logit scale), for bounds (0, inf) the error itself. Everything is reported back on the scale of the
-metric.
+Performance is turned into a positive error z whose logarithm is modelled: for bounds (0, 1) the
+odds of the error (so residuals are on the logit scale), for bounds (0, inf) the error itself.
+Everything is reported back on the scale of the metric.
 """
 
 import math
@@ -44,8 +44,8 @@ LEVELS_NEEDED = {
 
 @dataclass(frozen=True)
 class FormFit:
-    """How one form fitted: `parameters` are in units of x / `Curve.centre`; `agree`: share of starts that ended at the
-    optimum."""
+    """How one form fitted: `parameters` are in units of x / `Curve.centre`; `agree`: share of
+    starts that ended at the optimum."""
 
     name: str
     formula: str
@@ -63,8 +63,8 @@ class FormFit:
 
 @dataclass(frozen=True)
 class Curve:
-    """A fitted curve. `predict` gives mean and interval in the metric's units; `summary` says in a sentence what was
-    found."""
+    """A fitted curve. `predict` gives mean and interval in the metric's units; `summary` says in
+    a sentence what was found."""
 
     x_names: tuple[str, ...]
     y_name: str
@@ -86,8 +86,8 @@ class Curve:
     def predict(
         self, x_new: npt.ArrayLike, confidence: float = 0.90, new_run: bool = False
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Mean, low and high [m] at `x_new` [m] (or [m, C] for C predictors). `new_run` adds a run's own scatter to the
-        interval."""
+        """Mean, low and high [m] at `x_new` [m] (or [m, C] for C predictors). `new_run` adds a
+        run's own scatter to the interval."""
         x = np.asarray(x_new, float).reshape(-1, len(self.x_names))
         t = (np.log(x) - np.log(self.centre)).T
         weights = np.array([f.weight for f in self.forms])
@@ -98,7 +98,8 @@ class Curve:
             value = form.jet(theta.T, t).value
             mean += w * value[0]
             df = max(self.clusters - form.size, 1)
-            # few clusters: a bootstrap spreads too little by the lost degrees of freedom and has normal tails
+            # few clusters: a bootstrap spreads too little by the lost degrees of freedom and has
+            # normal tails
             stretch = (
                 math.sqrt(self.clusters / df)
                 * student_t.ppf((1 + confidence) / 2, df)
@@ -136,34 +137,38 @@ def fit(
     prior: float = 1.0,
     resamples: int = 300,
 ) -> Curve:
-    """Fit one task's curve to a table with a row per run. `x`: column of sizes or durations (or two columns for a
-    surface).
+    """Fit one task's curve to a table with a row per run. `x`: column of sizes or durations (or
+    two columns for a surface).
 
-    `bounds` of the metric: (0, 1) for AUROC or Dice, (-1, 1) for a correlation, None for an unbounded positive error.
-    `cluster`: runs that share a trunk are resampled together. Forms with more parameters than the levels of x can carry
-    are left out. `loss`: of the residuals on the log scale (default: Student-t, least squares below eight runs). `prior`: how sharp the
-    weak priors on exponents are (0: none). Raises ValueError on missing columns, missing or impossible numbers, an unknown form, or a
-    single level of x."""
+    `bounds` of the metric: (0, 1) for AUROC or Dice, (-1, 1) for a correlation, None for an
+    unbounded positive error. `cluster`: runs that share a trunk are resampled together. Forms
+    with more parameters than the levels of x can carry are left out. `loss`: of the residuals on
+    the log scale (default: Student-t, least squares below eight runs). `prior`: how sharp the
+    weak priors on exponents are (0: none). Raises ValueError on missing columns, missing or
+    impossible numbers, an unknown form, or a single level of x."""
     names = (x,) if isinstance(x, str) else tuple(x)
     X, scores_, groups = _read(table, names, y, cluster)
     link = link_for(bounds, lower_is_better, scores_, y)
     levels = len(np.unique(X, axis=1).T)
     if levels < 2:
         raise ValueError(
-            f"Column {' and '.join(names)} holds one value only ({X[0, 0]:g}): a curve needs at least two."
+            f"Column {' and '.join(names)} holds one value only ({X[0, 0]:g}): a curve needs at "
+            "least two."
         )
     centre = np.exp(np.log(X).mean(1))
     t, z = np.log(X) - np.log(centre)[:, None], link.log_error(scores_)
     notes: list[str] = []
     if table.duplicated().any():
         notes.append(
-            f"{int(table.duplicated().sum())} rows are exact copies of others; they count as runs of their own."
+            f"{int(table.duplicated().sum())} rows are exact copies of others; they count as runs "
+            "of their own."
         )
     catalogue = CURVES if len(names) == 1 else SURFACES
     unknown = [f for f in forms or () if f not in catalogue]
     if unknown:
         raise ValueError(
-            f"No form is called {', '.join(unknown)}: for {' and '.join(names)} there are {', '.join(catalogue)}."
+            f"No form is called {', '.join(unknown)}: for {' and '.join(names)} there are "
+            f"{', '.join(catalogue)}."
         )
     candidates = [
         catalogue[f]
@@ -218,11 +223,12 @@ def fit(
 def curves_along(
     runs: pd.DataFrame, bounds: tuple[float, float] | None, lower_is_better: bool
 ) -> Iterator[tuple[str, Curve]]:
-    """Axis ("size" or "duration") and the curve of `value` along it, through the runs at the other axis's largest level.
+    """Axis ("size" or "duration") and the curve of `value` along it, through the runs at the
+    other axis's largest level.
 
-    `runs`: a row per run with params, duration, trunk and value. Runs of one trunk are resampled together, if there are several
-    trunks. An axis with fewer than three levels has no curve, nor has a metric without bounds that touches zero or is better when
-    higher."""
+    `runs`: a row per run with params, duration, trunk and value. Runs of one trunk are resampled
+    together, if there are several trunks. An axis with fewer than three levels has no curve, nor
+    has a metric without bounds that touches zero or is better when higher."""
     for axis, column, other in (("size", "params", "duration"), ("duration", "duration", "params")):
         part = runs[runs[other] == runs[other].max()]
         if len(part[column].unique()) < 3 or not suits_a_curve(
@@ -246,7 +252,7 @@ def curves_along(
 def suits_a_curve(
     values: pd.Series, bounds: tuple[float, float] | None, lower_is_better: bool
 ) -> bool:
-    """Whether a metric can be turned into a positive error: it is bounded, or it is an error itself."""
+    """Whether a metric can become a positive error: it is bounded, or is an error itself."""
     return bounds is not None or (lower_is_better and bool(values.min() > 0))
 
 
@@ -277,7 +283,8 @@ def _read(
                 "missing, non-numeric or not positive" if c in names else "missing or non-numeric"
             )
             raise ValueError(
-                f"Column {c} holds {int(bad.sum())} entries that are {kind} (first at row {table.index[bad][0]}): drop them first."
+                f"Column {c} holds {int(bad.sum())} entries that are {kind} (first at row "
+                f"{table.index[bad][0]}): drop them first."
             )
         columns.append(numbers)
     groups = pd.factorize(table[cluster])[0] if cluster else np.arange(len(table))
@@ -285,8 +292,8 @@ def _read(
 
 
 def _noise(t: FloatArray, z: FloatArray) -> float:
-    """A first guess of a run's scatter: residuals around the levels where they repeat, else around a quadratic in log
-    x."""
+    """A first guess of a run's scatter: residuals around the levels where they repeat, else
+    around a quadratic in log x."""
     _, level = np.unique(t, axis=1, return_inverse=True)
     level = level.ravel()
     counts = np.bincount(level)
@@ -330,11 +337,21 @@ def _fit_form(
     name = dict(zip(form.parameters, point.theta[0].tolist(), strict=True))
     return (
         FormFit(
-            form.name, form.formula, share, name, low, high, open_, bool(point.converged[0]), float(point.agree[0]),
-            float(np.linalg.cond(hessian[0])), aicc, math.sqrt(sse / max(n - P, 1)),
+            form.name,
+            form.formula,
+            share,
+            name,
+            low,
+            high,
+            open_,
+            bool(point.converged[0]),
+            float(point.agree[0]),
+            float(np.linalg.cond(hessian[0])),
+            aicc,
+            math.sqrt(sse / max(n - P, 1)),
         ),
         theta,
-    )  # fmt: skip
+    )
 
 
 def _with_summary(curve: Curve) -> Curve:
@@ -345,8 +362,10 @@ def _with_summary(curve: Curve) -> Curve:
     better = (change < 0) == curve.link.lower_is_better
     word = "no clear change" if low[1] <= mean[0] <= high[1] else ("better" if better else "worse")
     parts = [
-        f"From {' and '.join(curve.x_names)} {_join(curve.x_low)} to {_join(curve.x_high)}, {curve.y_name} goes from "
-        f"{mean[0]:.4g} to {mean[1]:.4g} (90% interval there {low[1]:.4g} to {high[1]:.4g}): {word}."
+        f"From {' and '.join(curve.x_names)} {_join(curve.x_low)} to {_join(curve.x_high)}, "
+        f"{curve.y_name} goes from "
+        f"{mean[0]:.4g} to {mean[1]:.4g} (90% interval there {low[1]:.4g} to {high[1]:.4g}): "
+        f"{word}."
     ]
     forms = ", ".join(
         f"{f.name} {f.weight:.0%}"
@@ -356,7 +375,8 @@ def _with_summary(curve: Curve) -> Curve:
     parts.append(f"Forms: {forms}, from {curve.rows} runs at {curve.levels} levels.")
     if best.not_identified:
         parts.append(
-            f"Not identified by these data: {', '.join(best.not_identified)} of the form {best.name}."
+            f"Not identified by these data: {', '.join(best.not_identified)} of the form "
+            f"{best.name}."
         )
     elif curve.levels < 4:
         parts.append("Too few levels to identify a floor: nothing is claimed beyond the largest.")

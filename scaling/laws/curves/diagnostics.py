@@ -19,10 +19,11 @@ def profile_intervals(
     theta: FloatArray,
     objective: float,
 ) -> tuple[dict[str, float | None], dict[str, float | None], tuple[str, ...]]:
-    """90 % profile interval of each parameter: where holding it raises the (unpenalised) objective by half a t quantile
-    squared, in units of sum psi^2 / sum psi', which is the residual variance for least squares and makes the rise of any other loss
-    comparable with it (Heritier and Ronchetti 1994, JASA 89:897). A side that never rises that far within five units of log amplitude
-    (two of an exponent) is open: not identified."""
+    """90 % profile interval of each parameter: where holding it raises the (unpenalised)
+    objective by half a t quantile squared, in units of sum psi^2 / sum psi', which is the
+    residual variance for least squares and makes the rise of any other loss comparable with it
+    (Heritier and Ronchetti 1994, JASA 89:897). A side that never rises that far within five units
+    of log amplitude (two of an exponent) is open: not identified."""
     df = max(len(z) - form.size, 1)
     losses = np.empty((3, 1, len(z)))
     loss(z - form.jet(theta[:, None], t).value, losses)
@@ -38,9 +39,17 @@ def profile_intervals(
         free[p, :, p] = False
     weights = np.ones((P * len(unit), len(z)))
     _, value, _ = newton(
-        form, t, z, weights, loss, start.reshape(-1, P), strength=1e-3 * strength, free=free.reshape(-1, P),
-        tolerance=1e-6, iterations=60,
-    )  # fmt: skip
+        form,
+        t,
+        z,
+        weights,
+        loss,
+        start.reshape(-1, P),
+        strength=1e-3 * strength,
+        free=free.reshape(-1, P),
+        tolerance=1e-6,
+        iterations=60,
+    )
     above = value.reshape(P, len(unit)) - objective - rise
     low: dict[str, float | None] = {}
     high: dict[str, float | None] = {}
@@ -57,7 +66,8 @@ def profile_intervals(
 
 
 def _crossing(distance: FloatArray, above: FloatArray, rise: float) -> float | None:
-    """Where `above`, which is -rise at distance 0, first passes nought; in between its rise is taken as quadratic."""
+    """Where `above`, which is -rise at distance 0, first passes nought; in between its rise is
+    taken as quadratic."""
     crossed = np.flatnonzero(above >= 0)
     if len(crossed) == 0:
         return None

@@ -1,10 +1,12 @@
-"""Extrapolating learning curves: fit the early part of each curve, foretell the rest, and say how far off that may be.
+"""Extrapolating learning curves: fit the early part of each curve, foretell the rest, and say how
+far off that may be.
 
-Two forms, a power law with a floor and a sigmoid between two levels (M4, Alabdulmohsin et al. 2022, arXiv 2209.06640), are averaged.
-No law holds along a whole curve, so later points weigh more (proportional to x), and weak priors keep exponents and floors where measured
-laws have them. Which forms, how steep the weights and how strong the priors was chosen by rolling origin on the fitted parts of
-published learning curves. The interval comes from the same rolling origin on the curve itself: how far predictions made from
-earlier origins drifted from what followed.
+Two forms, a power law with a floor and a sigmoid between two levels (M4, Alabdulmohsin et al.
+2022, arXiv 2209.06640), are averaged. No law holds along a whole curve, so later points weigh
+more (proportional to x), and weak priors keep exponents and floors where measured laws have them.
+Which forms, how steep the weights and how strong the priors was chosen by rolling origin on the
+fitted parts of published learning curves. The interval comes from the same rolling origin on the
+curve itself: how far predictions made from earlier origins drifted from what followed.
 """
 
 import math
@@ -32,8 +34,9 @@ DRIFT = 0.05  # error a factor e beyond the data, where a curve is too short for
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """`points`: the rows not fitted, with prediction, low and high; `curves`: per curve its RMSLE (root mean squared difference of
-    logarithms), interval coverage, numbers of points, and whether every form converged."""
+    """`points`: the rows not fitted, with prediction, low and high; `curves`: per curve its RMSLE
+    (root mean squared difference of logarithms), interval coverage, numbers of points, and
+    whether every form converged."""
 
     points: pd.DataFrame
     curves: pd.DataFrame
@@ -59,9 +62,11 @@ def extrapolate(
     forms: Sequence[str] = FORMS,
     confidence: float = 0.90,
 ) -> Extrapolation:
-    """Fit each curve (rows that share the columns `by`) where column `train` is 1, predict the rest. x and y must be positive.
+    """Fit each curve (rows that share the columns `by`) where column `train` is 1, predict the
+    rest. x and y must be positive.
 
-    Raises ValueError on missing columns, entries that are not positive numbers, or a curve with fewer than three fitted points."""
+    Raises ValueError on missing columns, entries that are not positive numbers, or a curve with
+    fewer than three fitted points."""
     unknown = [form for form in forms if form not in CURVES]
     if unknown:
         raise ValueError(f"No form is called {', '.join(unknown)}: there are {', '.join(CURVES)}.")
@@ -74,7 +79,8 @@ def extrapolate(
         label = ", ".join(map(str, name.values())) or "the curve"
         if fitted[x].nunique() < 3 or rest.empty:
             raise ValueError(
-                f"{label} has {fitted[x].nunique()} levels of {x} to fit (column {train} = 1) and {len(rest)} rows to predict: "
+                f"{label} has {fitted[x].nunique()} levels of {x} to fit (column {train} = 1) and "
+                f"{len(rest)} rows to predict: "
                 "at least three and one are needed."
             )
         to = rest[x].to_numpy(float)
@@ -162,7 +168,8 @@ def _predictions(
 
 
 def scatter(z: FloatArray) -> float:
-    """Standard deviation of the noise in a smooth sequence z [n], from how far points lie off the line through their neighbours."""
+    """Standard deviation of the noise in a smooth sequence z [n], from how far points lie off the
+    line through their neighbours."""
     bend = z[1:-1] - (z[:-2] + z[2:]) / 2
     return max(float(np.sqrt((bend**2).mean() / 1.5)), 1e-4)
 
@@ -174,7 +181,8 @@ def _check(table: pd.DataFrame, x: str, y: str, train: str, by: Sequence[str]) -
         bad = ~(np.isfinite(numbers) & (numbers > 0))
         if bad.any():
             raise ValueError(
-                f"Column {column} holds {int(bad.sum())} entries that are missing or not positive (first at row {table.index[bad][0]}): "
+                f"Column {column} holds {int(bad.sum())} entries that are missing or not positive "
+                f"(first at row {table.index[bad][0]}): "
                 "curves are fitted to logarithms; drop those rows, or turn a score into an error."
             )
     if not table[train].isin([0, 1]).all():

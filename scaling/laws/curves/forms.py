@@ -1,10 +1,12 @@
-"""The forms of scaling laws, one entry each: the logarithm of a positive error f at x, with closed derivatives.
+"""The forms of scaling laws, one entry each: the logarithm of a positive error f at x, with
+closed derivatives.
 
-x is given as centred logarithms t = log(x / x0) [C, n] (C = 1: size or duration; C = 2: both), so that amplitudes are
-values at x0. Amplitudes enter as logarithms, which keeps them positive. Besides its jet a form states how to start: for
-a grid of its nonlinear parameters, f (or log f) is linear in the rest, which are then solved for
-(`engine.variable_projection`). Weak normal priors (mean, standard deviation) keep exponents where measured laws have
-them; parameters without one have a standard deviation of inf.
+x is given as centred logarithms t = log(x / x0) [C, n] (C = 1: size or duration; C = 2: both), so
+that amplitudes are values at x0. Amplitudes enter as logarithms, which keeps them positive.
+Besides its jet a form states how to start: for a grid of its nonlinear parameters, f (or log f)
+is linear in the rest, which are then solved for (`engine.variable_projection`). Weak normal
+priors (mean, standard deviation) keep exponents where measured laws have them; parameters without
+one have a standard deviation of inf.
 """
 
 from collections.abc import Callable
@@ -23,9 +25,9 @@ INF = np.inf
 
 @dataclass(frozen=True)
 class Form:
-    """`jet(theta [P, B], t [C, n])` gives log f; `columns(grid [G, q], t)` gives [G, k, n] and `assemble(grid,
-    coefficients [G, k])` gives theta [G, P] (for scale "natural" the coefficients are logarithms of positive
-    amplitudes)."""
+    """`jet(theta [P, B], t [C, n])` gives log f; `columns(grid [G, q], t)` gives [G, k, n] and
+    `assemble(grid, coefficients [G, k])` gives theta [G, P] (for scale "natural" the coefficients
+    are logarithms of positive amplitudes)."""
 
     name: str
     formula: str
@@ -37,8 +39,8 @@ class Form:
     scale: Literal["natural", "log"]
     prior: tuple[tuple[float, float], ...]
     leaves: tuple[dict[int, int], ...] | None = None
-    """For a sum of power terms: per term {parameter index: column of (1, -t1, -t2)}; the engine then skips the dense
-    jets."""
+    """For a sum of power terms: per term {parameter index: column of (1, -t1, -t2)}; the engine
+    then skips the dense jets."""
 
     @property
     def size(self) -> int:

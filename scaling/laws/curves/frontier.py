@@ -1,7 +1,9 @@
-"""Compute-optimal budgets from a fitted surface: the size and duration that a given compute is best spent on, and iso-compute curves.
+"""Compute-optimal budgets from a fitted surface: the size and duration that a given compute is
+best spent on, and iso-compute curves.
 
-Compute is taken as size x duration x `flops_per` (6 for a dense transformer whose duration is counted in tokens). The intervals are those
-of the resampled surfaces: how far the optimum wanders when the runs are resampled.
+Compute is taken as size x duration x `flops_per` (6 for a dense transformer whose duration is
+counted in tokens). The intervals are those of the resampled surfaces: how far the optimum wanders
+when the runs are resampled.
 """
 
 from dataclasses import dataclass
@@ -21,9 +23,10 @@ GRID = 401  # sizes tried at each compute
 
 @dataclass(frozen=True)
 class Frontier:
-    """`table`: one row per compute: compute, size and duration at the optimum with low and high of the size, the metric there with low
-    and high, and whether the optimum lies within the range of sizes and durations that were run. `exponent`: the optimal size grows
-    as compute ** exponent, with its interval (None where the surface has no optimum between its ends)."""
+    """`table`: one row per compute: compute, size and duration at the optimum with low and high
+    of the size, the metric there with low and high, and whether the optimum lies within the range
+    of sizes and durations that were run. `exponent`: the optimal size grows as compute **
+    exponent, with its interval (None where the surface has no optimum between its ends)."""
 
     table: pd.DataFrame
     exponent: float | None
@@ -39,7 +42,8 @@ class Frontier:
 
 
 def budgets_within(curve: Curve, flops_per: float = 1.0) -> FloatArray:
-    """Five computes [5], evenly in logarithms, between the smallest and the largest budget that were run."""
+    """Five computes [5], evenly in logarithms, between the smallest and the largest budget that
+    were run."""
     return np.geomspace(np.prod(curve.x_low) * flops_per, np.prod(curve.x_high) * flops_per, 7)[
         1:-1
     ]
@@ -48,7 +52,8 @@ def budgets_within(curve: Curve, flops_per: float = 1.0) -> FloatArray:
 def iso_compute(
     curve: Curve, compute: float, points: int = 50, flops_per: float = 1.0
 ) -> pd.DataFrame:
-    """The metric along one compute: size, duration, mean, low, high, over the range of sizes that were run."""
+    """The metric along one compute: size, duration, mean, low, high, over the range of sizes that
+    were run."""
     size = np.geomspace(curve.x_low[0], curve.x_high[0], points)
     duration = compute / (flops_per * size)
     mean, low, high = curve.predict(np.stack([size, duration], 1))
@@ -60,12 +65,14 @@ def iso_compute(
 def frontier(
     curve: Curve, compute: npt.ArrayLike, flops_per: float = 1.0, confidence: float = 0.90
 ) -> Frontier:
-    """The best size and duration for each compute [m], searched two orders of magnitude beyond the sizes that were run.
+    """The best size and duration for each compute [m], searched two orders of magnitude beyond
+    the sizes that were run.
 
     Raises ValueError for a curve in one variable: with size alone there is nothing to trade."""
     if len(curve.x_names) != 2:
         raise ValueError(
-            f"The frontier needs a surface in size and duration: this curve is in {curve.x_names[0]} alone."
+            "The frontier needs a surface in size and duration: this curve is in "
+            f"{curve.x_names[0]} alone."
         )
     budgets = np.atleast_1d(np.asarray(compute, float))
     log_size = np.linspace(np.log(curve.x_low[0] / 100), np.log(curve.x_high[0] * 100), GRID)
@@ -83,10 +90,17 @@ def frontier(
     )
     table = pd.DataFrame(
         {
-            "compute": budgets, "size": size, "size_low": np.exp(low), "size_high": np.exp(high), "duration": duration,
-            "mean": mean, "low": metric_low, "high": metric_high, "inside": inside,
+            "compute": budgets,
+            "size": size,
+            "size_low": np.exp(low),
+            "size_high": np.exp(high),
+            "duration": duration,
+            "mean": mean,
+            "low": metric_low,
+            "high": metric_high,
+            "inside": inside,
         }
-    )  # fmt: skip
+    )
     exponents = _exponents(np.concatenate([best[None], sampled]), budgets, log_size)
     if exponents is None:
         return Frontier(table, None, None, None, confidence)
@@ -99,8 +113,8 @@ def frontier(
 def _optima(
     curve: Curve, budgets: FloatArray, log_size: FloatArray, flops_per: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Log of the best size for each compute [m] of the averaged surface, of every resample of every form [K, m], and the mass [K] that
-    each resample carries."""
+    """Log of the best size for each compute [m] of the averaged surface, of every resample of
+    every form [K, m], and the mass [K] that each resample carries."""
     log_duration = np.log(budgets)[:, None] - np.log(flops_per) - log_size
     t = (
         np.stack([np.broadcast_to(log_size, log_duration.shape), log_duration]).reshape(2, -1)
@@ -124,7 +138,8 @@ def _optima(
 
 
 def _lowest(values: FloatArray, x: FloatArray) -> FloatArray:
-    """Where each row of values [m, G] on the even grid x [G] is lowest [m], by a parabola through its lowest three points."""
+    """Where each row of values [m, G] on the even grid x [G] is lowest [m], by a parabola through
+    its lowest three points."""
     at = values.argmin(1)
     middle = np.clip(at, 1, len(x) - 2)
     before, here, after = (
@@ -138,7 +153,8 @@ def _lowest(values: FloatArray, x: FloatArray) -> FloatArray:
 
 
 def _exponents(best: FloatArray, budgets: FloatArray, log_size: FloatArray) -> FloatArray | None:
-    """Slope of the log optimal size over log compute of each row of best [K, m]; None where the first lies at an end of the grid."""
+    """Slope of the log optimal size over log compute of each row of best [K, m]; None where the
+    first lies at an end of the grid."""
     at_end = (best[0] <= log_size[0]) | (best[0] >= log_size[-1])
     if len(budgets) < 2 or at_end.any():
         return None

@@ -1,7 +1,9 @@
-"""May the report speak about budgets beyond those that were run? Only if the largest could have been foretold from the smaller.
+"""May the report speak about budgets beyond those that were run? Only if the largest could have
+been foretold from the smaller.
 
-For each axis the runs of the largest level are left out, the curve is fitted to the rest, and its prediction must (1) cover the mean of
-what was left out, in its own interval for new runs, and (2) come closer to it than "no change" from the largest level kept.
+For each axis the runs of the largest level are left out, the curve is fitted to the rest, and its
+prediction must (1) cover the mean of what was left out, in its own interval for new runs, and (2)
+come closer to it than "no change" from the largest level kept.
 """
 
 from dataclasses import dataclass
@@ -16,7 +18,8 @@ from scaling.laws.plain import plain
 
 @dataclass(frozen=True)
 class Gate:
-    """What came of leaving out the largest level of `axis`; `opens` if it was covered and beat "no change"."""
+    """What came of leaving out the largest level of `axis`; `opens` if it was covered and beat
+    "no change"."""
 
     axis: str
     left_out: float
@@ -38,11 +41,18 @@ class Gate:
 
 
 def extrapolation_gate(
-    table: pd.DataFrame, x: tuple[str, ...], y: str, *, bounds: tuple[float, float] | None, lower_is_better: bool,
-    cluster: str | None = None, seed: int = 0,
-) -> tuple[Gate, ...]:  # fmt: skip
-    """Leave-largest-out on each axis of `x` (a row per run; arguments as for `fit`). All must open before a prediction beyond the data
-    may be made. An axis with fewer than four levels keeps its gate shut: three levels carry no curve to test."""
+    table: pd.DataFrame,
+    x: tuple[str, ...],
+    y: str,
+    *,
+    bounds: tuple[float, float] | None,
+    lower_is_better: bool,
+    cluster: str | None = None,
+    seed: int = 0,
+) -> tuple[Gate, ...]:
+    """Leave-largest-out on each axis of `x` (a row per run; arguments as for `fit`). All must
+    open before a prediction beyond the data may be made. An axis with fewer than four levels
+    keeps its gate shut: three levels carry no curve to test."""
     gates = []
     for axis in x:
         levels = np.unique(table[axis])
@@ -50,7 +60,10 @@ def extrapolation_gate(
         kept, out = table[table[axis] < largest], table[table[axis] == largest]
         observed = float(out[y].mean())
         if len(levels) < 4:
-            sentence = f"{len(levels)} levels of {axis} are too few to test an extrapolation on: at least four are needed."
+            sentence = (
+                f"{len(levels)} levels of {axis} are too few to test an extrapolation on: "
+                "at least four are needed."
+            )
             gates.append(
                 Gate(axis, largest, observed, None, None, None, None, False, False, sentence)
             )
@@ -81,7 +94,8 @@ def extrapolation_gate(
         verb = "covers" if covered else "misses"
         closer = "closer than" if beats else "no closer than"
         sentence = (
-            f"Without {axis} {largest:.3g} the curve foretells {predicted:.4g} ({lowest:.4g} to {highest:.4g}) there; {observed:.4g} was "
+            f"Without {axis} {largest:.3g} the curve foretells {predicted:.4g} ({lowest:.4g} to "
+            f"{highest:.4g}) there; {observed:.4g} was "
             f"found. The interval {verb} it, and it is {closer} no change ({no_change:.4g})."
         )
         gates.append(

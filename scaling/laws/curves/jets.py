@@ -1,7 +1,9 @@
-"""Second-order chain rule in closed form: a value with its gradient and Hessian in the parameters, batched.
+"""Second-order chain rule in closed form: a value with its gradient and Hessian in the
+parameters, batched.
 
-A `Jet` of P parameters at B resamples and n points holds value [B, n], gradient [P, B, n] and Hessian [P, P, B, n]. The
-forms are written with these six rules; tests hold them against automatic differentiation.
+A `Jet` of P parameters at B resamples and n points holds value [B, n], gradient [P, B, n] and
+Hessian [P, P, B, n]. The forms are written with these six rules; tests hold them against
+automatic differentiation.
 """
 
 from dataclasses import dataclass
@@ -79,8 +81,8 @@ def exponential(jet: Jet) -> Jet:
 
 
 def generalised_logistic(v: Jet, alpha: Jet) -> Jet:
-    """log s where log s - alpha log(1 - s) = v (s in (0, 1), alpha > 0): the curve of M4, by Newton's method and
-    implicit derivatives."""
+    """log s where log s - alpha log(1 - s) = v (s in (0, 1), alpha > 0): the curve of M4, by
+    Newton's method and implicit derivatives."""
     a, target = alpha.value, v.value
     q = np.where(target < 0, target, target / a)  # q = logit s; both tails are exact
     for _ in range(60):

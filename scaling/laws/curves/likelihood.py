@@ -1,9 +1,10 @@
-"""The objective of a fit with its gradient and Hessian, for many weightings of the same points at once.
+"""The objective of a fit with its gradient and Hessian, for many weightings of the same points at
+once.
 
     sum_i w_i rho(y_i - log f(t_i; theta)) + strength * sum_p ((theta_p - mean_p) / sd_p)^2 / 2
 
-One thread: NumPy's loops are vectorised, and on arrays that stay in a core's cache handing work between threads costs
-more than the work.
+One thread: NumPy's loops are vectorised, and on arrays that stay in a core's cache handing work
+between threads costs more than the work.
 """
 
 import numpy as np
@@ -24,7 +25,8 @@ def evaluate(
     loss: Loss,
     strength: float,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Objective [B] (inf where undefined), gradient [B, P] and Hessian [B, P, P] at theta [B, P] under weights [B, n]."""
+    """Objective [B] (inf where undefined), gradient [B, P] and Hessian [B, P, P] at theta [B, P]
+    under weights [B, n]."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if form.leaves is None:
             value, gradient, hessian = _from_jet(form, theta, t, y, weights, loss)
@@ -49,7 +51,8 @@ def objective(
     loss: Loss,
     strength: float,
 ) -> FloatArray:
-    """The objective alone [B, S] at candidates theta [B, S, P], or at candidates [1, S, P] common to all resamples."""
+    """The objective alone [B, S] at candidates theta [B, S, P], or at candidates [1, S, P] common
+    to all resamples."""
     groups, S, P = theta.shape
     values = np.empty((len(weights), S))
     rows = max(1, CHUNK // (len(y) * S))
@@ -116,10 +119,11 @@ def _sum_of_powers(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """The same for log f = log sum_k exp(leaf_k), leaves linear in theta.
 
-    With p_k the share of term k and u_k its regressors, grad log f = sum_k p_k u_k and Hess log f = sum_k p_k u_k u_k' -
-    (sum_k p_k u_k)(sum_k p_k u_k)'. So the gradient needs the moments of psi p_k and the Hessian those of psi p_k and b p_j p_k,
-    b = psi' + psi, in the monomials of the regressors: matrix products. The shares sum to one, so that the last term's moments
-    follow from the others'."""
+    With p_k the share of term k and u_k its regressors, grad log f = sum_k p_k u_k and Hess log f
+    = sum_k p_k u_k u_k' - (sum_k p_k u_k)(sum_k p_k u_k)'. So the gradient needs the moments of
+    psi p_k and the Hessian those of psi p_k and b p_j p_k, b = psi' + psi, in the monomials of
+    the regressors: matrix products. The shares sum to one, so that the last term's moments follow
+    from the others'."""
     B, P = theta.shape
     basis = np.concatenate([np.ones((1, t.shape[1])), -t])
     first, second = np.triu_indices(len(basis))
@@ -149,8 +153,8 @@ def _moments(
     weights: FloatArray,
     loss: Loss,
 ) -> tuple[FloatArray, FloatArray]:
-    """Objective [B], and the moments [A, B, m] of psi and b alone, of each times every share but the last, and of b times every
-    pair of those shares."""
+    """Objective [B], and the moments [A, B, m] of psi and b alone, of each times every share but
+    the last, and of b times every pair of those shares."""
     F = len(leaves) - 1
     moments = np.empty((2 + 2 * F + F * (F + 1) // 2, len(theta), monomials.shape[1]))
     value = np.empty(len(theta))
@@ -190,7 +194,8 @@ def _moments(
 
 
 def _moments_of_terms(moments: FloatArray, free: int) -> tuple[FloatArray, FloatArray]:
-    """Moments of psi p_k [K, B, m] and b p_j p_k [K, K, B, m] for all K terms from those of all but the last."""
+    """Moments of psi p_k [K, B, m] and b p_j p_k [K, K, B, m] for all K terms from those of all
+    but the last."""
     of_psi = np.empty((free + 1, *moments.shape[1:]))
     of_b = np.empty((free + 1, *of_psi.shape))
     alone = moments[2 + free : 2 + 2 * free]

@@ -37,12 +37,13 @@ class Link:
 def link_for(
     bounds: tuple[float, float] | None, lower_is_better: bool, y: FloatArray, name: str
 ) -> Link:
-    """The link of a metric with these bounds (None: positive errors); raises ValueError if column `name` leaves
-    them."""
+    """The link of a metric with these bounds (None: positive errors); raises ValueError if column
+    `name` leaves them."""
     low, high = bounds or (0.0, math.inf)
     if y.min() < low or y.max() > high or (math.isinf(high) and y.min() <= low):
         raise ValueError(
-            f"Column {name} runs from {y.min():g} to {y.max():g}, outside ({low:g}, {high:g}): give bounds that hold the metric."
+            f"Column {name} runs from {y.min():g} to {y.max():g}, outside ({low:g}, {high:g}): "
+            "give bounds that hold the metric."
         )
     if math.isinf(high) and not lower_is_better:
         raise ValueError(

@@ -1,6 +1,6 @@
-"""Losses of a residual r [B, n]: value, first and second derivative, written into `out` [3, B, n] (these loops are
-where a fit's time goes, and fresh arrays cost more than the arithmetic). Residuals are differences of logarithms, so
-relative errors.
+"""Losses of a residual r [B, n]: value, first and second derivative, written into `out` [3, B, n]
+(these loops are where a fit's time goes, and fresh arrays cost more than the arithmetic).
+Residuals are differences of logarithms, so relative errors.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,8 @@ Loss = Callable[[FloatArray, FloatArray], None]
 
 
 def huber(delta: float) -> Loss:
-    """Quadratic within delta, linear beyond (Huber 1964); scaling laws of language models use delta = 0.001."""
+    """Quadratic within delta, linear beyond (Huber 1964); scaling laws of language models use
+    delta = 0.001."""
 
     def loss(r: FloatArray, out: FloatArray) -> None:
         value, psi, curvature = out
@@ -35,8 +36,8 @@ def least_squares(r: FloatArray, out: FloatArray) -> None:
 
 
 def student_t(scale: float, df: float = 4.0) -> Loss:
-    """Negative log density of a scaled Student t, times scale^2: like least squares near nought, bounded influence far
-    out.
+    """Negative log density of a scaled Student t, times scale^2: like least squares near nought,
+    bounded influence far out.
     """
     k, s2 = df + 1, df * scale**2
 

@@ -1,9 +1,10 @@
-"""Batched global fitting: every resample gets its own global start by variable projection, then damped Newton to full
-convergence.
+"""Batched global fitting: every resample gets its own global start by variable projection, then
+damped Newton to full convergence.
 
-Fits minimise `objective.objective` for B weightings at once (a bootstrap is B rows of weights). Scaling laws are fitted from
-thousands of random starts because their losses have many local minima; given the exponents, however, the amplitudes are a linear
-problem (Golub and Pereyra 1973), so a grid of exponents and one matrix product replace the starts. Newton steps use closed
+Fits minimise `objective.objective` for B weightings at once (a bootstrap is B rows of weights).
+Scaling laws are fitted from thousands of random starts because their losses have many local
+minima; given the exponents, however, the amplitudes are a linear problem (Golub and Pereyra
+1973), so a grid of exponents and one matrix product replace the starts. Newton steps use closed
 derivatives; a fit that did not converge is marked so.
 """
 
@@ -26,8 +27,8 @@ BLAS = ThreadpoolController()
 
 @dataclass(frozen=True)
 class Fits:
-    """B fits: `theta` [B, P], `objective` [B], `converged` [B], `agree` [B] (share of starts that ended within 1 % of
-    the best)."""
+    """B fits: `theta` [B, P], `objective` [B], `converged` [B], `agree` [B] (share of starts that
+    ended within 1 % of the best)."""
 
     theta: FloatArray
     objective: FloatArray
@@ -53,8 +54,8 @@ def fit_batch(
 ) -> Fits:
     """Fit `form` to log errors y [n] at t [C, n] under each row of `weights` [B, n] (>= 0).
 
-    Candidates are the `starts` best grid points of each resample and the rows of `extra` [S, P]; the `polish` best of
-    them (all, unless given) are run to convergence.
+    Candidates are the `starts` best grid points of each resample and the rows of `extra` [S, P];
+    the `polish` best of them (all, unless given) are run to convergence.
     """
     own = guesses = variable_projection(form, t, y, weights, starts)
     if extra is not None:
@@ -84,8 +85,8 @@ def fit_batch(
 def variable_projection(
     form: Form, t: FloatArray, y: FloatArray, weights: FloatArray, keep: int
 ) -> FloatArray:
-    """The `keep` best starts [B, keep, P]: for each point of the form's grid the linear parameters by weighted least
-    squares."""
+    """The `keep` best starts [B, keep, P]: for each point of the form's grid the linear
+    parameters by weighted least squares."""
     columns = form.columns(form.grid, t).swapaxes(0, 1)  # [k, G, n]
     target, relative = (
         (np.exp(y), np.exp(-2 * y)) if form.scale == "natural" else (y, np.ones(len(y)))
@@ -118,8 +119,8 @@ def variable_projection(
 def _linear_parameters(
     gram: FloatArray, right: FloatArray, floor: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Least-squares coefficients [k, B, G], none below `floor`, and their misfit [B, G] up to a constant, from normal equations
-    (the lower triangle of gram [k, k, B, G]; right [k, B, G])."""
+    """Least-squares coefficients [k, B, G], none below `floor`, and their misfit [B, G] up to a
+    constant, from normal equations (the lower triangle of gram [k, k, B, G]; right [k, B, G])."""
     coefficients, _ = solve_positive(gram, right)
     np.maximum(coefficients, floor, out=coefficients)
     misfit = np.zeros(right.shape[1:])
@@ -145,7 +146,8 @@ def newton(
     tolerance: float = TOLERANCE,
     iterations: int = 200,
 ) -> tuple[FloatArray, FloatArray, BoolArray]:
-    """Damped Newton from `start` [B, P] under `weights` [B, n]: theta [B, P], objective [B], converged [B].
+    """Damped Newton from `start` [B, P] under `weights` [B, n]: theta [B, P], objective [B],
+    converged [B].
 
     `free` [P] or [B, P] marks the parameters that may move."""
     theta = np.array(start, float)
@@ -158,7 +160,8 @@ def newton(
     diagonal = np.arange(P)
     for _ in range(iterations):
         g, H = gradient[active].T.copy(), np.moveaxis(hessian[active], 0, 2).copy()
-        # A Huber loss has no curvature far out: there the gradient stands in, so that steps still shrink as the damping grows.
+        # A Huber loss has no curvature far out: there the gradient stands in, so that steps still
+        # shrink as the damping grows.
         H[diagonal, diagonal] += (
             damping[active] * np.maximum(np.abs(H[diagonal, diagonal]), 1e-3 * np.abs(g)) + 1e-300
         )
@@ -195,8 +198,9 @@ def newton(
 
 
 def solve_positive(H: FloatArray, g: FloatArray) -> tuple[FloatArray, BoolArray]:
-    """Solve H x = g by LDL' over trailing batch axes (H [P, P, ...], g [P, ...]); the second result is False where H is
-    not positive definite. Written out because LAPACK's overhead a small matrix is larger than its work."""
+    """Solve H x = g by LDL' over trailing batch axes (H [P, P, ...], g [P, ...]); the second
+    result is False where H is not positive definite. Written out because LAPACK's overhead a
+    small matrix is larger than its work."""
     P = len(g)
     L = [[H[i, j] for j in range(i + 1)] for i in range(P)]
     positive = np.ones(g.shape[1:], np.bool_)

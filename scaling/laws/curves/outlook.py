@@ -1,4 +1,5 @@
-"""What the runs of a task say beyond themselves: ten times the budget, where the gate allows it, and how a compute is best spent."""
+"""What the runs of a task say beyond themselves: ten times the budget, where the gate allows it,
+and how a compute is best spent."""
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,9 +17,9 @@ AXES = ("size", "duration")
 
 @dataclass(frozen=True)
 class Outlook:
-    """`curve`: over every axis that varies. `tenfold`: mean, low and high of a new run at ten times the largest budget, None while a gate
-    is shut. `frontier`: best use of each compute (size x duration) between the smallest and the largest that were run, None with one
-    axis."""
+    """`curve`: over every axis that varies. `tenfold`: mean, low and high of a new run at ten
+    times the largest budget, None while a gate is shut. `frontier`: best use of each compute
+    (size x duration) between the smallest and the largest that were run, None with one axis."""
 
     curve: Curve
     gates: tuple[Gate, ...]
@@ -39,9 +40,11 @@ class Outlook:
 def outlook(
     runs: pd.DataFrame, metric: str, bounds: tuple[float, float] | None, lower_is_better: bool
 ) -> Outlook | None:
-    """Look beyond the runs of one task: a row per run with size, duration, trunk and value, named `metric` in the sentences.
+    """Look beyond the runs of one task: a row per run with size, duration, trunk and value, named
+    `metric` in the sentences.
 
-    None where there is no curve to extend: no axis of three levels, or a metric that no form suits."""
+    None where there is no curve to extend: no axis of three levels, or a metric that no form
+    suits."""
     axes = tuple(axis for axis in AXES if len(runs[axis].unique()) > 1)
     if not suits_a_curve(runs["value"], bounds, lower_is_better) or all(
         len(runs[axis].unique()) < 3 for axis in axes
@@ -63,7 +66,8 @@ def outlook(
         where = " and ".join(f"{axis} {x:.3g}" for axis, x in zip(axes, point, strict=True))
         said.insert(
             0,
-            f"At ten times the budget ({where}) {metric} is foretold to be {mean:.4g} (90 % interval {low:.4g} to {high:.4g}).",
+            f"At ten times the budget ({where}) {metric} is foretold to be {mean:.4g} (90 % "
+            f"interval {low:.4g} to {high:.4g}).",
         )
     else:
         reasons = [
@@ -85,10 +89,15 @@ def _best_use(best: Frontier) -> str:
     """How compute is best split between size and duration, in a sentence."""
     inside = best.table[best.table["inside"]]
     if best.exponent is None or inside.empty:
-        return "The fitted surface has no best size for a given compute within what was run: no split of compute can be advised."
+        return (
+            "The fitted surface has no best size for a given compute within what was run: no "
+            "split of compute can be advised."
+        )
     row = inside.iloc[-1]
     return (
-        f"For a given compute the best size grows as compute to the power {best.exponent:.2f} ({best.exponent_low:.2f} to "
-        f"{best.exponent_high:.2f}); at size x duration {row['compute']:.3g} it is {row['size']:.3g} ({row['size_low']:.3g} to "
+        f"For a given compute the best size grows as compute to the power {best.exponent:.2f} "
+        f"({best.exponent_low:.2f} to "
+        f"{best.exponent_high:.2f}); at size x duration {row['compute']:.3g} it is "
+        f"{row['size']:.3g} ({row['size_low']:.3g} to "
         f"{row['size_high']:.3g}), trained for {row['duration']:.3g}."
     )

@@ -1,5 +1,5 @@
-"""Weights of forms by how well each foretells the next levels from the earlier ones (rolling origin), not by how well
-it fits."""
+"""Weights of forms by how well each foretells the next levels from the earlier ones (rolling
+origin), not by how well it fits."""
 
 from collections.abc import Sequence
 
@@ -21,10 +21,11 @@ def rolling_origin_weights(
     origins: int = 6,
     power: float = 2.0,
 ) -> FloatArray:
-    """Weights [forms], summing to 1. The levels of t are ordered by their sum of logs; from each origin on, every form
-    is fitted to the earlier part and scored on the later. Weights fall as a power of the mean squared error; with fewer
-    than three levels they are equal. Only the origins that every form can be fitted at count (a law with a floor is not to be judged
-    by what it makes of three points); a form too rich for all of them is scored by the worst of the others."""
+    """Weights [forms], summing to 1. The levels of t are ordered by their sum of logs; from each
+    origin on, every form is fitted to the earlier part and scored on the later. Weights fall as a
+    power of the mean squared error; with fewer than three levels they are equal. Only the origins
+    that every form can be fitted at count (a law with a floor is not to be judged by what it
+    makes of three points); a form too rich for all of them is scored by the worst of the others."""
     budget = t.sum(0)
     levels = np.unique(budget)
     if len(levels) < 3 or len(forms) == 1:

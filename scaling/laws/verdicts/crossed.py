@@ -1,16 +1,17 @@
 """Variance of a contrast when runs, few-shot draws and test cases are crossed random factors.
 
-All runs are scored on the same cases after the same draws, so neither the scatter over runs nor that over cases alone
-is the error of a contrast. With `values` y [R, K, J] and a contrast a [R], the estimate is theta = sum_r a_r
-mean_kj(y), and by inclusion and exclusion
+All runs are scored on the same cases after the same draws, so neither the scatter over runs nor
+that over cases alone is the error of a contrast. With `values` y [R, K, J] and a contrast a [R],
+the estimate is theta = sum_r a_r mean_kj(y), and by inclusion and exclusion
 
     V = V_run + V_case + V_draw - V_run,case - V_run,draw - V_case,draw + V_run,case,draw
 
-where V_f is the variance of theta that is seen when the levels of f alone are resampled (Cameron, Gelbach and Miller
-2011, J. Bus. Econ. Stat. 29:238; the ANOVA of Owen 2007, Ann. Appl. Stat. 1:386). Each term is a multiple of a mean
-square, so Satterthwaite's (1946, Biometrics Bulletin 2:110) degrees of freedom follow. Runs that share a trunk are
-correlated: the run terms are split into a stratum between trunks and one within (Henderson's method III), which for a
-full grid is the split-plot analysis.
+where V_f is the variance of theta that is seen when the levels of f alone are resampled (Cameron,
+Gelbach and Miller 2011, J. Bus. Econ. Stat. 29:238; the ANOVA of Owen 2007, Ann. Appl. Stat.
+1:386). Each term is a multiple of a mean square, so Satterthwaite's (1946, Biometrics Bulletin
+2:110) degrees of freedom follow. Runs that share a trunk are correlated: the run terms are split
+into a stratum between trunks and one within (Henderson's method III), which for a full grid is
+the split-plot analysis.
 """
 
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ from scaling.laws.arrays import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class Strata:
-    """The residuals of the runs around a mean model X [R, p]: projections onto the strata between and within
-    clusters."""
+    """The residuals of the runs around a mean model X [R, p]: projections onto the strata between
+    and within clusters."""
 
     between: FloatArray  # [R, df_between] orthonormal basis
     within: FloatArray  # [R, df_within]
@@ -52,8 +53,8 @@ def _basis(matrix: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class Components:
-    """Variance of one contrast and where it comes from. `df` is Satterthwaite's; `run_df` is 0 where nothing tells how
-    much runs vary."""
+    """Variance of one contrast and where it comes from. `df` is Satterthwaite's; `run_df` is 0
+    where nothing tells how much runs vary."""
 
     variance: float
     df: float
@@ -66,8 +67,8 @@ class Components:
 def contrast_variance(
     values: FloatArray, a: FloatArray, strata: Strata, case_strata: IntArray
 ) -> Components:
-    """Variance of sum_r a_r mean(values[r]) for `values` [R, K, J], contrast `a` [R] and case groups `case_strata`
-    [J]."""
+    """Variance of sum_r a_r mean(values[r]) for `values` [R, K, J], contrast `a` [R] and case
+    groups `case_strata` [J]."""
     _, K, J = values.shape
     over_draws_and_cases, over_draws, over_cases = (
         values.mean((1, 2)),
@@ -112,7 +113,8 @@ def contrast_variance(
         terms += [(case_draw, (K - 1) * (J - 1)), (run_case_draw, run_df * (K - 1) * (J - 1))]
         least.append((K - 1) * (J - 1))
     spread = sum(v**2 / df for v, df in terms if df)
-    # subtracted mean squares can push Satterthwaite's figure below that of the poorest component, which is a lower
+    # subtracted mean squares can push Satterthwaite's figure below that of the poorest component,
+    # which is a lower
     # bound
     df = (
         max(variance**2 / spread, min((d for d in least if d), default=0.0))
@@ -123,8 +125,8 @@ def contrast_variance(
 
 
 def _run_term(columns: FloatArray, a: FloatArray, strata: Strata) -> tuple[float, float]:
-    """Variance of a'm from the residual mean squares of `columns` [R, C] (summed over columns), and its degrees of
-    freedom."""
+    """Variance of a'm from the residual mean squares of `columns` [R, C] (summed over columns),
+    and its degrees of freedom."""
     df_between, df_within = strata.between.shape[1], strata.within.shape[1]
     exposure = float(((strata.membership.T @ a) ** 2).sum())
     between = exposure * df_between / strata.cluster_trace if strata.cluster_trace > 1e-9 else 0.0
@@ -139,7 +141,8 @@ def _run_term(columns: FloatArray, a: FloatArray, strata: Strata) -> tuple[float
     ms_between = float(((strata.between.T @ columns) ** 2).sum()) / max(df_between, 1)
     ms_within = float(((strata.within.T @ columns) ** 2).sum()) / max(df_within, 1)
     if df_between and df_within and ms_between < ms_within and between > 0 and within > 0:
-        # runs of one trunk cannot resemble each other less than runs of two: the trunk's variance is nought, both squares are one
+        # runs of one trunk cannot resemble each other less than runs of two: the trunk's variance
+        # is nought, both squares are one
         ms = (df_between * ms_between + df_within * ms_within) / (df_between + df_within)
         return (between + within) * ms, float(df_between + df_within)
     parts = [(between * ms_between, df_between), (within * ms_within, df_within)]
@@ -154,7 +157,8 @@ def _run_term(columns: FloatArray, a: FloatArray, strata: Strata) -> tuple[float
 
 
 def _case_term(contrast: FloatArray, case_strata: IntArray) -> tuple[float, float]:
-    """Variance of the mean of `contrast` [J] over cases drawn separately in each group, and its degrees of freedom."""
+    """Variance of the mean of `contrast` [J] over cases drawn separately in each group, and its
+    degrees of freedom."""
     J, parts = len(contrast), []
     for group in np.unique(case_strata):
         inside = contrast[case_strata == group]

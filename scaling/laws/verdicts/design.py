@@ -1,7 +1,9 @@
-"""Which study to run: cells, seeds and test cases that a budget of accelerator-hours is best spent on, and what its verdict will be worth.
+"""Which study to run: cells, seeds and test cases that a budget of accelerator-hours is best
+spent on, and what its verdict will be worth.
 
-The variance of the gain from the smallest to the largest budget follows from a few components (`simulate.Noise`), known from a pilot or
-guessed; every affordable design is ranked by the half width of the interval that it can be expected to give, and the best are simulated.
+The variance of the gain from the smallest to the largest budget follows from a few components
+(`simulate.Noise`), known from a pilot or guessed; every affordable design is ranked by the half
+width of the interval that it can be expected to give, and the best are simulated.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,14 +24,16 @@ from scaling.laws.verdicts.scores import Scores, scores_on_axes
 from scaling.laws.verdicts.simulate import Grid, Noise, study_runs
 from scaling.laws.verdicts.verdict import Verdict
 
-TRUNK_SHARE = 0.8  # of the longest duration; each duration is a cooldown of the remaining share of its own length
+# of the longest duration; each duration is a cooldown of the remaining share of its own length
+TRUNK_SHARE = 0.8
 Hours = Callable[[float, float], float]
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A study: its grid, accelerator-hours, expected half width of the interval for the whole gain, and, once simulated, how its verdict
-    behaves without an effect (`null`) and with the gain that is hoped for (`real`)."""
+    """A study: its grid, accelerator-hours, expected half width of the interval for the whole
+    gain, and, once simulated, how its verdict behaves without an effect (`null`) and with the
+    gain that is hoped for (`real`)."""
 
     grid: Grid
     hours: float
@@ -48,7 +52,8 @@ def proportional_hours(sizes: Sequence[float], durations: Sequence[float], large
 
 
 def cost(grid: Grid, hours: Hours) -> float:
-    """Accelerator-hours of a grid; durations that share a trunk cost the trunk once, and a cooldown each."""
+    """Accelerator-hours of a grid; durations that share a trunk cost the trunk once, and a
+    cooldown each."""
     longest = max(grid.durations)
     if not grid.shared_trunks:
         return grid.seeds * sum(hours(s, d) for s, d in product(grid.sizes, grid.durations))
@@ -57,15 +62,24 @@ def cost(grid: Grid, hours: Hours) -> float:
 
 
 def propose(
-    sizes: Sequence[float], durations: Sequence[float], cases: Sequence[int], hours: Hours, budget: float, noise: Noise,
-    shared_trunks: bool = True, most_seeds: int = 10,
-) -> list[Proposal]:  # fmt: skip
-    """Every affordable design that keeps the smallest and the largest budget, best (narrowest interval) first.
+    sizes: Sequence[float],
+    durations: Sequence[float],
+    cases: Sequence[int],
+    hours: Hours,
+    budget: float,
+    noise: Noise,
+    shared_trunks: bool = True,
+    most_seeds: int = 10,
+) -> list[Proposal]:
+    """Every affordable design that keeps the smallest and the largest budget, best (narrowest
+    interval) first.
 
-    Raises ValueError if the budget does not pay for one run of each end, or too few runs to learn their scatter from."""
+    Raises ValueError if the budget does not pay for one run of each end, or too few runs to learn
+    their scatter from."""
     if len(set(sizes)) == len(set(durations)) == 1:
         raise ValueError(
-            "One size and one duration leave nothing to compare: give two sizes, or two durations, at least."
+            "One size and one duration leave nothing to compare: give two sizes, or two "
+            "durations, at least."
         )
     found = []
     grids = product(_ladders(sizes), _ladders(durations), range(1, most_seeds + 1))
@@ -97,7 +111,8 @@ def propose(
             np.inf,
         )
         raise ValueError(
-            f"No design fits {budget:g} accelerator-hours: two seeds of the smallest and largest budgets alone take {cheapest:.3g}. "
+            f"No design fits {budget:g} accelerator-hours: two seeds of the smallest and largest "
+            f"budgets alone take {cheapest:.3g}. "
             "Raise the budget, or lower the largest size or duration."
         )
     return sorted(found, key=lambda p: (p.half_width, p.hours))
@@ -106,7 +121,8 @@ def propose(
 def simulated(
     proposal: Proposal, noise: Noise, gain: float, smallest: float, studies: int = 400
 ) -> Proposal:
-    """The same with its verdict tried on simulated studies without an effect and with the gain that is hoped for."""
+    """The same with its verdict tried on simulated studies without an effect and with the gain
+    that is hoped for."""
     null = operating_characteristics(proposal.grid, noise, 0.0, smallest, studies, seed=1)
     return replace(
         proposal,
@@ -127,7 +143,8 @@ def _ladders(levels: Sequence[float]) -> Iterator[tuple[float, ...]]:
 
 
 def expected_variance(design: Design, noise: Noise, cases: int) -> tuple[float, float]:
-    """Variance of the gain from the smallest to the largest budget, and its expected degrees of freedom (0: none)."""
+    """Variance of the gain from the smallest to the largest budget, and its expected degrees of
+    freedom (0: none)."""
     a, strata = design.contrasts["budget"], design.strata
     parts = _run_parts(a, strata, noise.trunk, np.hypot(noise.run, noise.run_case / np.sqrt(cases)))
     if any(df == 0 for _, df in parts):
@@ -182,7 +199,8 @@ def noise_of(data: Scores) -> Noise:
 
 
 def noise_with_draws(data: Scores) -> Noise:
-    """The same of each few-shot draw on its own: how draws answer to more budget, and how runs scatter between draws."""
+    """The same of each few-shot draw on its own: how draws answer to more budget, and how runs
+    scatter between draws."""
     averaged, design = noise_of(data), fit_design(data)
     _, K, J = data.values.shape
     a, residual = (
@@ -205,8 +223,8 @@ def noise_with_draws(data: Scores) -> Noise:
 
 @dataclass(frozen=True)
 class SelfTest:
-    """How a verdict behaves on simulated studies like its own: without an effect (`null`), and with twice the smallest effect of
-    interest (`real`), in the metric's units."""
+    """How a verdict behaves on simulated studies like its own: without an effect (`null`), and
+    with twice the smallest effect of interest (`real`), in the metric's units."""
 
     null: OperatingCharacteristics
     real: OperatingCharacteristics
@@ -216,16 +234,21 @@ class SelfTest:
 
 
 def self_test(cases: pd.DataFrame, judged: Verdict, studies: int = 400) -> SelfTest:
-    """Try the verdict `judged` from `cases` on simulated studies of its grid and its own variance components."""
+    """Try the verdict `judged` from `cases` on simulated studies of its grid and its own variance
+    components."""
     data = scores_on_axes(cases, judged.metric)
     smallest = judged.smallest_effect * (abs(judged.baseline) if judged.relative else 1.0)
     runs = data.runs
     cells = len(runs[["size", "duration"]].drop_duplicates())
     _, K, J = data.values.shape
     grid = Grid(
-        tuple(np.unique(runs["size"]).tolist()), tuple(np.unique(runs["duration"]).tolist()), max(1, round(len(runs) / cells)), J, K,
+        tuple(np.unique(runs["size"]).tolist()),
+        tuple(np.unique(runs["duration"]).tolist()),
+        max(1, round(len(runs) / cells)),
+        J,
+        K,
         shared_trunks=runs["cluster"].nunique() < len(runs),
-    )  # fmt: skip
+    )
     noise = noise_of(data) if K == 1 else noise_with_draws(data)
     tried = simulated(Proposal(grid, 0.0, 0.0, 0.0), noise, 2 * smallest, smallest, studies)
     assert tried.null is not None

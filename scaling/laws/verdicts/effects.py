@@ -1,4 +1,5 @@
-"""Effects of size and duration: contrasts under an additive mean, their error bars, and the rule that decides."""
+"""Effects of size and duration: contrasts under an additive mean, their error bars, and the rule
+that decides."""
 
 import math
 from dataclasses import dataclass, replace
@@ -19,11 +20,12 @@ Decision = Literal[
 
 @dataclass(frozen=True)
 class Effect:
-    """A change for the better (positive = better, whichever way the metric points), in the metric's units or as a
-    fraction if relative.
+    """A change for the better (positive = better, whichever way the metric points), in the
+    metric's units or as a fraction if relative.
 
-    `low`, `high`, `se`, `df`, `probability` (that the effect exceeds the smallest of interest) are None where the data
-    hold nothing that tells how much runs vary. `run`, `case`, `draw`: the part of the variance each contributes."""
+    `low`, `high`, `se`, `df`, `probability` (that the effect exceeds the smallest of interest)
+    are None where the data hold nothing that tells how much runs vary. `run`, `case`, `draw`: the
+    part of the variance each contributes."""
 
     name: str
     estimate: float
@@ -75,9 +77,10 @@ def block_numbers(runs: pd.DataFrame) -> IntArray:
 
 
 def fit_design(data: Scores) -> Design:
-    """The richest additive mean (levels of size and duration, else straight lines in their logarithms) that leaves
-    residuals to learn the run variance from, and the least-squares contrasts under it. Blocks (another factor of the study,
-    such as the objective) shift the mean; effects are those within a block, averaged over blocks."""
+    """The richest additive mean (levels of size and duration, else straight lines in their
+    logarithms) that leaves residuals to learn the run variance from, and the least-squares
+    contrasts under it. Blocks (another factor of the study, such as the objective) shift the
+    mean; effects are those within a block, averaged over blocks."""
     size, duration = (data.runs[c].to_numpy(float) for c in ("size", "duration"))
     names = sorted(data.runs["block"].astype(str).unique()) if "block" in data.runs else [""]
     shifts = (
@@ -104,7 +107,8 @@ def fit_design(data: Scores) -> Design:
         inverse = np.linalg.pinv(X)
         contrasts = {name: step @ inverse for name, step in steps.items()}
         strata = residual_strata(X, cluster)
-        # Where blocks have ladders of their own, a step from the smallest level to the largest would be one between blocks.
+        # Where blocks have ladders of their own, a step from the smallest level to the largest
+        # would be one between blocks.
         known = {name: np.allclose(step @ inverse @ X, step) for name, step in steps.items()}
         if known["budget"] and all(
             contrast_variance(data.values[:, :1, :1], a, strata, data.strata[:1]).run_df
@@ -115,20 +119,23 @@ def fit_design(data: Scores) -> Design:
     notes = [f"Averaged over {', '.join(names)}."] if names[1:] else []
     if not all(known.values()):
         notes.append(
-            "Size and duration changed together in every run: their separate effects cannot be told apart."
+            "Size and duration changed together in every run: their separate effects cannot be "
+            "told apart."
         )
         contrasts = {"budget": contrasts["budget"]}
     if not size_levels and left.shape[1]:
         notes.append(
-            "Too few runs to judge the levels one by one: the mean was taken as a straight line in log size."
+            "Too few runs to judge the levels one by one: the mean was taken as a straight line "
+            "in log size."
         )
     return Design(contrasts, base, strata, tuple(notes))
 
 
 def _columns(x: FloatArray, as_levels: bool, block: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Design columns [R, p] of one factor, zero at its smallest level, and the step [p] from its smallest to its
-    largest: on a line that of the blocks with more than one level, on average, each within its own. None where no block has
-    more than one: levels that differ between blocks only are the blocks' doing."""
+    """Design columns [R, p] of one factor, zero at its smallest level, and the step [p] from its
+    smallest to its largest: on a line that of the blocks with more than one level, on average,
+    each within its own. None where no block has more than one: levels that differ between blocks
+    only are the blocks' doing."""
     levels = np.unique(x)
     position = np.log(x / levels[0]) if levels[0] > 0 else x - levels[0]
     spans = np.array([np.ptp(position[block == one]) for one in np.unique(block)])
@@ -158,7 +165,8 @@ def estimate_effect(
     if relative_to is not None:  # a ratio, by the delta method
         if relative_to == 0:
             raise ValueError(
-                "A relative smallest effect needs a baseline score other than 0: state an absolute one."
+                "A relative smallest effect needs a baseline score other than 0: state an "
+                "absolute one."
             )
         a = a / relative_to - estimate / relative_to**2 * fitted.base
         estimate = estimate / relative_to
@@ -223,8 +231,9 @@ def _needed(
     smallest: float,
     confidence: float,
 ) -> tuple[int | None, int | None]:
-    """Seeds per cell in all, or test cases in all, at which an interval around the present estimate would exclude
-    nought or lie within the smallest effect; None where that alone would never do."""
+    """Seeds per cell in all, or test cases in all, at which an interval around the present
+    estimate would exclude nought or lie within the smallest effect; None where that alone would
+    never do."""
     half = max(abs(estimate), smallest - abs(estimate))
     goal = (half / _quantile(confidence, np.inf)) ** 2
     cells = (

@@ -1,8 +1,10 @@
-"""The three findings of FOMO25 as questions to a study's per-case scores: does pretraining help, which objective wins where, and what is
-the ranking. (Whether size and duration help is `verdict`'s question.)
+"""The three findings of FOMO25 as questions to a study's per-case scores: does pretraining help,
+which objective wins where, and what is the ranking. (Whether size and duration help is
+`verdict`'s question.)
 
-Cases: a long table with the columns of `verdict` for one task and metric (run, draw, case, value or label and prediction), and arm
-("pretrained" or the name of a control), protocol, objective, and network (which encoder: a run is compared with controls of its own).
+Cases: a long table with the columns of `verdict` for one task and metric (run, draw, case, value
+or label and prediction), and arm ("pretrained" or the name of a control), protocol, objective,
+and network (which encoder: a run is compared with controls of its own).
 """
 
 from collections.abc import Mapping
@@ -39,9 +41,10 @@ class Against:
 
 @dataclass(frozen=True)
 class Findings:
-    """`against`: finding (a), per task, control and objective; `ranking`: all runs and controls over all tasks; `differences`: finding
-    (b), rank on a task less rank on another by objective (see `rank_differences`); `runs`: arm and objective of every run; `scores`:
-    (task, metric) -> the score of every run that has one. `problems`: a sentence for what could not be said.
+    """`against`: finding (a), per task, control and objective; `ranking`: all runs and controls
+    over all tasks; `differences`: finding (b), rank on a task less rank on another by objective
+    (see `rank_differences`); `runs`: arm and objective of every run; `scores`: (task, metric) ->
+    the score of every run that has one. `problems`: a sentence for what could not be said.
     """
 
     against: tuple[Against, ...]
@@ -55,7 +58,8 @@ class Findings:
 def find(
     cases: Mapping[tuple[str, str], pd.DataFrame], smallest_effects: Mapping[str, float]
 ) -> Findings:
-    """What the scores of every (task, metric) say; the first metric of a task is its main one. The smallest effects are per metric."""
+    """What the scores of every (task, metric) say; the first metric of a task is its main one.
+    The smallest effects are per metric."""
     against: list[Against] = []
     problems: list[str] = []
     seen: set[str] = set()

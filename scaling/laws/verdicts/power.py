@@ -1,4 +1,5 @@
-"""How often the verdict is right: type-I error, power and interval coverage on simulated studies of a given design."""
+"""How often the verdict is right: type-I error, power and interval coverage on simulated studies
+of a given design."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from scaling.laws.verdicts.simulate import Grid, Noise, simulate_study
 
 @dataclass(frozen=True)
 class OperatingCharacteristics:
-    """Rates over simulated studies whose true gain is `effect`: `claims` of any improvement (interval above nought), each decision,
-    `coverage` of the interval; and its mean half width. `se` is the standard error of `claims`."""
+    """Rates over simulated studies whose true gain is `effect`: `claims` of any improvement
+    (interval above nought), each decision, `coverage` of the interval; and its mean half width.
+    `se` is the standard error of `claims`."""
 
     effect: float
     studies: int
@@ -37,7 +39,8 @@ def operating_characteristics(
     seed: int = 0,
     confidence: float = 0.90,
 ) -> OperatingCharacteristics:
-    """Simulate `studies` studies on `grid` and judge the gain from the smallest to the largest budget of each."""
+    """Simulate `studies` studies on `grid` and judge the gain from the smallest to the largest
+    budget of each."""
     decisions: Counter[str] = Counter()
     claims = covered = 0
     widths = []

@@ -1,5 +1,5 @@
-"""Synthetic studies with known truth, to test the verdict on: runs and cases crossed, durations branching off shared
-trunks."""
+"""Synthetic studies with known truth, to test the verdict on: runs and cases crossed, durations
+branching off shared trunks."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,9 +14,9 @@ from scaling.laws.verdicts.trend import progress
 
 @dataclass(frozen=True)
 class Noise:
-    """Standard deviations, in the metric's units: of a trunk, of a cooldown (or of a whole run where runs share no
-    trunk), of a case's level, of how a case answers to more budget, of a run on one case; and of a draw's level, answer
-    and interaction with a run."""
+    """Standard deviations, in the metric's units: of a trunk, of a cooldown (or of a whole run
+    where runs share no trunk), of a case's level, of how a case answers to more budget, of a run
+    on one case; and of a draw's level, answer and interaction with a run."""
 
     trunk: float = 0.0
     run: float = 0.01
@@ -30,7 +30,8 @@ class Noise:
 
 @dataclass(frozen=True)
 class Grid:
-    """What is run: `sizes` x `durations` cells, `seeds` each, scored on `cases` after `draws` few-shot draws."""
+    """What is run: `sizes` x `durations` cells, `seeds` each, scored on `cases` after `draws`
+    few-shot draws."""
 
     sizes: tuple[float, ...]
     durations: tuple[float, ...]

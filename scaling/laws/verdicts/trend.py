@@ -1,7 +1,9 @@
-"""Is there any trend towards better scores with more budget? Multiple contrasts over candidate shapes, and Holm over tasks.
+"""Is there any trend towards better scores with more budget? Multiple contrasts over candidate
+shapes, and Holm over tasks.
 
-MCP-Mod's first step (Bretz, Pinheiro and Branson 2005, Biometrics 61:738): one contrast per candidate shape of the rise, the largest of
-their t statistics against the multivariate t distribution. Covariances are those of `crossed`, by polarisation.
+MCP-Mod's first step (Bretz, Pinheiro and Branson 2005, Biometrics 61:738): one contrast per
+candidate shape of the rise, the largest of their t statistics against the multivariate t
+distribution. Covariances are those of `crossed`, by polarisation.
 """
 
 import numpy as np
@@ -20,8 +22,9 @@ SHAPES = {  # gain over progress u through the budget, 0 to 1
 
 
 def trend_test(data: Scores, design: Design, sign: float) -> tuple[float, str] | None:
-    """One-sided p of an improvement (scores times `sign`) with budget, adjusted for the shapes, and the shape that fits best; None
-    where nothing tells how much runs vary. The trend is that within blocks, which may have ladders of their own."""
+    """One-sided p of an improvement (scores times `sign`) with budget, adjusted for the shapes,
+    and the shape that fits best; None where nothing tells how much runs vary. The trend is that
+    within blocks, which may have ladders of their own."""
     u = progress(data.runs["size"].to_numpy(float), data.runs["duration"].to_numpy(float))
     shapes = np.stack([shape(u) for shape in SHAPES.values()])
     block = block_numbers(data.runs)
@@ -48,7 +51,8 @@ def trend_test(data: Scores, design: Design, sign: float) -> tuple[float, str] |
 
 
 def progress(size: FloatArray, duration: FloatArray) -> FloatArray:
-    """How far each run is from the smallest (0) to the largest (1) budget [R]: the mean over the axes that vary, in logarithms."""
+    """How far each run is from the smallest (0) to the largest (1) budget [R]: the mean over the
+    axes that vary, in logarithms."""
     parts = [
         (np.log(x) - np.log(x).min()) / np.ptp(np.log(x)) for x in (size, duration) if np.ptp(x) > 0
     ]

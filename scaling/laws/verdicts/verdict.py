@@ -1,8 +1,10 @@
-"""Does a larger model, or a longer pretraining, help this task? A decision per task with an error bar.
+"""Does a larger model, or a longer pretraining, help this task? A decision per task with an error
+bar.
 
-The estimand is stated beforehand: the change of the score from the smallest to the largest size, from the shortest to
-the longest duration, and both together (the budget), under a mean that is additive in size and duration, as every
-separable law is. One interval decides; failing to find an effect is never taken for its absence.
+The estimand is stated beforehand: the change of the score from the smallest to the largest size,
+from the shortest to the longest duration, and both together (the budget), under a mean that is
+additive in size and duration, as every separable law is. One interval decides; failing to find an
+effect is never taken for its absence.
 """
 
 from collections.abc import Sequence
@@ -32,7 +34,8 @@ from scaling.laws.verdicts.trend import trend_test
 
 @dataclass(frozen=True)
 class Verdict:
-    """The decision for one task; `effects` holds budget first, then size and duration where they vary."""
+    """The decision for one task; `effects` holds budget first, then size and duration where they
+    vary."""
 
     task: str
     metric: str
@@ -72,12 +75,13 @@ def verdict(
     lower_is_better: bool | None = None,
     confidence: float = 0.90,
 ) -> Verdict:
-    """Judge one task from a long table with columns size, duration, and block, run, cluster, draw, case (each may be absent,
-    at a stated price), and either value (a per-case score) or label and prediction (for the metrics auroc and pearson).
+    """Judge one task from a long table with columns size, duration, and block, run, cluster,
+    draw, case (each may be absent, at a stated price), and either value (a per-case score) or
+    label and prediction (for the metrics auroc and pearson).
 
-    `smallest_effect` is the smallest change worth having: absolute, or a fraction of the score at the smallest budget
-    if `relative`; its default, and which way is better, follow from the metric. Raises ValueError on tables that cannot
-    be judged."""
+    `smallest_effect` is the smallest change worth having: absolute, or a fraction of the score at
+    the smallest budget if `relative`; its default, and which way is better, follow from the
+    metric. Raises ValueError on tables that cannot be judged."""
     smallest, relative, lower = stated(metric, smallest_effect, relative, lower_is_better)
     data = scores_on_axes(cases, metric)
     sizes, durations = np.unique(data.runs["size"]), np.unique(data.runs["duration"])
@@ -112,7 +116,8 @@ def verdict(
         data.runs[[c for c in ("size", "duration", "block") if c in data.runs]].drop_duplicates()
     ):
         notes.append(
-            "One run per cell: how much runs scatter is judged from how far they stray from the fitted trend."
+            "One run per cell: how much runs scatter is judged from how far they stray from the "
+            "fitted trend."
         )
     trend_p, trend_shape = trend_test(data, fitted, sign) or (None, None)
     return Verdict(
@@ -143,14 +148,16 @@ def verdict(
 def stated(
     metric: str, smallest: float | None, relative: bool | None, lower: bool | None
 ) -> tuple[float, bool, bool]:
-    """The smallest effect of interest, whether it is relative, and whether lower is better: as given, else what the metric's name says.
+    """The smallest effect of interest, whether it is relative, and whether lower is better: as
+    given, else what the metric's name says.
 
     Raises ValueError when the smallest effect is not a positive number."""
     known = known_metric(metric) or KnownMetric(metric)
     smallest = known.smallest_effect if smallest is None else smallest
     if smallest is None or smallest <= 0:
         raise ValueError(
-            f"The smallest effect of interest is {smallest} for metric {metric}: state a positive number."
+            f"The smallest effect of interest is {smallest} for metric {metric}: state a positive "
+            "number."
         )
     return (
         smallest,
@@ -160,7 +167,7 @@ def stated(
 
 
 def holm(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """The same verdicts with the p of their trend tests adjusted for all tasks together (Holm 1979)."""
+    """The verdicts with the p of their trend tests adjusted for all tasks (Holm 1979)."""
     tested = [v.trend_p for v in verdicts if v.trend_p is not None]
     adjusted = iter(holm_adjusted(np.array(tested)))
     return [
@@ -170,8 +177,9 @@ def holm(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much better arm a is than arm b (positive = a is better), on the same draws and cases; `better_a` runs of it are better than the
-    mean of b's, of their own network where b has them all.
+    """How much better arm a is than arm b (positive = a is better), on the same draws and cases;
+    `better_a` runs of it are better than the mean of b's, of their own network where b has them
+    all.
     """
 
     arm_a: str
@@ -193,8 +201,9 @@ class Comparison:
 
 
 def matched(cases: pd.DataFrame, arm_a: str, arm_b: str) -> pd.DataFrame:
-    """The rows of two arms, to be compared within each `network`: of `arm_b` only the networks that `arm_a` has. Where `arm_b` lacks one of
-    those, or the table does not tell them, all are of one network.
+    """The rows of two arms, to be compared within each `network`: of `arm_b` only the networks
+    that `arm_a` has. Where `arm_b` lacks one of those, or the table does not tell them, all are
+    of one network.
     """
     table = cases[cases["arm"].isin([arm_a, arm_b])]
     if "network" not in table:
@@ -214,15 +223,18 @@ def compare(
     lower_is_better: bool | None = None,
     confidence: float = 0.90,
 ) -> Comparison:
-    """Paired contrast of two arms (for example pretrained and scratch): the columns of `verdict`, a column arm and perhaps network.
+    """Paired contrast of two arms (for example pretrained and scratch): the columns of `verdict`,
+    a column arm and perhaps network.
 
-    Draws and cases are paired, and networks where both arms have them (see `matched`); runs are random where there are more of them than
-    networks and arms, else the interval speaks of these runs only."""
+    Draws and cases are paired, and networks where both arms have them (see `matched`); runs are
+    random where there are more of them than networks and arms, else the interval speaks of these
+    runs only."""
     require_columns(cases, ["arm"])
     for arm in (arm_a, arm_b):
         if not (cases["arm"] == arm).any():
             raise ValueError(
-                f"No rows of arm {arm}: the table holds {', '.join(map(str, cases['arm'].unique()))}."
+                f"No rows of arm {arm}: the table holds "
+                f"{', '.join(map(str, cases['arm'].unique()))}."
             )
     smallest, relative, lower = stated(metric, smallest_effect, relative, lower_is_better)
     data = scores(matched(cases, arm_a, arm_b), metric)
@@ -253,7 +265,8 @@ def compare(
     )
     if effect.run is None:
         notes.append(
-            "One run per arm and network: the interval holds for these runs, not for another seed of pretraining."
+            "One run per arm and network: the interval holds for these runs, not for another seed "
+            "of pretraining."
         )
     unit = " (relative)" if relative else ""
     low, high = effect.low, effect.high
@@ -305,20 +318,25 @@ def _sentence(
     if main.low is None or main.high is None:
         return (
             f"{task}: undetermined. From the smallest to the largest budget {metric} changes by "
-            f"{number(main.estimate)} (positive is better), but nothing tells how much runs differ by chance: "
+            f"{number(main.estimate)} (positive is better), but nothing tells how much runs "
+            "differ by chance: "
             "repeat runs with other seeds."
         )
     worth = f"what is worth having ({number(smallest, False)})"
     claim = {
         "improves": f"more budget improves {metric}, by more than {worth}",
         "improves, slightly": f"more budget improves {metric}, but perhaps by less than {worth}",
-        "no worthwhile improvement": f"more budget brings no improvement of {metric} beyond {worth}",
+        "no worthwhile improvement": f"more budget brings no improvement of {metric} beyond "
+        f"{worth}",
         "harms": f"more budget harms {metric}",
         "undetermined": f"undetermined whether more budget helps {metric}",
     }[main.decision]
     if main.decision == "improves, slightly" and main.high < smallest:
         claim = f"more budget improves {metric}, by less than {worth}"
-    interval = f"{number(main.estimate)} ({confidence:.0%} interval {number(main.low)} to {number(main.high)})"
+    interval = (
+        f"{number(main.estimate)} ({confidence:.0%} interval {number(main.low)} to "
+        f"{number(main.high)})"
+    )
     parts = [f"{task}: {claim}: {interval}."]
     for effect in others:
         alone = f"{effect.name.capitalize()} alone: {number(effect.estimate)}"

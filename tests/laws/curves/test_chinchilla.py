@@ -1,4 +1,5 @@
-"""The published replication of the Chinchilla fit. Set SCALING_LAWS_REFS to the folder of published tables to run these."""
+"""The published replication of the Chinchilla fit. Set SCALING_LAWS_REFS to the folder of
+published tables to run these."""
 
 import importlib.util
 import json
@@ -50,7 +51,8 @@ def test_chinchilla_bootstrap_standard_errors_and_intervals_are_the_published_on
             published["bootstrap"]["se_published"][name], rel=1e-3
         )
         low, high = published["bootstrap"]["ci95_published"][name]
-        # in one resample (number 2260) the published BFGS stopped short of the optimum, which moved this end by 0.3 %
+        # in one resample (number 2260) the published BFGS stopped short of the optimum, which
+        # moved this end by 0.3 %
         assert np.percentile(values, 2.5) == pytest.approx(low, rel=4e-3 if name == "A" else 1e-3)
         assert np.percentile(values, 97.5) == pytest.approx(high, rel=1e-3)
 

@@ -1,4 +1,4 @@
-"""The closed derivatives of every form against automatic differentiation of an independent formula."""
+"""The closed derivatives of every form against automatic differentiation of the formula."""
 
 from collections.abc import Callable
 

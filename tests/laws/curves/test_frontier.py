@@ -1,4 +1,5 @@
-"""The frontier against the closed optimum of Chinchilla's law, and the gate on curves that do and do not go on."""
+"""The frontier against the closed optimum of Chinchilla's law, and the gate on curves that do and
+do not go on."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,5 @@
-"""The published predictions of the OLMo ladder. Set SCALING_LAWS_REFS to the folder of published tables to run these."""
+"""The published predictions of the OLMo ladder. Set SCALING_LAWS_REFS to the folder of published
+tables to run these."""
 
 import importlib.util
 import os

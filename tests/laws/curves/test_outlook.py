@@ -1,4 +1,5 @@
-"""What is said beyond the runs: of a law that goes on, of one that breaks, and of tables that carry no curve."""
+"""What is said beyond the runs: of a law that goes on, of one that breaks, and of tables that
+carry no curve."""
 
 import json
 
@@ -55,7 +56,8 @@ def test_outlook_three_sizes_are_too_few_to_look_further() -> None:
     assert found.tenfold is None
     assert (
         found.sentences[0]
-        == "Nothing is said of ten times the budget: size has too few levels to test it on (four at least)."
+        == "Nothing is said of ten times the budget: size has too few levels to test it on (four "
+        "at least)."
     )
 
 

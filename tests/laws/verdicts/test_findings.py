@@ -1,4 +1,5 @@
-"""The findings of FOMO25 on studies whose truth is known, and on the published leaderboards that the page shows beside them."""
+"""The findings of FOMO25 on studies whose truth is known, and on the published leaderboards that
+the page shows beside them."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,8 @@ from scaling.report.fomo25 import PUBLISHED, published_rows
 
 
 def table(gain: dict[str, float], metric: str = "dice", seed: int = 0) -> pd.DataFrame:
-    """Per-case scores of four runs of each objective and of a control, on the same 3 draws of 40 cases; `gain` is the truth."""
+    """Per-case scores of four runs of each objective and of a control, on the same 3 draws of 40
+    cases; `gain` is the truth."""
     rng = np.random.default_rng(seed)
     cases, draws = rng.normal(0, 0.1, 40), rng.normal(0, 0.02, 3)
     rows = []

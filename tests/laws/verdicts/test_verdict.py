@@ -15,7 +15,7 @@ from scaling.laws.verdicts.simulate import Grid, Noise, simulate_study
 
 
 def _cases(effect: float, seeds: int = 3, noise: float = 0.004, **grid) -> pd.DataFrame:
-    """A long table of one simulated study, gain `effect` from the smallest to the largest budget."""
+    """A long table of one simulated study; `effect`: gain from smallest to largest budget."""
     shape = Grid((1e6, 4e6, 16e6), (1e4, 2e4, 4e4), seeds, cases=40, **grid)
     study = simulate_study(
         shape, Noise(run=noise, case_effect=0.01, run_case=0.03), effect, np.random.default_rng(7)
@@ -247,7 +247,8 @@ def test_decide_follows_the_stated_rule(low, high, probability, decision: str) -
 
 
 def test_blocks_with_ladders_of_their_own_are_not_taken_for_sizes() -> None:
-    """A large family that is better by 0.3 at every size, within which size does nothing, is no gain from size."""
+    """A large family that is better by 0.3 at every size, within which size does nothing, is no
+    gain from size."""
     rng = np.random.default_rng(0)
     rows = [
         {
