@@ -8,12 +8,16 @@ command line's from the verbs themselves, so that neither can be out of date.
 
 import dataclasses
 import inspect
-import subprocess
-import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import click
+import typer
+
+from scaling.cli import app
 from scaling.study.config import Study
 
 FOLDER = Path(__file__).parent / "reference"
@@ -57,13 +61,25 @@ def class_section(config: type) -> str:
 
 
 def type_name(annotation: Any) -> str:
-    """A type as it is read: class names without their modules."""
-    if isinstance(annotation, type) and not get_args(annotation):
-        return annotation.__name__
-    text = str(annotation).replace("typing.", "")
-    for config in config_classes(Study):
-        text = text.replace(f"{config.__module__}.{config.__qualname__}", config.__name__)
-    return text
+    """A type as it is read: class names without modules, without what only validation needs."""
+    if get_origin(annotation) is Annotated:
+        return type_name(get_args(annotation)[0])
+    if get_origin(annotation) is Literal:
+        return " | ".join(repr(value) for value in get_args(annotation))
+    if get_origin(annotation) in (Union, UnionType):
+        return " | ".join(type_name(argument) for argument in get_args(annotation))
+    if get_args(annotation):
+        arguments = [type_name(argument) for argument in get_args(annotation)]
+        return f"{get_origin(annotation).__name__}[{', '.join(arguments)}]"
+    match annotation:
+        case None | types.NoneType:
+            return "None"
+        case types.EllipsisType():
+            return "..."
+        case type():
+            return annotation.__name__
+        case _:
+            return str(annotation)
 
 
 def default_of(field: Any) -> str:
@@ -81,15 +97,42 @@ def cell(text: str) -> str:
     return f"`{text}`".replace("|", "\\|")
 
 
+def command_sections(command: click.Command, path: str) -> Iterator[str]:
+    """The sections of a command and of those below it."""
+    if hasattr(command, "commands"):
+        for name, below in sorted(command.commands.items()):
+            yield from command_sections(below, f"{path} {name}")
+        return
+    lines = [f"## {path}", "", inspect.cleandoc(command.help or ""), ""]
+    lines += ["| argument or option | default | meaning |", "|---|---|---|"]
+    context = click.Context(command, info_name=path)
+    for parameter in command.get_params(context):
+        if parameter.name != "help":
+            lines.append(parameter_row(parameter))
+    yield "\n".join(lines) + "\n"
+
+
+def parameter_row(parameter: click.Parameter) -> str:
+    """One argument or option as a row of the table."""
+    spelling = ", ".join([*parameter.opts, *parameter.secondary_opts])
+    if parameter.param_type_name == "argument":
+        spelling = (parameter.name or "").upper()
+    default = "required" if parameter.required else cell(str(parameter.default))
+    if not parameter.required and parameter.default in (None, ""):
+        default = ""
+    meaning = " ".join((getattr(parameter, "help", None) or "").split())
+    return f"| {cell(spelling)} | {default} | {meaning.replace('|', chr(92) + '|')} |"
+
+
 def main() -> None:
     """Write both pages."""
     FOLDER.mkdir(exist_ok=True)
-    sections = [class_section(config) for config in config_classes(Study)]
-    intro = "# Configuration\n\nEvery field of a study. Units: mm, years, samples.\n\n"
-    (FOLDER / "config.md").write_text(intro + "\n".join(sections))
-    typer = [sys.executable, "-m", "typer", "scaling.cli", "utils", "docs"]
-    command = [*typer, "--name", "scaling", "--title", "Command line"]
-    subprocess.run([*command, "--output", str(FOLDER / "cli.md")], check=True)
+    classes = [class_section(config) for config in config_classes(Study)]
+    title = "# Configuration\n\nEvery field of a study. Units: mm, years, samples.\n\n"
+    (FOLDER / "config.md").write_text(title + "\n".join(classes))
+    verbs = command_sections(typer.main.get_command(app), "scaling")
+    title = "# Command line\n\nEvery verb with its arguments and options.\n\n"
+    (FOLDER / "cli.md").write_text(title + "\n".join(verbs))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass as config
 from scaling.costs.flops import ACCELERATORS, hours
 from scaling.runs.experiment import explain
 from scaling.runs.plan import Plan, Step, TransferStep
-from scaling.study.config import STRICT
+from scaling.study.strict import STRICT
 
 # Beyond the estimate of a job's hours: it may be half as fast as expected, and starting, compiling and reading take a while.
 SLOWER, START_HOURS = 2.0, 0.25

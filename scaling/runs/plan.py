@@ -15,7 +15,8 @@ from typing import Literal
 from pydantic.dataclasses import dataclass as config
 
 from scaling.costs.flops import encoder_parameters, pretraining_flops, transfer_flops
-from scaling.study.config import STRICT, Data, Estimand, Mesh, Pretrain, SmallestEffects, Study, Task, Transfer
+from scaling.study.strict import STRICT
+from scaling.study.config import Data, Estimand, Mesh, Pretrain, SmallestEffects, Study, Task, Transfer
 from scaling.study.families import Family
 from scaling.study.ladder import Decoder, Encoder, resolve_decoder, resolve_encoder
 from scaling.costs.choose_mesh import choose_mesh

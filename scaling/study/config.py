@@ -5,7 +5,6 @@ Construction validates: an unknown field, a wrong type or an impossible value ra
 in one message. Units: mm, years, samples. A *sample* is one crop of one scan.
 """
 
-from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from scaling.study.consistency import inconsistencies
@@ -16,6 +15,7 @@ from scaling.study.objectives import Mae, ObjectiveConfig
 from scaling.study.pretraining import Pretrain, Remat
 from scaling.study.protocols import Augmentation, Classical, Finetune, Probe, Shape3, Transfer
 from scaling.study.question import Estimand, SmallestEffects
+from scaling.study.strict import STRICT
 from scaling.study.tasks import Task
 
 __all__ = [
@@ -46,8 +46,6 @@ __all__ = [
     "ViT",
     "Volumes",
 ]
-
-STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -2,13 +2,11 @@
 
 from typing import Literal
 
-from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from scaling.study.phantom import Phantom
 from scaling.study.protocols import Shape3
-
-STRICT = ConfigDict(extra="forbid")
+from scaling.study.strict import STRICT
 
 # Prepared voxels outside of the head, in standard deviations of those inside: as dark as the
 # darkest tissue of most contrasts.

@@ -2,12 +2,10 @@
 
 from typing import Literal
 
-from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from scaling.study.objectives import Count
-
-STRICT = ConfigDict(extra="forbid")
+from scaling.study.strict import STRICT
 
 Mesh = tuple[Count, Count, Count]  # replica, fsdp, tensor: see Execution
 

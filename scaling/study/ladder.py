@@ -11,8 +11,9 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
-from scaling.study.config import STRICT, Shape3
+from scaling.study.config import Shape3
 from scaling.study.families import Family, ResEnc, UNet, ViT
+from scaling.study.strict import STRICT
 
 Parametrisation = Literal["mup", "standard"]
 

@@ -6,10 +6,10 @@ pairs and equal durations have seen equally many crops.
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-STRICT = ConfigDict(extra="forbid")
+from scaling.study.strict import STRICT
 
 Pairs = Literal["crops", "sequences"]
 Share = Annotated[float, Field(gt=0, lt=1)]

@@ -5,10 +5,9 @@ Defaults are sized for the quickstart: coarse voxels, few subjects, a minute on 
 
 import re
 
-from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-STRICT = ConfigDict(extra="forbid")
+from scaling.study.strict import STRICT
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -2,12 +2,10 @@
 
 from typing import Literal
 
-from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from scaling.study.protocols import Augmentation, Shape3
-
-STRICT = ConfigDict(extra="forbid")
+from scaling.study.strict import STRICT
 
 Remat = Literal["none", "blocks", "dots"]  # see scaling.models.remat
 

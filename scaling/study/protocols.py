@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-STRICT = ConfigDict(extra="forbid")
+from scaling.study.strict import STRICT
 
 Shape3 = tuple[int, int, int]
 # See scaling.augmentation.presets.

@@ -2,10 +2,9 @@
 
 from typing import Literal
 
-from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-STRICT = ConfigDict(extra="forbid")
+from scaling.study.strict import STRICT
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -2,12 +2,10 @@
 
 from typing import Literal
 
-from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from scaling.study.data import Source
-
-STRICT = ConfigDict(extra="forbid")
+from scaling.study.strict import STRICT
 
 
 @dataclass(frozen=True, config=STRICT)
