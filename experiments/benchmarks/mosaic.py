@@ -16,7 +16,7 @@ import numpy as np
 from nibabel.spatialimages import SpatialImage
 from PIL import Image
 
-from scaling.phantom.anatomy import load_template
+from scaling.phantom.template import load_template
 from scaling.phantom.write import PRETRAINING, Subject, start_worker, truth_folder, write_subject
 from scaling.runs.experiment import override
 from scaling.study.phantom import Phantom, Scanner

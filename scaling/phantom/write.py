@@ -21,23 +21,13 @@ import numpy as np
 from isal import igzip
 
 from scaling.files import write_bytes
-from scaling.phantom.anatomy import (
-    Template,
-    build_brain,
-    deformation,
-    draw_person,
-    load_template,
-    outline,
-)
+from scaling.phantom.anatomy import build_brain
+from scaling.phantom.infarcts import add_infarct, dwi_artefact
 from scaling.phantom.label_maps import choose_map, label_template
-from scaling.phantom.lesions import (
-    add_infarct,
-    add_meningioma,
-    displaced,
-    dwi_artefact,
-    meningioma_seed,
-)
+from scaling.phantom.meningiomas import add_meningioma, displaced, meningioma_seed
+from scaling.phantom.person import deformation, draw_person, outline
 from scaling.phantom.scanner import Session, tissue_properties
+from scaling.phantom.template import Template, load_template
 from scaling.processes.parallel import cores, unordered_map
 from scaling.study.phantom import Cohort, Phantom, Scanner
 
@@ -238,7 +228,7 @@ def write_subject(subject: Subject) -> None:
         masks["seg"], about = add_meningioma(brain, template, head, seed, phantom.meningiomas, rng)
         truth |= about
     tissue = tissue_properties(subject.scanner, phantom.infarcts, phantom.meningiomas, rng)
-    session = Session(subject.scanner, template, brain, tissue, rng)
+    session = Session(subject.scanner, template.grid, brain, tissue, rng)
     scans = root / subject.folder
     labels = scans / "labels" / subject.name / "ses_1"
     if subject.folder != PRETRAINING:

@@ -10,16 +10,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from scaling.phantom.anatomy import (
-    Template,
-    build_brain,
-    deformation,
-    draw_person,
-    interpolation,
-    load_template,
-    outline,
-)
+from scaling.phantom.anatomy import build_brain
+from scaling.phantom.fields import interpolation
 from scaling.phantom.label_maps import choose_map
+from scaling.phantom.person import deformation, draw_person, outline
+from scaling.phantom.template import Template, load_template
 from scaling.phantom.write import Subject, start_worker, truth_folder, write_phantom, write_subject
 from scaling.study.phantom import Cohort, Infarcts, Phantom, Scanner
 
