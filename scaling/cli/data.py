@@ -22,12 +22,16 @@ def data_phantom(
         list[str] | None,
         typer.Option(
             "--set",
-            help="FIELD=VALUE of scaling/study/phantom.py, such as infarcts.masks=FOLDER; may be repeated.",
+            help="FIELD=VALUE of scaling/study/phantom.py, such as infarcts.masks=FOLDER; "
+            "may be repeated.",
         ),
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes.", show_default="all cores")] = 0,
 ) -> None:
-    """Write a synthetic cohort as NIfTI in the FOMO60K and FOMO25 layouts: several scanners, three tasks, ages and lesions."""
+    """Write a synthetic cohort as NIfTI in the FOMO60K and FOMO25 layouts.
+
+    It has several scanners, three tasks, ages and lesions.
+    """
     from scaling.phantom.write import write_phantom
     from scaling.runs.experiment import override
     from scaling.study.phantom import Phantom
@@ -45,7 +49,8 @@ def data_check(
     root: Annotated[
         Path,
         typer.Argument(
-            help="Folder of scans, or a table of them (csv, tsv or parquet with the columns path and subject)."
+            help="Folder of scans, or a table of them (csv, tsv or parquet with the columns "
+            "path and subject)."
         ),
     ],
     manifest: Annotated[
@@ -66,9 +71,10 @@ def data_check(
         bool, typer.Option("--json", help="Print sources and findings as JSON.")
     ] = False,
 ) -> None:
-    """Read the headers of a collection and say, file by file, what can be used and why not; what is stored twice, what is in
-    pretraining and in a test set, which sessions and labels are odd. Unchanged files are not read again. Exit code 1 if
-    something was found.
+    """Read the headers of a collection and say, file by file, what can be used and why not.
+
+    Also: what is stored twice, what is in pretraining and in a test set, which sessions and labels
+    are odd. Unchanged files are not read again. Exit code 1 if something was found.
     """
     from scaling.data import summary
     from scaling.data.check import check
@@ -100,8 +106,10 @@ def data_prepare(
         bool, typer.Option("--compressed", help="Take less of the disk, and be slower to read.")
     ] = False,
 ) -> None:
-    """Bring every scan below a folder to one grid, in a cache that training reads. Interrupt at any moment; the same command
-    goes on. A scan that cannot be used is listed, and the exit code is then 1.
+    """Bring every scan below a folder to one grid, in a cache that training reads.
+
+    Interrupt at any moment; the same command goes on. A scan that cannot be used is listed, and
+    the exit code is then 1.
     """
     from scaling.data.layout import LISTINGS, find_sources, scan_sources
     from scaling.data.prepare import prepare
@@ -111,7 +119,8 @@ def data_prepare(
     folder, sources = (root.parent, [root.name]) if listed else (root, find_sources(root))
     if not sources:
         raise ValueError(
-            f"{root} holds no scans; expected folders such as sub_1/ses_1/ in it, or name a table of scans instead"
+            f"{root} holds no scans; expected folders such as sub_1/ses_1/ in it, "
+            "or name a table of scans instead"
         )
     table = scan_sources(folder, [Source(source) for source in sources], Split())
     with progress_bar("scans") as advance:
@@ -124,7 +133,8 @@ def data_prepare(
     if len(cut):
         worst = f"at worst to {cut['covered'].min():.0%}: {cut['path'].iloc[0]}"
         console.print(
-            f"{len(cut):,} heads are cut off by the grid, {worst}; a larger --shape or --spacing holds more",
+            f"{len(cut):,} heads are cut off by the grid, {worst}; "
+            "a larger --shape or --spacing holds more",
             markup=False,
         )
     odd = index[index["reason"] != ""]

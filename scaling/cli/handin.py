@@ -1,4 +1,4 @@
-"""The verbs that take a pretrained checkpoint out of its study: a submission container, and features for other tools."""
+"""The verbs on a pretrained checkpoint: a submission container, and features for other tools."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,8 @@ handin_app = typer.Typer()
 Checkpoint = Annotated[
     Path,
     typer.Argument(
-        help="Folder of a finished pretraining run, e.g. runs/quickstart/pretrain/mae-s-seed0-9600.",
+        help="Folder of a finished pretraining run, "
+        "e.g. runs/quickstart/pretrain/mae-s-seed0-9600.",
         show_default=False,
     ),
 ]
@@ -30,7 +31,10 @@ def export(
         bool, typer.Option("--cuda", help="Require jax for an NVIDIA GPU (default: CPU only).")
     ] = False,
 ) -> None:
-    """Finetune on all labelled cases of a task and write what a FOMO25 submission container needs: Apptainer.def and app/predict.py."""
+    """Finetune on all labelled cases of a task and write a FOMO25 submission container's content.
+
+    That is Apptainer.def and app/predict.py with all they need.
+    """
     from scaling.handin.export import export as write
 
     with errors.status("finetuning on all labelled cases, then compiling"):
@@ -59,7 +63,10 @@ def embed(
     ] = 2,
     workers: Annotated[int, typer.Option(help="Processes that read (default: one per core).")] = 0,
 ) -> None:
-    """Write the encoder's features of every scan below a folder: a row per scan. Scans that cannot be used are listed."""
+    """Write the encoder's features of every scan below a folder: a row per scan.
+
+    Scans that cannot be used are listed.
+    """
     from scaling.handin.embed import embed as write
 
     with progress_bar("scans") as advance:

@@ -53,7 +53,10 @@ def import_runs(
         Path, typer.Option("--out", "-o", help="Table to write (.csv or .parquet).")
     ] = Path("results.csv"),
 ) -> None:
-    """Bring runs of a W&B project or a table into the form that fit, verdict and page read: a row per run, task and metric."""
+    """Bring runs of a W&B project or a table into the form that fit, verdict and report read.
+
+    That is a row per run, task and metric.
+    """
     from scaling.files import write_table
     from scaling.laws.tables import read_table
     from scaling.tracking.imported import results_of, runs_of_wandb
@@ -71,6 +74,7 @@ def import_runs(
     results = results_of(runs, size, duration, score, roles)
     write_table(results, out)
     console.print(
-        f"{out}: {len(results)} rows of {results['run'].nunique()} runs out of {len(runs)} rows; next: scaling verdict {out}",
+        f"{out}: {len(results)} rows of {results['run'].nunique()} runs out of {len(runs)} rows; "
+        f"next: scaling verdict {out}",
         markup=False,
     )

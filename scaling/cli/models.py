@@ -20,7 +20,11 @@ models_app = typer.Typer()
 
 @dataclasses.dataclass(frozen=True)
 class Rung:
-    """One rung: parameters of the encoder, of encoder and reconstruction decoder; FLOPs and kept activations of a pretraining sample."""
+    """One rung of a ladder: its parameters, and what a pretraining sample costs.
+
+    `total_parameters` adds the reconstruction decoder to the encoder; `activation_bytes_per_sample`
+    are the activations that the backward pass keeps.
+    """
 
     family: str
     size: str
@@ -33,15 +37,15 @@ class Rung:
 def ladder(family: Family, pretrain: Pretrain, objective: Mae) -> list[Rung]:
     """Every rung of a family under one recipe."""
     decoder = resolve_decoder(family)
-    found = []
+    ladder_rungs = []
     for size in rungs(family):
         encoder = resolve_encoder(family, size, pretrain.parametrisation)
         parameters = encoder_parameters(encoder)
         total = parameters + decoder_parameters(encoder, decoder)
         flops = pretraining_flops(objective, encoder, decoder, pretrain)
-        kept, _ = sample_memory(objective, encoder, decoder, pretrain, "h100")
-        found.append(Rung(family.kind, size, parameters, total, flops, round(kept)))
-    return found
+        activations, _ = sample_memory(objective, encoder, decoder, pretrain, "h100")
+        ladder_rungs.append(Rung(family.kind, size, parameters, total, flops, round(activations)))
+    return ladder_rungs
 
 
 @models_app.command(rich_help_panel="Studies")
@@ -63,13 +67,18 @@ def models(
     ] = "none",
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
 ) -> None:
-    """List the ladders of sizes: parameters, and the training FLOPs and activation memory (on GPU) of one sample of masked autoencoding."""
+    """List the ladders of sizes.
+
+    Per rung: parameters, and the training FLOPs and activation memory (on GPU) of one sample of
+    masked autoencoding.
+    """
     families: list[Family] = [ViT(patch=patch), UNet(patch=patch), ResEnc(patch=patch)]
-    chosen = [each for each in families if family in ("all", each.kind)]
-    for each in chosen:
-        check_crop(each, crop)
     recipe = Pretrain(crop=crop, dtype=dtype, remat=remat)
-    rows = [rung for each in chosen for rung in ladder(each, recipe, Mae())]
+    rows: list[Rung] = []
+    for one in families:
+        if family in ("all", one.kind):
+            check_crop(one, crop)
+            rows += ladder(one, recipe, Mae())
     if json_:
         typer.echo(json.dumps([dataclasses.asdict(rung) for rung in rows]))
         return
@@ -101,5 +110,6 @@ def check_crop(family: Family, crop: tuple[int, int, int]) -> None:
     for cube, field in ((family.patch, "patch"), (family.stride, "levels")):
         if any(length % cube for length in crop):
             raise ValueError(
-                f"crop {crop} does not fit the {family.kind} ladder: expected multiples of {cube} ({field})"
+                f"crop {crop} does not fit the {family.kind} ladder: "
+                f"expected multiples of {cube} ({field})"
             )

@@ -25,8 +25,10 @@ WINDOW = (-2.5, 2.5)  # what is black and white, in standard deviations of the h
 def training_views(
     cache: Cache, config: PretrainStep, step: int, count: int
 ) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Names of the first scans of a step's batch, and per preset ("none": as read) their crops, float32 [count, D, H, W], as the loop
-    reads and the step augments them.
+    """What a training step sees: names of the first scans of its batch, and per preset their crops.
+
+    Crops are float32 [count, D, H, W], as the loop reads and the step augments them; the preset
+    "none" shows them as read.
     """
     recipe = config.pretrain
     rows = nested_subset(cache, split_heldout(cache, config.data)[0], config.fraction, config.seed)
@@ -50,7 +52,10 @@ def training_views(
 
 
 def draw_sheet(names: list[str], headings: list[str], columns: list[np.ndarray]) -> Image.Image:
-    """Middle axial slices of volumes [n, D, H, W] (RAS: front above, left on the left), a column per heading, a row per name."""
+    """A sheet of middle axial slices of volumes [n, D, H, W], a column per heading, a row per name.
+
+    Volumes are RAS: the front is above, left on the left.
+    """
     low, high = WINDOW
     depth, height = columns[0].shape[1:3]
     tall = round(CELL * height / depth)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from scaling.cli.locate import locate
 from scaling.cli.studies import RUNS, Experiment, Out, Set
 from scaling.cli.terminal import console
 from scaling.runs.experiment import load_study
@@ -19,18 +20,24 @@ def data_show(
     scans: Annotated[int, typer.Option(help="Number of crops, one a row.", min=1)] = 6,
     step: Annotated[int, typer.Option(help="Training step whose batch is shown.", min=0)] = 0,
 ) -> None:
-    """Draw the crops of one training step as PNG: as they are read, and under every preset of augmentation. Needs the prepared cache."""
+    """Draw the crops of one training step as PNG.
+
+    A column shows them as they are read, the others under every preset of augmentation. Needs the
+    prepared cache.
+    """
     from scaling.cli.sheet import draw_sheet, training_views
     from scaling.data.cache import open_cache
 
-    study = load_study(experiment, set_ or ())
+    study = load_study(locate(experiment, out), set_ or ())
     cache = out / study.name / "prepare" / "cache"
     if not (cache / "index.parquet").exists():
         raise FileNotFoundError(
             f"{cache} is not prepared; run `scaling step {experiment} prepare` first"
         )
     config = next(
-        each.config for each in make_plan(study).steps if isinstance(each.config, PretrainStep)
+        planned.config
+        for planned in make_plan(study).steps
+        if isinstance(planned.config, PretrainStep)
     )
     names, views = training_views(open_cache(cache), config, step, scans)
     headings = [

@@ -1,4 +1,4 @@
-"""The verbs on studies. `scaling run EXPERIMENT` does everything; the others look at a study, or do one part of it."""
+"""The verbs on studies. `scaling run EXPERIMENT` does everything; the others do one part of it."""
 
 import math
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from scaling.cli.locate import locate
 from scaling.cli.terminal import console, errors
-from scaling.cli.verdicts import page
 from scaling.engines import slurm
 from scaling.engines.jobs import does_not_fit, load_cluster
 from scaling.engines.listing import plan_as_json, print_jobs, print_plan, print_status
@@ -20,7 +20,7 @@ studies_app = typer.Typer()
 Experiment = Annotated[
     Path,
     typer.Argument(
-        help="Experiment file that defines `study = Study(...)`, or the folder of a study.",
+        help="Experiment file that defines `study = Study(...)`, or the folder or name of a study.",
         show_default=False,
     ),
 ]
@@ -45,9 +45,10 @@ PANEL = "Studies"
 def planned(
     experiment: Path, overrides: list[str] | None, out: Path, scale: str | None = None
 ) -> tuple[Plan, Path, dict[str, Status]]:
-    """The plan of an experiment (or of a study's folder) with its overrides, the study's folder and where every step stands."""
-    plan = make_plan(load_study(experiment, overrides or (), scale))
-    study_dir = experiment if experiment.is_dir() else out / plan.study.name
+    """The plan of an experiment with its overrides, the study's folder, and each step's status."""
+    place = locate(experiment, out)
+    plan = make_plan(load_study(place, overrides or (), scale))
+    study_dir = place if place.is_dir() else out / plan.study.name
     return plan, study_dir, plan_status(study_dir, plan)
 
 
@@ -64,10 +65,14 @@ def run(
         Path | None, typer.Option(help="TOML file of cluster facts, for SLURM.", show_default=False)
     ] = None,
 ) -> None:
-    """Run a study: whatever is not done yet, from data to report. Interrupt at any moment; the same command resumes."""
+    """Run a study: whatever is not done yet, from data to report.
+
+    Interrupt at any moment; the same command resumes.
+    """
     if (engine == "slurm") != (cluster is not None):
         raise ValueError(
-            "--engine slurm needs --cluster FILE.toml, and only that; experiments/clusters/ has examples"
+            "--engine slurm needs --cluster FILE.toml, and only that; "
+            "experiments/clusters/ has examples"
         )
     plan, study_dir, statuses = planned(experiment, set_, out, scale)
     if all(status == "done" for status in statuses.values()):
@@ -82,7 +87,8 @@ def run(
             console.print(f"{number:>8} {name}", markup=False, highlight=False)
         waiting = len(slurm.queued(study_dir))
         console.print(
-            f"{len(submitted)} jobs submitted, {waiting} queued in all; `scaling status {study_dir}` shows them",
+            f"{len(submitted)} jobs submitted, {waiting} queued in all; "
+            f"`scaling status {study_dir}` shows them",
             markup=False,
         )
 
@@ -98,19 +104,23 @@ def step(
     scale: Scale = None,
     out: Out = RUNS,
 ) -> None:
-    """Run single steps of a study, in the order given: what an engine calls. Done: skipped; partial: resumed. Exit code 0: all done."""
+    """Run single steps of a study, in the order given: what an engine calls.
+
+    A step that is done is skipped, one that was interrupted is resumed. Exit code 0: all done.
+    """
     plan, study_dir, _ = planned(experiment, set_, out, scale)
-    steps = {step.name: step for step in plan.steps}
-    unknown = [name for name in names if name not in steps]
+    names_of_plan = {step.name for step in plan.steps}
+    unknown = [name for name in names if name not in names_of_plan]
     if unknown:
         raise ValueError(
-            f"{plan.study.name} has no step {unknown[0]!r}; `scaling plan {experiment}` lists its {len(steps)} steps"
+            f"{plan.study.name} has no step {unknown[0]!r}; "
+            f"`scaling plan {experiment}` lists its {len(names_of_plan)} steps"
         )
     carry_out(study_dir, plan, names)
 
 
 def carry_out(study_dir: Path, plan: Plan, chosen: list[str] | None = None) -> None:
-    """Run a plan, or chosen steps of it, in this process. Ends with the exit code of what happened unless all is well."""
+    """Run a plan, or chosen steps of it, in this process; the exit code says how it ended."""
     from scaling.processes.distributed import SAVED, connect, is_main, part
 
     connect(max(math.prod(step.mesh) for step in plan.steps))
@@ -132,7 +142,8 @@ def carry_out(study_dir: Path, plan: Plan, chosen: list[str] | None = None) -> N
         show_summary(study_dir)
     if failures:
         errors.print(
-            f"{len(failures)} of {len(chosen or plan.steps)} steps failed or were left out; run again to retry them:",
+            f"{len(failures)} of {len(chosen or plan.steps)} steps failed or were left out; "
+            "run again to retry them:",
             style="red",
         )
         for sentence in failures:
@@ -153,7 +164,10 @@ def plan(
         ),
     ] = False,
 ) -> None:
-    """Print every step before anything runs: parameters, samples, FLOPs, memory, estimated hours, status; and the totals."""
+    """Print every step before anything runs, and the totals.
+
+    Per step: parameters, samples, FLOPs, memory, estimated hours, status.
+    """
     resolved, study_dir, statuses = planned(experiment, set_, out, scale)
     if json:
         freeze(resolved.study, study_dir)
@@ -178,7 +192,10 @@ def status(experiment: Experiment, set_: Set = None, scale: Scale = None, out: O
 
 @studies_app.command(rich_help_panel=PANEL)
 def cancel(experiment: Experiment, set_: Set = None, scale: Scale = None, out: Out = RUNS) -> None:
-    """Cancel a study's SLURM jobs. What is saved stays; `scaling run` submits again what is missing."""
+    """Cancel a study's SLURM jobs.
+
+    What is saved stays; `scaling run` submits again what is missing.
+    """
     _, study_dir, _ = planned(experiment, set_, out, scale)
     names = slurm.cancel(study_dir)
     console.print(f"{len(names)} jobs cancelled", markup=False)
@@ -186,7 +203,10 @@ def cancel(experiment: Experiment, set_: Set = None, scale: Scale = None, out: O
 
 @studies_app.command(rich_help_panel=PANEL)
 def collect(experiment: Experiment, set_: Set = None, scale: Scale = None, out: Out = RUNS) -> None:
-    """Gather the results of all finished transfers into one tidy table (results.parquet and .csv), also of an unfinished study."""
+    """Gather the results of all finished transfers into one tidy table.
+
+    Writes results.parquet and results.csv, also of an unfinished study.
+    """
     from scaling.transfer.collect import collect as gather
 
     resolved, study_dir, _ = planned(experiment, set_, out, scale)
@@ -194,53 +214,8 @@ def collect(experiment: Experiment, set_: Set = None, scale: Scale = None, out: 
     console.print(f"{study_dir / 'results.csv'}", markup=False)
 
 
-@studies_app.command(rich_help_panel=PANEL)
-def report(
-    experiment: Annotated[
-        Path | None, typer.Argument(help="Experiment file that defines `study = Study(...)`.")
-    ] = None,
-    set_: Set = None,
-    scale: Scale = None,
-    out: Out = RUNS,
-    table: Annotated[
-        Path | None,
-        typer.Option(
-            "--table",
-            help="Instead of a study: a csv or parquet of your own, as for `scaling page`.",
-        ),
-    ] = None,
-    wandb: Annotated[
-        bool,
-        typer.Option(
-            "--wandb", help="Also write it to W&B: panels of size against performance, table, page."
-        ),
-    ] = False,
-) -> None:
-    """Write report.html from the collected table, also of an unfinished study; or from a table of your own."""
-    if (experiment is None) == (table is None):
-        raise ValueError("Give either an experiment file or --table results.csv.")
-    if table is not None:
-        if wandb:
-            raise ValueError(
-                "--wandb publishes the report of a study, not of --table; leave one of them out."
-            )
-        page(table, out=out / table.stem)
-        return
-    assert experiment is not None
-    from scaling.engines.reporting import write_study_report
-
-    resolved, study_dir, _ = planned(experiment, set_, out, scale)
-    write_study_report(study_dir, resolved)
-    show_summary(study_dir)
-    if wandb:
-        from scaling.engines.wandb_report import publish_report
-
-        console.print(publish_report(study_dir, resolved), markup=False)
-
-
 def show_summary(study_dir: Path) -> None:
     """Print the verdicts in words and where the report is, if there is one."""
-    if (study_dir / "summary.txt").exists():
-        console.print(
-            (study_dir / "summary.txt").read_text().rstrip(), markup=False, highlight=False
-        )
+    summary = study_dir / "summary.txt"
+    if summary.exists():
+        console.print(summary.read_text().rstrip(), markup=False, highlight=False)

@@ -19,7 +19,10 @@ def sync(
         str, typer.Option(help="W&B team or user (default: the key's own).", show_default=False)
     ] = "",
 ) -> None:
-    """Upload to W&B what it missed: offline runs, runs whose server was away or whose process was killed. Safe to repeat."""
+    """Upload to W&B what it missed; safe to repeat.
+
+    That is offline runs, and runs whose server was away or whose process was killed.
+    """
     from scaling.tracking.wandb_sync import sync as upload
 
     problems = upload(

@@ -14,7 +14,10 @@ errors = Console(stderr=True, soft_wrap=True)
 
 @contextmanager
 def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar for one long function: `with progress_bar("scans") as advance` gives its (done, total) callback."""
+    """A progress bar for one long function.
+
+    `with progress_bar("scans") as advance` gives its (done, total) callback.
+    """
     columns = (
         TextColumn(unit),
         BarColumn(),

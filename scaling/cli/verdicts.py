@@ -1,5 +1,4 @@
-"""The verbs that decide from anybody's csv or parquet: verdicts, rankings, designs, and a page of
-it all."""
+"""The verbs that decide from anybody's csv or parquet: verdicts, rankings and designs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,7 +23,6 @@ from scaling.cli.curves import (
     numbers,
     roles,
 )
-from scaling.cli.terminal import console, errors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -261,33 +259,3 @@ def design(
             f"interval right in {p.null.coverage:.0%}"
         )
     emit({"noise": vars(noise), "designs": [p.to_dict() for p in best]}, json_, sentences)
-
-
-@verdicts_app.command(rich_help_panel=PANEL)
-def page(
-    table: Table,
-    x: X = "size,duration",
-    y: Annotated[str, typer.Option("--y", "--value", help="Column of scores.")] = "value",
-    by: By = None,
-    run: Run = None,
-    case: Case = None,
-    draw: Draw = None,
-    cluster: Cluster = None,
-    block: Block = None,
-    metric: Metric = None,
-    lower: Lower = None,
-    effect: Effect = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for report.html.")] = Path(),
-) -> None:
-    """Curves, verdicts and one self-contained page from a table with columns size, duration,
-    task, case, value."""
-    from scaling.laws.tables import read_table, shaped
-    from scaling.report import report_from_table, terminal_summary, write_report
-
-    data = shaped(read_table(table), x.split(","), y, roles(by, run, case, draw, cluster, block))
-    report = report_from_table(data, table.stem, y, metric, lower, effect)
-    out.mkdir(parents=True, exist_ok=True)
-    written = write_report(report, out)
-    console.print(terminal_summary(report, written), markup=False, highlight=False)
-    for problem in report.problems:
-        errors.print(problem, markup=False)

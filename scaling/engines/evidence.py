@@ -4,6 +4,7 @@ import pandas as pd
 
 from scaling.laws import Findings, SelfTest, Verdict, find, holm, self_test, verdict
 from scaling.laws.arms import SUPERVISED, baseline_arm
+from scaling.laws.series import column_as_text, series_of
 from scaling.laws.verdicts.findings import PRETRAINED
 from scaling.study.config import Study, Task
 
@@ -96,8 +97,11 @@ def scored(
     cases = here[own | same | classical].rename(
         columns={"size": "network", "params": "size", "trunk": "cluster"}
     )
-    cases["network"] = cases["network"].fillna("")
+    # Rungs of two families may share a name: a network is both.
+    cases["network"] = column_as_text(cases, "family") + "-" + column_as_text(cases, "network")
     cases["case"] = cases["site"] + "/" + cases["case"]
+    runs = predictions.drop_duplicates("run").set_index("run")
+    cases["objective"] = cases["run"].map(series_of(runs))
     control = cases["arm"] != PRETRAINED
     for column in ("run", "cluster"):  # an untrained encoder serves several controls
         cases.loc[control, column] = cases.loc[control, "arm"] + ": " + cases.loc[control, column]

@@ -46,14 +46,17 @@ def print_plan(plan: Plan, statuses: Mapping[str, Status], console: Console) -> 
     left = sum(step.flops for step in plan.steps if statuses[step.name] != "done")
     pretraining = sum(step.flops for step in plan.steps if step.kind in ("trunk", "cooldown"))
     console.print(
-        f"\n{len(plan.steps)} steps, {count(flops)}FLOP: {duration(hours(flops, accelerator))} on one {accelerator}, "
-        f"{duration(hours(left, accelerator))} of it still to do (networks only; compiling, reading and fitting come on top)",
+        f"\n{len(plan.steps)} steps, {count(flops)}FLOP: "
+        f"{duration(hours(flops, accelerator))} on one {accelerator}, "
+        f"{duration(hours(left, accelerator))} of it still to do "
+        "(networks only; compiling, reading and fitting come on top)",
         highlight=False,
     )
     if plan.flops_saved > 0:
         apart = pretraining + plan.flops_saved
         console.print(
-            f"Sharing trunks saves {count(plan.flops_saved)}FLOP: every duration trained on its own would take "
+            f"Sharing trunks saves {count(plan.flops_saved)}FLOP: "
+            "every duration trained on its own would take "
             f"{apart / pretraining:.2f} times the pretraining",
             highlight=False,
         )
@@ -62,9 +65,10 @@ def print_plan(plan: Plan, statuses: Mapping[str, Status], console: Console) -> 
 
 
 def plan_as_json(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) -> str:
-    """A plan for other engines: `scaling step FOLDER NAME` runs one of its steps once those it needs are done.
+    """A plan as JSON for other engines.
 
-    Per step: name, kind, needs, status, job (steps that are worth running as one), devices, mesh (replica, fsdp,
+    `scaling step FOLDER NAME` runs one of its steps once those it needs are done. Per step: name,
+    kind, needs, status, job (steps that are worth running as one), devices, mesh (replica, fsdp,
     tensor), memory (bytes a device), hours (on one device).
     """
     accelerator = plan.study.execution.accelerator

@@ -10,12 +10,16 @@ import pandas as pd
 
 from scaling.costs.flops import hours
 from scaling.engines.evidence import findings, judge
+from scaling.engines.training_curves import training_curves
 from scaling.files import read_json, write_text
 from scaling.report import ReportInput, fit_curves, look_beyond, terminal_summary, write_report
-from scaling.runs.plan import Plan, PretrainStep
+from scaling.runs.plan import Plan, PretrainStep, Step, TransferStep
 from scaling.runs.rundir import Status, plan_status
 from scaling.study.config import Study
 from scaling.transfer.collect import PREDICTIONS, PRETRAINING, RESULTS
+
+# What describes the others is not counted among the steps of a study.
+DESCRIBING = ("collect", "report")
 
 
 def write_study_report(study_dir: Path, plan: Plan) -> None:
@@ -25,31 +29,35 @@ def write_study_report(study_dir: Path, plan: Plan) -> None:
     """
     if not (study_dir / RESULTS).exists():
         raise FileNotFoundError(
-            f"{study_dir} has no {RESULTS} to report on; run `scaling run` or `scaling collect` first"
+            f"{study_dir} has no {RESULTS} to report on; "
+            "run `scaling run` or `scaling collect` first"
         )
     results = pd.read_parquet(study_dir / RESULTS)
     statuses = plan_status(study_dir, plan)
     predictions = pd.read_parquet(study_dir / PREDICTIONS)
     verdicts, tests, unjudged = judge(predictions, plan.study)
-    estimand, asked = plan.study.estimand, findings(predictions, plan.study)
+    estimand = plan.study.estimand
+    answers = findings(predictions, plan.study)
+    problems = list(unjudged)
+    for answer in answers.values():
+        problems += answer.problems
+    problems += find_problems(study_dir, plan, statuses)
     report = ReportInput(
         name=plan.study.name,
         results=results,
         config=dataclasses.asdict(plan.study),
         provenance=read_json(study_dir / "prepare" / "provenance.json"),
         pretraining=pd.read_parquet(study_dir / PRETRAINING),
+        training=training_curves(study_dir, plan),
         steps=step_table(study_dir, plan, statuses),
+        runs=finished_runs(plan, statuses),
         verdicts=verdicts,
         curves=fit_curves(results, estimand.protocol, estimand.domain),
         outlooks=look_beyond(results, estimand.protocol, estimand.domain),
         self_tests=tests,
-        findings=asked,
+        findings=answers,
         reconstructions=reconstructions(study_dir, plan),
-        problems=[
-            *unjudged,
-            *(said for one in asked.values() for said in one.problems),
-            *find_problems(study_dir, plan, statuses),
-        ],
+        problems=problems,
         held_fixed=held_fixed(plan.study),
         saving=saving(plan),
         rates=swept(study_dir / "lr_transfer.csv"),
@@ -62,17 +70,20 @@ def write_study_report(study_dir: Path, plan: Plan) -> None:
 
 
 def step_table(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) -> pd.DataFrame:
-    """One row per step but the report itself: what it was expected to cost, and what it took."""
+    """One row per step that does not describe the others: its estimated and its real cost."""
     accelerator = plan.study.execution.accelerator
     rows = []
-    for step in plan.steps[:-1]:
+    for step in plan.steps:
+        if step.kind in DESCRIBING:
+            continue
         marker = study_dir / step.name / "DONE"
+        seconds = read_json(marker)["seconds"] if marker.exists() else np.nan
         rows.append(
             {
                 "name": step.name,
                 "kind": step.kind,
                 "status": statuses[step.name],
-                "seconds": read_json(marker)["seconds"] if marker.exists() else np.nan,
+                "seconds": seconds,
                 "flops": step.flops,
                 "estimated_hours": hours(step.flops, accelerator),
                 "accelerator": accelerator,
@@ -81,38 +92,56 @@ def step_table(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) -> p
     return pd.DataFrame(rows)
 
 
-def reconstructions(
-    study_dir: Path, plan: Plan
-) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
-    """A held-out brain, what the encoder saw of it and what the smallest and the largest finished model made of that."""
-    found = [
-        (step, study_dir / step.name / "reconstruction.npz")
-        for step in plan.steps
-        if isinstance(step.config, PretrainStep)
-        and (study_dir / step.name / "reconstruction.npz").exists()
-    ]
-    found.sort(key=lambda pair: (pair[0].parameters, pair[0].config.end))  # type: ignore[union-attr]
+def finished_runs(plan: Plan, statuses: Mapping[str, Status]) -> dict[str, tuple[int, int]]:
+    """Task -> how many of its planned pretrained runs have finished, and how many are planned."""
+    counts: dict[str, tuple[int, int]] = {}
+    for step in plan.steps:
+        config = step.config
+        if not isinstance(config, TransferStep) or config.arm != "pretrained":
+            continue
+        finished, planned = counts.get(config.task.name, (0, 0))
+        done = statuses[step.name] == "done"
+        counts[config.task.name] = (finished + done, planned + 1)
+    return counts
+
+
+Picture = tuple[str, np.ndarray, np.ndarray, np.ndarray]
+
+
+def reconstructions(study_dir: Path, plan: Plan) -> list[Picture]:
+    """A held-out brain as the smallest and the largest finished model reconstruct it.
+
+    Each is (run, original, what the encoder saw, reconstruction), arrays [D, H, W].
+    """
+    finished: list[tuple[int, int, Step]] = []
+    for step in plan.steps:
+        pictured = (study_dir / step.name / "reconstruction.npz").exists()
+        if isinstance(step.config, PretrainStep) and pictured:
+            finished.append((step.parameters, step.config.end, step))
+    finished.sort(key=lambda entry: entry[:2])
     pictures = []
-    for step, file in found[:1] + found[1:][-1:]:
-        with np.load(file) as arrays:
-            images = [
-                np.asarray(arrays[name], np.float32) for name in ("original", "seen", "filled")
-            ]
-        pictures.append((step.name.removeprefix("pretrain/"), images[0], images[1], images[2]))
+    for _, _, step in finished[:1] + finished[1:][-1:]:
+        with np.load(study_dir / step.name / "reconstruction.npz") as arrays:
+            names = ("original", "seen", "filled")
+            original, seen, filled = (np.asarray(arrays[name], np.float32) for name in names)
+        pictures.append((step.name.removeprefix("pretrain/"), original, seen, filled))
     return pictures
 
 
 def find_problems(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) -> list[str]:
-    """One sentence for everything that was skipped, left out, failed, or might bias a result."""
+    """One sentence for everything that was excluded, failed, or might bias a result.
+
+    A step that has not run yet is no problem: the page counts those in its interim banner.
+    """
     problems: list[str] = []
     for file in (study_dir / "prepare" / "leakage.json", study_dir / "prepare" / "skipped.json"):
         problems += read_json(file) if file.exists() else []
-    for step in plan.steps[:-1]:
+    for step in plan.steps:
+        if step.kind in DESCRIBING:
+            continue
         error, dropped = study_dir / step.name / "ERROR", study_dir / step.name / "dropped.json"
         if statuses[step.name] == "failed" and error.exists():
             problems.append(f"{step.name} failed: {error.read_text().strip()}")
-        elif statuses[step.name] != "done":
-            problems.append(f"{step.name} is not finished")
         problems += read_json(dropped) if dropped.exists() else []
         if step.kind == "cooldown" and statuses[step.name] == "done":
             problems += read_json(study_dir / step.name / "summary.json")["warnings"]
@@ -127,7 +156,10 @@ def held_fixed(study: Study) -> dict[str, Any]:
 
 
 def swept(file: Path) -> pd.DataFrame:
-    """What a sweep beside the study (`experiments/lr_transfer.py`, `experiments/wsd_cosine.py`) has found, if there was one."""
+    """The table of a sweep beside the study, empty if there was none.
+
+    `experiments/lr_transfer.py` and `experiments/wsd_cosine.py` write such tables.
+    """
     return pd.read_csv(file) if file.exists() else pd.DataFrame()
 
 
@@ -136,4 +168,5 @@ def saving(plan: Plan) -> str:
     spent = sum(step.flops for step in plan.steps if step.kind in ("trunk", "cooldown"))
     if not spent or not plan.flops_saved:
         return ""
-    return f"Training every duration on its own would have taken {(spent + plan.flops_saved) / spent:.2f} times the pretraining."
+    ratio = (spent + plan.flops_saved) / spent
+    return f"Training every duration on its own would have taken {ratio:.2f} times the pretraining."

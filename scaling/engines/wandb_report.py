@@ -1,4 +1,7 @@
-"""A study's report in Weights & Biases: one run per study with panels of size against performance, the table of results and the page."""
+"""A study's report in Weights & Biases.
+
+One run per study holds panels of size against performance, the table of results and the page.
+"""
 
 import re
 from functools import partial
@@ -8,6 +11,8 @@ from typing import Any
 import pandas as pd
 import wandb
 
+from scaling.laws.known_metrics import label_of
+from scaling.laws.series import series_of
 from scaling.runs.plan import Plan
 from scaling.tracking.wandb_run import open_wandb, run_id
 from scaling.transfer.collect import RESULTS
@@ -25,9 +30,15 @@ def publish_report(study_dir: Path, plan: Plan) -> str:
         )
     study = plan.study
     run = open_wandb(
-        study_dir, study.execution, project=study.name, group="report", job_type="report", name="report",
-        id=run_id(study.name, "report", {}), config={"sizes": list(study.sizes), "durations": list(study.durations)},
-    )  # fmt: skip
+        study_dir,
+        study.execution,
+        project=study.name,
+        group="report",
+        job_type="report",
+        name="report",
+        id=run_id(study.name, "report", {}),
+        config={"sizes": list(study.sizes), "durations": list(study.durations)},
+    )
     if run is None:
         raise ValueError(
             "W&B is disabled (execution.wandb or WANDB_MODE); expected auto, online or offline"
@@ -42,20 +53,24 @@ def publish_report(study_dir: Path, plan: Plan) -> str:
         run.log_artifact(artifact)
 
     for title, panel in panels.items():
-        lines = {f"{duration:,} samples": part for duration, part in panel.groupby("duration")}
-        xs, ys = (
-            [part[column].tolist() for part in lines.values()] for column in ("params", "value")
-        )
-        chart = wandb.plot.line_series(xs, ys, keys=list(lines), title=title, xname="parameters")
-        panel_name = re.sub(r"[^\w.]+", "-", f"size {title}")
-        run.tell(partial(log_panel, name=panel_name, chart=chart))
+        panel_name = re.sub(r"[^\w.]+", "-", f"size {title}").strip("-")
+        run.tell(partial(log_panel, name=panel_name, chart=size_chart(panel, title)))
     run.tell(lambda run: run.log({"results": wandb.Table(dataframe=results)}))
     run.tell(page_artifact)
     run.finish(0)
-    where = run.run.dir if run.run.offline else run.run.url
-    return f"W&B: {where}" + (
-        f" (offline; `scaling sync {study_dir}` uploads it)" if run.run.offline else ""
-    )
+    if run.run.offline:
+        return f"W&B: {run.run.dir} (offline; `scaling sync {study_dir}` uploads it)"
+    return f"W&B: {run.run.url}"
+
+
+def size_chart(panel: pd.DataFrame, title: str) -> Any:
+    """A W&B chart of performance against parameters, a line per duration."""
+    sizes, scores, names = [], [], []
+    for duration, line in panel.groupby("duration"):
+        sizes.append(line["params"].tolist())
+        scores.append(line["value"].tolist())
+        names.append(f"{duration:,} samples")
+    return wandb.plot.line_series(sizes, scores, keys=names, title=title, xname="parameters")
 
 
 def log_panel(run: wandb.Run, name: str, chart: Any) -> None:
@@ -64,20 +79,22 @@ def log_panel(run: wandb.Run, name: str, chart: Any) -> None:
 
 
 def size_panels(results: pd.DataFrame, protocol: str, domain: str) -> dict[str, pd.DataFrame]:
-    """Title -> mean over seeds, draws and sites per size (params) and duration, of the pretrained arm; a panel per task, metric, shots,
-    objective and share of the data. A metric that does not exist (NaN) for a draw is left out of its mean.
+    """Title -> mean over seeds, draws and sites per size (params) and duration.
+
+    Pretrained runs alone; a panel per task, metric, number of shots and series (objective, family
+    and share of the data). The metric's name is written out, so that the error "mae" is not taken
+    for the objective. A metric that does not exist (NaN) for a draw is left out of its mean.
     """
     rows = results[
         (results["arm"] == "pretrained")
         & (results["protocol"] == protocol)
         & (results["domain"] == domain)
     ]
+    rows = rows.assign(series=series_of(rows))
     panels = {}
-    for (task, metric, shots, objective, share), part in rows.groupby(
-        ["task", "metric", "shots", "objective", "fraction"]
-    ):
-        means = part.groupby(["duration", "params"], as_index=False)["value"].mean().dropna()
+    for (task, metric, shots, series), group in rows.groupby(["task", "metric", "shots", "series"]):
+        means = group.groupby(["duration", "params"], as_index=False)["value"].mean().dropna()
         if len(means):
-            title = f"{task}, {metric}, {shots} shots, {objective}, {share:.0%} of the data"
+            title = f"{task}: {label_of(str(metric))}, {shots} shots, pretrained by {series}"
             panels[title] = pd.DataFrame(means)
     return panels

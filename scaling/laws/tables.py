@@ -12,6 +12,7 @@ from scaling.laws.columns import require_columns
 from scaling.laws.curves.curve import Curve, curves_along
 from scaling.laws.curves.outlook import Outlook, outlook
 from scaling.laws.known_metrics import UNIT, known_metric, label_of
+from scaling.laws.series import series_of
 from scaling.laws.verdicts.scores import run_scores
 from scaling.laws.verdicts.verdict import Verdict, holm, verdict
 
@@ -54,7 +55,8 @@ def shaped(
 ) -> pd.DataFrame:
     """The columns x (size, then duration), y (value) and those named in `names` (run, case, draw,
     cluster, block, task), renamed to what the laws call them. A name that is None falls back to a
-    column of that very name, if there is one; a run falls back to seed, a block to objective.
+    column of that very name, if there is one; a run falls back to seed, a block to what
+    objective, family and fraction say together.
 
     Raises ValueError where a named column is absent or x holds anything but positive numbers,
     naming the first that is not."""
@@ -67,12 +69,14 @@ def shaped(
             f"The table has no column {x[1]} (found {', '.join(map(str, table.columns))}): say "
             f"--x {x[0]} if there is only one."
         )
+    if "objective" in table and "series" not in table:
+        table = table.assign(series=series_of(table))
     from_predictions = y not in table and {"label", "prediction"} <= set(table)
     wanted = dict(zip(("size", "duration"), x, strict=False)) | {
         "value": "prediction" if from_predictions else y
     }
     for role in OPTIONAL:
-        fallback = "objective" if role == "block" and role not in table else role
+        fallback = "series" if role == "block" and role not in table else role
         column = names.get(role) or (fallback if fallback in table else None)
         if column:
             wanted[role] = column

@@ -19,6 +19,7 @@ RESULTS = (
 PRETRAINING = (
     "run", "objective", "size", "params", "duration", "seed", "loss", "flops", "seconds", "samples_per_second", "input_wait",
 )  # fmt: skip
+TRAINING = ("run", "objective", "size", "params", "seed", "part", "samples", "flops", "loss")
 LR_TRANSFER = ("family", "parametrisation", "width", "rate", "samples", "loss")
 WSD_COSINE = ("size", "duration", "seed", "schedule", "rate", "samples", "loss")
 STEPS = ("name", "kind", "status", "seconds", "flops", "estimated_hours", "accelerator")
@@ -46,6 +47,8 @@ class ReportInput:
     pretraining: pd.DataFrame = field(
         default_factory=lambda: pd.DataFrame(columns=list(PRETRAINING))
     )
+    training: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(TRAINING)))
+    runs: dict[str, tuple[int, int]] = field(default_factory=dict)
     steps: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(STEPS)))
     verdicts: Sequence[Verdict] = ()
     curves: dict[tuple[str, str, str], Curve] = field(default_factory=dict)

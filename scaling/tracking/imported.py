@@ -1,4 +1,4 @@
-"""Other people's runs as a table that the laws engine reads: one row per run, task and metric."""
+"""Other people's runs as a table that the laws engine reads: a row per run, task and metric."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,19 +11,21 @@ ROLES = ("run", "seed", "cluster", "case", "objective", "task")
 
 
 def runs_of_wandb(path: str) -> pd.DataFrame:
-    """The finished runs of a W&B project "ENTITY/PROJECT": id, name, group, job_type, and "config.a.b" and "summary.c" as columns.
+    """The finished runs of a W&B project "ENTITY/PROJECT", one a row.
 
-    Raises OSError when W&B cannot be asked (it names the reason) and ValueError when the project has no finished run.
+    Columns: id, name, group, job_type, and "config.a.b" and "summary.c" for what W&B holds.
+
+    Raises OSError when W&B cannot be asked (it names the reason) and ValueError when the project
+    has no finished run.
     """
     try:
-        runs = list(
-            wandb.Api(timeout=30).runs(
-                path, filters={"state": "finished"}, per_page=200, lazy=False
-            )
-        )
+        api = wandb.Api(timeout=30)
+        finished = {"state": "finished"}
+        runs = list(api.runs(path, filters=finished, per_page=200, lazy=False))
     except (wandb.errors.Error, ValueError) as error:
         raise OSError(
-            f"W&B cannot be asked for the runs of {path} ({error}); expected ENTITY/PROJECT, and a key (`wandb login`)"
+            f"W&B cannot be asked for the runs of {path} ({error}); "
+            "expected ENTITY/PROJECT, and a key (`wandb login`)"
         ) from error
     if not runs:
         raise ValueError(f"the W&B project {path} has no finished run")
@@ -40,11 +42,10 @@ def flat(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Nested mappings as dotted names."""
     row: dict[str, Any] = {}
     for name, value in values.items():
-        row |= (
-            flat(f"{prefix}.{name}", value)
-            if isinstance(value, Mapping)
-            else {f"{prefix}.{name}": value}
-        )
+        if isinstance(value, Mapping):
+            row |= flat(f"{prefix}.{name}", value)
+        else:
+            row[f"{prefix}.{name}"] = value
     return row
 
 
@@ -55,54 +56,61 @@ def results_of(
     scores: Sequence[str],
     roles: Mapping[str, str | None],
 ) -> pd.DataFrame:
-    """Columns size, duration, task, metric, value and those that `roles` names (run, seed, cluster, case, objective, task).
+    """The table of results: size, duration, task, metric, value, and the columns that `roles` names.
 
-    Each of `scores` is "TASK/METRIC=COLUMN", "METRIC=COLUMN" or "COLUMN". A column of a W&B run may be named without its "config."
-    or "summary.". Rows without size, duration or score are left out. Raises ValueError for a column that is not there or is ambiguous,
-    holds text where numbers are expected, or when no row is left.
+    `roles` maps run, seed, cluster, case, objective and task to columns. Each of `scores` is
+    "TASK/METRIC=COLUMN", "METRIC=COLUMN" or "COLUMN". A column of a W&B run may be named without
+    its "config." or "summary.". Rows without size, duration or score are left out.
+
+    Raises ValueError for a column that is not there or is ambiguous, holds text where numbers are
+    expected, or when no row is left.
     """
     axes = {"size": size} | ({"duration": duration} if duration else {})
-    kept = {role: column for role, column in roles.items() if column}
-    shared = pd.DataFrame(
-        {role: runs[find_column(runs, column)] for role, column in kept.items()}, index=runs.index
-    )
+    shared = pd.DataFrame(index=runs.index)
+    for role, column in roles.items():
+        if column:
+            shared[role] = runs[find_column(runs, column)]
     if "run" not in shared:
-        shared.insert(
-            0,
-            "run",
-            runs[find_column(runs, "id")]
-            if "id" in runs
-            else [f"run{i}" for i in range(len(runs))],
-        )
+        shared.insert(0, "run", run_names(runs))
     for axis, column in axes.items():
         shared[axis] = numbers(runs, column)
-    parts = []
-    for score in scores:
-        name, _, column = score.rpartition("=")
-        task, _, metric = (name or column.rpartition(".")[2]).rpartition("/")
-        value = numbers(runs, column)
-        part = shared.assign(metric=metric, value=value)
-        parts.append(part if "task" in part else part.assign(task=task or metric))
+    parts = [with_score(shared, runs, score) for score in scores]
     results = pd.concat(parts, ignore_index=True).dropna(subset=[*axes, "value"])
     if results.empty:
-        raise ValueError(
-            f"no run has {', '.join([*axes.values(), *scores])} at once; nothing to import"
-        )
+        wanted = ", ".join([*axes.values(), *scores])
+        raise ValueError(f"no run has {wanted} at once; nothing to import")
     return results
+
+
+def run_names(runs: pd.DataFrame) -> pd.Series:
+    """W&B's ids where there are any, else a name per row."""
+    if "id" in runs:
+        return runs[find_column(runs, "id")]
+    return pd.Series([f"run{i}" for i in range(len(runs))], runs.index)
+
+
+def with_score(shared: pd.DataFrame, runs: pd.DataFrame, score: str) -> pd.DataFrame:
+    """The shared columns with the task, metric and value of one "TASK/METRIC=COLUMN"."""
+    name, _, column = score.rpartition("=")
+    task, _, metric = (name or column.rpartition(".")[2]).rpartition("/")
+    scored = shared.assign(metric=metric, value=numbers(runs, column))
+    if "task" in scored:
+        return scored
+    return scored.assign(task=task or metric)
 
 
 def find_column(runs: pd.DataFrame, name: str) -> str:
     """A column by its name, or by what follows "config." or "summary."."""
     if name in runs:
         return name
-    found = [column for column in (f"config.{name}", f"summary.{name}") if column in runs]
-    if len(found) > 1:
-        raise ValueError(f"{name} is both {found[0]} and {found[1]}; say which")
-    if not found:
+    candidates = [column for column in (f"config.{name}", f"summary.{name}") if column in runs]
+    if len(candidates) > 1:
+        raise ValueError(f"{name} is both {candidates[0]} and {candidates[1]}; say which")
+    if not candidates:
         raise ValueError(
             f"the runs have no column {name} (found {', '.join(map(str, runs.columns))})"
         )
-    return found[0]
+    return candidates[0]
 
 
 def numbers(runs: pd.DataFrame, name: str) -> pd.Series:

@@ -1,12 +1,10 @@
 """Every transfer's results in one tidy table, with the facts of the run they came from."""
 
-import json
-from fractions import Fraction
 from pathlib import Path
 
 import pandas as pd
 
-from scaling.files import write_table
+from scaling.files import read_json, write_table
 from scaling.runs.plan import Plan, PretrainStep, Step, TransferStep, trunk_name
 
 RESULTS = "results.parquet"
@@ -15,82 +13,77 @@ PRETRAINING = "pretraining.parquet"
 
 
 def collect(study_dir: Path, plan: Plan) -> None:
-    """Write results.parquet and .csv, predictions.parquet and pretraining.parquet into the study's folder.
+    """Write results.parquet and .csv, predictions.parquet and pretraining.parquet of a study.
 
-    Steps that are not done are left out: the report counts them. Raises ValueError when no transfer is done.
+    Steps that are not done are left out: the report counts them. Raises ValueError when no
+    transfer is done.
     """
     finished = [step for step in plan.steps if (study_dir / step.name / "DONE").exists()]
     transfers = [step for step in finished if isinstance(step.config, TransferStep)]
     if not transfers:
         raise ValueError(
-            f"{study_dir} has no finished transfer to collect; run `scaling run` first, `scaling status` shows why"
+            f"{study_dir} has no finished transfer to collect; run `scaling run` first, "
+            "`scaling status` shows why"
         )
     facts = {step.name: run_facts(plan, step) for step in transfers}
     for file in (RESULTS, PREDICTIONS):
-        table = pd.concat(
-            [
-                described(pd.read_parquet(study_dir / step.name / file), facts[step.name])
-                for step in transfers
-            ],
-            ignore_index=True,
-        )
+        parts = []
+        for step in transfers:
+            of_step = pd.read_parquet(study_dir / step.name / file)
+            parts.append(described(of_step, facts[step.name]))
+        table = pd.concat(parts, ignore_index=True)
         write_table(table, study_dir / file)
         if file == RESULTS:
             write_table(table, study_dir / "results.csv")
-    runs = [
-        step
-        for step in finished
-        if isinstance(step.config, PretrainStep) and step.kind == "cooldown"
-    ]
-    write_table(
-        pd.DataFrame([pretraining_row(study_dir, plan, step) for step in runs]),
-        study_dir / PRETRAINING,
-    )
+    runs = [step for step in finished if step.kind == "cooldown"]
+    rows = [pretraining_row(study_dir, step) for step in runs]
+    write_table(pd.DataFrame(rows), study_dir / PRETRAINING)
 
 
 def run_facts(plan: Plan, step: Step) -> dict[str, object]:
     """What the tables say of a transfer's run: the same for all its rows."""
     config = step.config
     assert isinstance(config, TransferStep)
-    trained = next(
-        (other for other in plan.steps if other.name == step.needs[0] and other.kind == "cooldown"),
-        None,
-    )
-    pretraining = 0.0 if trained is None else trained.flops / trained.samples * config.duration
     run = step.name.removeprefix("transfer/").removesuffix(f"-{config.task.name}")
+    trunk = run
+    if config.arm == "pretrained":
+        # Durations branched off one trunk are not independent: they are one cluster.
+        trunk = trunk_name(config.objective, config.size, config.fraction, config.seed)
     return {
         "study": plan.study.name,
         "run": run,
         "arm": config.arm,
-        "objective": objective_label(plan, config.objective, config.backbone, config.fraction),
-        "backbone": config.backbone,
-        "size": config.size,
+        "objective": config.objective,
+        "family": config.backbone,
+        "size": rung(config.backbone, config.size),
         "params": step.parameters,
         "fraction": config.fraction,
         "duration": config.duration,
-        "flops": pretraining,
+        "flops": pretraining_flops_of(plan, step, config.duration),
         "seed": config.seed,
-        # Durations branched off one trunk are not independent: they are one cluster.
-        "trunk": trunk_name(config.objective, config.size, config.fraction, config.seed)
-        if config.arm == "pretrained"
-        else run,
+        "trunk": trunk,
         "task": config.task.name,
     }
 
 
-def objective_label(plan: Plan, objective: str, backbone: str, fraction: float) -> str:
-    """What the tables compare as one objective: a family and a share of the data are levels of their own, so that curves along size and
-    duration hold them fixed. They have columns too, `backbone` and `fraction`.
-    """
-    family = f", {backbone}" if len(plan.study.families) > 1 and objective != "none" else ""
-    return f"{objective}{family}" + (
-        f", {Fraction(fraction).limit_denominator(100)} of the subjects" if 0 < fraction < 1 else ""
-    )
+def pretraining_flops_of(plan: Plan, transfer: Step, duration: int) -> float:
+    """FLOPs of the pretraining that a transfer starts from; 0 of a control."""
+    for step in plan.steps:
+        if step.name == transfer.needs[0] and step.kind == "cooldown":
+            return step.flops / step.samples * duration
+    return 0.0
+
+
+def rung(family: str, size: str) -> str:
+    """The rung of the ladder alone: runs of families other than the ViT are named with theirs."""
+    return size.removeprefix(f"{family}-")
 
 
 def described(table: pd.DataFrame, facts: dict[str, object]) -> pd.DataFrame:
-    """Put a run's facts before a table's own columns. Of an untrained encoder a frozen one is a control of its own, and so is one that
-    was trained on all labelled cases.
+    """Put a run's facts before a table's own columns.
+
+    An untrained encoder that stays frozen is a control of its own (arm "random"), and so is a
+    network that was trained on all labelled cases.
     """
     table = pd.concat([pd.DataFrame(facts, index=table.index), table], axis=1)
     untrained, protocol = table["arm"] == "scratch", table["protocol"]
@@ -101,18 +94,16 @@ def described(table: pd.DataFrame, facts: dict[str, object]) -> pd.DataFrame:
     return table
 
 
-def pretraining_row(study_dir: Path, plan: Plan, step: Step) -> dict[str, object]:
-    """One row of the pretraining table: what a cooldown cost and the loss it reached on held-out scans."""
+def pretraining_row(study_dir: Path, step: Step) -> dict[str, object]:
+    """What a cooldown cost and the loss it reached on held-out scans."""
     config = step.config
     assert isinstance(config, PretrainStep)
-    summary = json.loads((study_dir / step.name / "summary.json").read_text())
+    summary = read_json(study_dir / step.name / "summary.json")
     return {
         "run": step.name.removeprefix("pretrain/"),
-        "objective": objective_label(
-            plan, config.objective.label, config.backbone, config.fraction
-        ),
-        "backbone": config.backbone,
-        "size": config.size,
+        "objective": config.objective.label,
+        "family": config.backbone,
+        "size": rung(config.backbone, config.size),
         "params": step.parameters,
         "fraction": config.fraction,
         "duration": config.end,

@@ -21,7 +21,7 @@ from tests.conftest import scaling
                 "export",
                 "embed",
                 "data",
-                "experiments/quickstart.py",
+                "scaling run quickstart",
                 "Exit codes",
             ],
         ),

@@ -32,7 +32,7 @@ def table(folder: Path, name: str) -> pd.DataFrame:
 def test_finished_study_has_a_row_for_every_run_draw_site_and_metric(finished: Path) -> None:
     results = table(finished, "results.parquet")
     assert list(results.columns) == [
-        "study", "run", "arm", "objective", "backbone", "size", "params", "fraction", "duration", "flops", "seed", "trunk", "task",
+        "study", "run", "arm", "objective", "family", "size", "params", "fraction", "duration", "flops", "seed", "trunk", "task",
         "protocol", "shots", "draw", "rate", "site", "domain", "metric", "value", "cases",
     ]  # fmt: skip
     keys = ["run", "arm", "task", "protocol", "shots", "draw", "site", "metric"]
@@ -47,7 +47,7 @@ def test_finished_study_has_a_row_for_every_run_draw_site_and_metric(finished: P
         "meningioma": ["dice", "nsd"],
         "brain-age": ["mae", "pearson"],
     }
-    as_csv = pd.read_csv(finished / STUDY / "results.csv").fillna({"size": "", "backbone": ""})
+    as_csv = pd.read_csv(finished / STUDY / "results.csv").fillna({"size": "", "family": ""})
     pd.testing.assert_frame_equal(results, as_csv, check_dtype=False)
 
 

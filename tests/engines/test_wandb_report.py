@@ -54,7 +54,9 @@ def test_report_run_holds_panels_table_and_page(
     assert said == f"W&B: {server.url}/lab/micro/runs/{run['id']}"
     assert (run["jobType"], run["state"]) == ("report", "finished")
     panel = json.loads(
-        server.files["artifact/size-brain-age-mae-4-shots-mae-100-of-the-data_table.table.json"]
+        server.files[
+            "artifact/size-brain-age-mean-absolute-error-4-shots-pretrained-by-mae_table.table.json"
+        ]
     )["data"]
     assert len(json.loads(server.files["artifact/results.table.json"])["data"]) == 16
     # Mean of two draws, one line per duration.
