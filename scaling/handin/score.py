@@ -1,149 +1,129 @@
-"""Score a folder of predictions in the challenge's format (FOMO25, output contract of its containers), whoever made them.
+"""Score a folder of predictions by this project's own definitions, whoever made them.
 
-PREDICTIONS/sub_1.txt                  one number: a probability, or an age
-PREDICTIONS/sub_1.nii.gz               a mask of 0 and 1 on the grid of the case
-LABELS/[labels/]sub_1[/ses_1]/label.txt | seg.nii.gz
+Cases without a valid prediction are listed and excluded. `challenge_score` scores as a challenge
+does. For the layout of the folders see `case_files`.
 """
 
-import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 
+from scaling.handin.case_files import (
+    LABEL_FILES,
+    MASK_FILES,
+    find_labels,
+    find_predictions,
+    read_number,
+    read_volume,
+    require_folders,
+)
+from scaling.handin.scores import Scores
 from scaling.transfer import metrics
 
 Kind = Literal["classification", "segmentation", "regression"]
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Scores over the cases that could be scored; a table with a row per case; a sentence per case that could not, or is odd."""
-
-    kind: Kind
-    metrics: dict[str, float]
-    cases: pd.DataFrame
-    expected: int
-    problems: list[str]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values; a metric that does not exist is None."""
-        scores = {
-            name: value if math.isfinite(value) else None for name, value in self.metrics.items()
-        }
-        return {
-            "kind": self.kind,
-            "metrics": scores,
-            "cases": len(self.cases),
-            "expected": self.expected,
-            "problems": self.problems,
-        }
-
-
 def score_folder(predictions: Path, labels: Path, kind: Kind | None, tolerance_mm: float) -> Scores:
-    """Compare every label with the prediction of its case. Without a `kind`, masks are a segmentation, labels of only 0 and 1 a
-    classification and other numbers a regression.
+    """Compare every label with the prediction of its case.
 
-    Raises FileNotFoundError for a folder that is not there and ValueError when it holds no labels, a case has two labels or predictions,
-    or no case can be scored.
+    Without a `kind`, masks are a segmentation, labels of only 0 and 1 a classification and other
+    numbers a regression. Raises FileNotFoundError for a folder that does not exist, and
+    ValueError when it holds no labels, a case has two, or no case can be scored.
     """
-    for folder in (predictions, labels):
-        if not folder.is_dir():
-            raise FileNotFoundError(
-                f"{folder} is not a folder; expected sub_1.txt or sub_1.nii.gz, ... and sub_1/label.txt or sub_1/seg.nii.gz"
-            )
-    known = {
-        name: found for name in ("label.txt", "seg.nii.gz") if (found := find_labels(labels, name))
-    }
-    if not known:
+    require_folders(predictions, labels)
+    numbers, masks = find_labels(labels, LABEL_FILES), find_labels(labels, MASK_FILES)
+    if not numbers and not masks:
         raise ValueError(
-            f"{labels} holds no labels; expected sub_1/label.txt or sub_1/seg.nii.gz, with or without ses_1, in it or in labels/"
+            f"{labels} holds no labels; expected sub_1/label.txt or sub_1/seg.nii.gz, with or "
+            "without ses_1, in it or in labels/"
         )
-    # The challenge's infarcts have a mask beside their label: what is predicted decides.
-    by_content = "label.txt" not in known or (
-        "seg.nii.gz" in known and not any(predictions.glob("*.txt"))
+    segmentation = kind == "segmentation"
+    if kind is None:
+        # Cases may have a mask beside their label; what is predicted decides.
+        segmentation = not numbers or bool(masks and not any(predictions.glob("*.txt")))
+    if segmentation:
+        require_labels(masks, labels, "numbers", kind)
+        return score_all_masks(predictions, labels, masks, tolerance_mm)
+    require_labels(numbers, labels, "masks", kind)
+    return score_all_numbers(predictions, labels, numbers, kind)
+
+
+def require_labels(files: dict[str, Path], labels: Path, other: str, kind: Kind | None) -> None:
+    """Raise ValueError when labels of a kind are not there, but others are."""
+    if not files:
+        raise ValueError(f"{labels} holds {other}, which cannot be scored as {kind}")
+
+
+def score_all_masks(
+    predictions: Path, labels: Path, truth: dict[str, Path], tolerance_mm: float
+) -> Scores:
+    """Mean Dice and NSD over the cases with a valid mask."""
+
+    def score_case(prediction: Path, label: Path) -> dict[str, float]:
+        return score_mask(prediction, label, tolerance_mm)
+
+    cases, problems = score_cases(
+        predictions, labels, truth, (".nii.gz", ".nii"), ".nii.gz", score_case
     )
-    masks = kind == "segmentation" if kind else by_content
-    truth = known.get("seg.nii.gz" if masks else "label.txt", {})
-    if not truth:
-        raise ValueError(
-            f"{labels} holds {'numbers' if masks else 'masks'}, which cannot be scored as {kind}"
-        )
-    given = [
-        file
-        for file in sorted(predictions.iterdir())
-        if file.name.endswith((".nii", ".nii.gz") if masks else ".txt")
-    ]
-    found = by_case((file.name.split(".")[0], file) for file in given)
+    empty = cases.loc[cases["prediction"] == 0, "case"]
+    problems += [f"{case}: the mask is empty, which some challenges reject" for case in empty]
+    scores = {"dice": cases["dice"].mean(), "nsd": cases["nsd"].mean()}
+    return Scores("segmentation", scores, cases, len(truth), problems)
+
+
+def score_all_numbers(
+    predictions: Path, labels: Path, truth: dict[str, Path], kind: Kind | None
+) -> Scores:
+    """AUROC, or mean absolute error and Pearson's r, over the cases with a valid number."""
+    cases, problems = score_cases(predictions, labels, truth, (".txt",), ".txt", score_number)
+    targets, predicted = cases["label"].to_numpy(), cases["prediction"].to_numpy()
+    if kind == "classification" or (kind is None and set(targets) <= {0.0, 1.0}):
+        scores = {"auroc": metrics.auroc(targets, predicted)}
+        return Scores("classification", scores, cases, len(truth), problems)
+    scores = {
+        "mae": metrics.mae(targets, predicted),
+        "pearson": metrics.pearson(targets, predicted),
+    }
+    cases = cases.assign(mae=np.abs(predicted - targets))
+    return Scores("regression", scores, cases, len(truth), problems)
+
+
+def score_cases(
+    predictions: Path,
+    labels: Path,
+    truth: dict[str, Path],
+    endings: tuple[str, ...],
+    ending: str,
+    score_case: Callable[[Path, Path], dict[str, float]],
+) -> tuple[pd.DataFrame, list[str]]:
+    """A row per case that can be scored, and a sentence per case that cannot.
+
+    Raises ValueError when there is none.
+    """
+    files = find_predictions(predictions, endings)
     problems = [
-        f"{case} has no prediction; expected {predictions / case}{'.nii.gz' if masks else '.txt'}"
+        f"{case} has no prediction; expected {predictions / case}{ending}"
         for case in truth
-        if case not in found
+        if case not in files
     ]
     problems += [
-        f"{found[case]} belongs to no label in {labels}; it is left out"
-        for case in found
+        f"{files[case]} belongs to no label in {labels}; it is left out"
+        for case in files
         if case not in truth
     ]
-    score_case: Callable[[Path, Path], dict[str, float]] = (
-        score_number if not masks else lambda p, t: score_mask(p, t, tolerance_mm)
-    )
     rows = []
-    for case in sorted(truth.keys() & found.keys()):
+    for case in sorted(truth.keys() & files.keys()):
         try:
-            rows.append({"case": case, **score_case(found[case], truth[case])})
+            rows.append({"case": case, **score_case(files[case], truth[case])})
         except ValueError as error:
             problems.append(str(error))
     if not rows:
         raise ValueError(f"no case of {predictions} can be scored: " + "; ".join(problems[:3]))
-    cases = pd.DataFrame(rows)
-    if masks:
-        problems += [
-            f"{case}: the mask is empty, which the challenge rejects"
-            for case in cases.loc[cases["prediction"] == 0, "case"]
-        ]
-        return Scores(
-            "segmentation",
-            {"dice": cases["dice"].mean(), "nsd": cases["nsd"].mean()},
-            cases,
-            len(truth),
-            problems,
-        )
-    numbers, guessed = cases["label"].to_numpy(), cases["prediction"].to_numpy()
-    if kind == "classification" or (kind is None and set(numbers) <= {0.0, 1.0}):
-        return Scores(
-            "classification",
-            {"auroc": metrics.auroc(numbers, guessed)},
-            cases,
-            len(truth),
-            problems,
-        )
-    scores = {"mae": metrics.mae(numbers, guessed), "pearson": metrics.pearson(numbers, guessed)}
-    return Scores(
-        "regression", scores, cases.assign(mae=np.abs(guessed - numbers)), len(truth), problems
-    )
-
-
-def find_labels(folder: Path, name: str) -> dict[str, Path]:
-    """Case -> label file of that name, in the challenge's layouts."""
-    root = folder / "labels" if (folder / "labels").is_dir() else folder
-    return by_case(
-        (file.relative_to(root).parts[0], file) for file in sorted(root.glob(f"sub*/**/{name}"))
-    )
-
-
-def by_case(files: Iterable[tuple[str, Path]]) -> dict[str, Path]:
-    """Case -> file. Raises ValueError when a case has two."""
-    found: dict[str, Path] = {}
-    for case, file in files:
-        if case in found:
-            raise ValueError(f"{case} has both {found[case]} and {file}; expected one")
-        found[case] = file
-    return found
+    return pd.DataFrame(rows), problems
 
 
 def score_number(prediction: Path, label: Path) -> dict[str, float]:
@@ -151,48 +131,31 @@ def score_number(prediction: Path, label: Path) -> dict[str, float]:
     return {"label": read_number(label), "prediction": read_number(prediction)}
 
 
-def read_number(file: Path) -> float:
-    """The one finite number in a text file. Raises ValueError naming the file."""
-    text = file.read_text(errors="replace").strip()
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError(f"{file} holds {text[:40]!r}; expected one finite number")
-    return number
-
-
 def score_mask(prediction: Path, label: Path, tolerance_mm: float) -> dict[str, float]:
     """Volumes (ml), Dice and NSD of one case, at the label's own spacing."""
-    known, affine = read_mask(label)
-    given, other = read_mask(prediction)
-    if given.shape != known.shape or not np.allclose(affine, other, atol=1e-3):
+    truth, affine = read_mask(label)
+    predicted, other = read_mask(prediction)
+    if predicted.shape != truth.shape or not np.allclose(affine, other, atol=1e-3):
         raise ValueError(
-            f"{prediction} is on another grid ({given.shape}) than {label} ({known.shape}) or has another affine; "
-            "expected the grid of the input images"
+            f"{prediction} is on another grid ({predicted.shape}) than {label} ({truth.shape}) or "
+            "has another affine; expected the grid of the input images"
         )
     spacing = nib.affines.voxel_sizes(affine)
-    millilitres = float(np.prod(spacing)) / 1000
+    voxel_ml = float(np.prod(spacing)) / 1000
     return {
-        "label": millilitres * float(known.sum()),
-        "prediction": millilitres * float(given.sum()),
-        "dice": metrics.dice(known, given),
-        "nsd": metrics.nsd(known, given, spacing, tolerance_mm),
+        "label": voxel_ml * float(truth.sum()),
+        "prediction": voxel_ml * float(predicted.sum()),
+        "dice": metrics.dice(truth, predicted),
+        "nsd": metrics.nsd(truth, predicted, spacing, tolerance_mm),
     }
 
 
 def read_mask(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """A mask as bool [D, H, W] and its affine. Raises ValueError naming the file when it is no mask of 0 and 1."""
-    try:
-        image: Any = nib.load(file)
-        voxels = np.asarray(image.dataobj)
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError) as error:
+    """A mask as bool [D, H, W] and its affine. Raises ValueError when it is not of 0 and 1."""
+    voxels, affine = read_volume(file)
+    invalid = ~np.isin(voxels, (0, 1))
+    if invalid.any():
         raise ValueError(
-            f"{file} is not a readable NIfTI image ({error}); expected a mask of 0 and 1"
-        ) from error
-    if not np.isin(voxels, (0, 1)).all():
-        raise ValueError(
-            f"{file} holds values such as {voxels[~np.isin(voxels, (0, 1))].flat[0]}; expected a mask of 0 and 1"
+            f"{file} holds values such as {voxels[invalid].flat[0]}; expected a mask of 0 and 1"
         )
-    return voxels.astype(bool), image.affine
+    return voxels.astype(bool), affine

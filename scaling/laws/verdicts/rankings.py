@@ -1,11 +1,13 @@
-"""Ranking of models over several tasks, as the FOMO25 challenge ranks them, and how firm the places are.
+"""Ranking of models over several tasks, as challenges rank them, and how firm the places are.
 
-Every metric is ranked (ties averaged); the mean of a task's metric ranks is its task rank; the mean of the task ranks is the overall
-rank. A task that a model did not enter ranks one more than the number of models that did.
+Every metric is ranked (ties averaged); the mean of a task's metric ranks is its task rank; the
+weighted mean of the task ranks is the overall rank. A task that a model did not enter has a worst
+rank: one more than the number of models that entered it, or the number of models.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,9 @@ from scaling.laws.arrays import FloatArray, IntArray
 from scaling.laws.columns import require_columns
 from scaling.laws.known_metrics import METRICS
 from scaling.laws.verdicts.scores import scores
+
+
+NotEntered = Literal["after-entrants", "last"]
 
 
 @dataclass(frozen=True)
@@ -29,13 +34,17 @@ class RankedMetric:
 
 @dataclass(frozen=True)
 class Ranking:
-    """`table`: one row per model, best first: model, overall, one column per task, one per metric (all ranks); `metrics`: what was
-    ranked. With per-case scores also low and high (95 % bootstrap interval of the overall rank), first (share of resamples in which
-    the model leads) and tier, and `p` [M, M]: two-sided p of every pair's difference, in the order of the table."""
+    """Ranks of models over tasks."""
 
     table: pd.DataFrame
+    """One row per model, best first: model, overall, one column per task, one per metric (all
+    ranks). With per-case scores also low and high (95 % bootstrap interval of the overall rank),
+    first (share of resamples in which the model leads) and tier."""
     metrics: tuple[RankedMetric, ...]
+    """What was ranked."""
     p: FloatArray | None = None
+    """Two-sided p [M, M] of every pair's difference, in the order of the table; with per-case
+    scores only."""
 
 
 def metrics_of(table: pd.DataFrame) -> tuple[RankedMetric, ...]:
@@ -56,20 +65,45 @@ def metrics_of(table: pd.DataFrame) -> tuple[RankedMetric, ...]:
 
 
 def ranks(
-    values: FloatArray, lower_is_better: Sequence[bool], task: IntArray
+    values: FloatArray,
+    lower_is_better: Sequence[bool],
+    task: IntArray,
+    weights: Sequence[float] | None = None,
+    not_entered: NotEntered = "after-entrants",
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """RankedMetric ranks [..., M, C], task ranks [..., M, T] and overall ranks [..., M] of values [..., M models, C metrics]; `task` [C]
-    numbers the task of each metric. A missing value (NaN) ranks one more than the number of models that have one."""
+    """Rank values [..., M models, C metrics], of which NaN are missing.
+
+    Returns ranks of metrics [..., M, C], of tasks [..., M, T] and overall [..., M]. `task` [C]
+    numbers the task of each metric, `weights` [T] are the tasks' (default: equal). A missing value
+    ranks one more than the models that have one ("after-entrants"), or as M ("last").
+    """
     missing = np.isnan(values)
     signed = np.where(lower_is_better, values, -values)
     metric = rankdata(np.where(missing, np.inf, signed), axis=-2)
-    metric = np.where(missing, (~missing).sum(-2, keepdims=True) + 1.0, metric)
+    match not_entered:
+        case "after-entrants":
+            worst = (~missing).sum(-2, keepdims=True) + 1.0
+        case "last":
+            worst = np.full_like(metric[..., :1, :], values.shape[-2])
+    metric = np.where(missing, worst, metric)
     by_task = np.stack([metric[..., task == k].mean(-1) for k in np.unique(task)], axis=-1)
-    return metric, by_task, by_task.mean(-1)
+    if weights is None:
+        return metric, by_task, by_task.mean(-1)
+    return metric, by_task, by_task @ (np.asarray(weights) / np.sum(weights))
 
 
-def rank(table: pd.DataFrame, model: str, metrics: Sequence[RankedMetric]) -> Ranking:
-    """Rank the rows of a models x metrics table; raises ValueError on missing columns, repeated models or text in a metric."""
+def rank(
+    table: pd.DataFrame,
+    model: str,
+    metrics: Sequence[RankedMetric],
+    weights: Mapping[str, float] | None = None,
+    not_entered: NotEntered = "after-entrants",
+) -> Ranking:
+    """Rank the rows of a models x metrics table.
+
+    `weights` gives the weight of every task (default: equal). Raises ValueError on missing
+    columns, repeated models or text in a metric.
+    """
     require_columns(table, [model, *(m.column for m in metrics)])
     if table.empty:
         raise ValueError("The table has no rows: nothing to rank.")
@@ -80,7 +114,10 @@ def rank(table: pd.DataFrame, model: str, metrics: Sequence[RankedMetric]) -> Ra
     values = np.stack([_numbers(table, m.column) for m in metrics], axis=1)
     task_names = list(dict.fromkeys(m.task for m in metrics))
     task = np.array([task_names.index(m.task) for m in metrics])
-    metric, by_task, overall = ranks(values, [m.lower_is_better for m in metrics], task)
+    task_weights = None if weights is None else [weights[name] for name in task_names]
+    metric, by_task, overall = ranks(
+        values, [m.lower_is_better for m in metrics], task, task_weights, not_entered
+    )
     result = pd.DataFrame({"model": table[model].astype(str).to_numpy(), "overall": overall})
     for k, name in enumerate(task_names):
         result[name] = by_task[:, k]
