@@ -47,12 +47,20 @@ def test_own_challenge_is_read_from_toml_and_python(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("id =", "colour = 1\nid ="), r"no challenge: tasks.0.colour: Unexpected keyword argument"),
-        (('kind = "segmentation"', 'kind = "guess"'), r"no challenge: tasks.0.kind: Input should be"),
+        (
+            ("id =", "colour = 1\nid ="),
+            r"no challenge: tasks.0.colour: Unexpected keyword argument",
+        ),
+        (
+            ('kind = "segmentation"', 'kind = "guess"'),
+            r"no challenge: tasks.0.kind: Input should be",
+        ),
         (('name = "own"', "name = "), "not valid TOML"),
         ((", tolerance_mm = 1.5", ""), r"no challenge: .*expected a tolerance for nsd"),
-
-        (("[[tasks]]", "flags = 3\n[[tasks]]"), r"no challenge: .*flags: Unexpected keyword argument"),
+        (
+            ("[[tasks]]", "flags = 3\n[[tasks]]"),
+            r"no challenge: .*flags: Unexpected keyword argument",
+        ),
     ],
 )
 def test_mistake_in_an_own_challenge_names_file_and_field(

@@ -17,6 +17,7 @@ from scaling.cli.data import data_app
 from scaling.cli.handin import handin_app
 from scaling.cli.imports import imports_app
 from scaling.cli.models import models_app
+from scaling.cli.rank import rank_app
 from scaling.cli.reports import reports_app
 from scaling.cli.score import score_app
 from scaling.cli.show import data_show
@@ -50,6 +51,7 @@ app.add_typer(handin_app)
 app.add_typer(models_app)
 app.add_typer(tables_app)
 app.add_typer(verdicts_app)
+app.add_typer(rank_app)
 data_app.command("show")(data_show)
 app.add_typer(imports_app)
 app.add_typer(score_app)

@@ -1,7 +1,7 @@
-"""The verbs that decide from anybody's csv or parquet: verdicts, rankings and designs."""
+"""The verbs that decide from anybody's csv or parquet: verdicts and designs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -74,106 +74,6 @@ def _budgets(data: "pd.DataFrame") -> str:
         if axis in data
     ]
     return f"More budget: from the smallest to the largest, {', '.join(ends)}."
-
-
-@verdicts_app.command(rich_help_panel=PANEL)
-def rank(
-    table: Table,
-    model: Annotated[
-        str | None, typer.Option(help="Column of models (default: model or team).")
-    ] = None,
-    task: Annotated[
-        list[str] | None,
-        typer.Option(help="TASK=COLUMN,COLUMN (a minus before a column: lower is better)."),
-    ] = None,
-    where: Annotated[str | None, typer.Option(help="Rank only rows with COLUMN=VALUE.")] = None,
-    control: Annotated[
-        list[str] | None, typer.Option(help="A row to compare with, not to rank.")
-    ] = None,
-    objective: Annotated[
-        str | None, typer.Option(help="Column of pretraining objectives (default: objective).")
-    ] = None,
-    json_: Json = False,
-) -> None:
-    """Rank models over tasks as FOMO25 does. A table per model and metric, or per case (model,
-    task, metric, case, value)."""
-    from scaling.laws.columns import require_columns
-    from scaling.laws.known_metrics import lower_is_better
-    from scaling.laws.plain import plain
-    from scaling.laws.tables import read_table
-    from scaling.laws.verdicts.rankings import (
-        RankedMetric,
-        better_than,
-        metrics_of,
-        rank_cases,
-        rank_differences,
-    )
-    from scaling.laws.verdicts.rankings import rank as rank_models
-
-    data = read_table(table)
-    name = model or next((c for c in ("model", "team") if c in data), "model")
-    require_columns(data, [name])
-    if {"task", "metric", "case"} <= set(data):
-        if control:
-            raise ValueError(
-                "--control needs a table with a row per model and a column per metric: this one "
-                "has a row per case."
-            )
-        pairs = data[["task", "metric"]].drop_duplicates()
-        metrics = tuple(RankedMetric(t, m, lower_is_better(m)) for t, m in pairs.values)
-        ranking = rank_cases(data.rename(columns={name: "model"}), metrics)
-        document: dict[str, Any] = {"ranking": ranking.table.to_dict("records"), "p": ranking.p}
-        explained = (
-            "low, high: 95 % interval of the overall rank; first: share of resamples led; "
-            "models of one tier cannot be told apart"
-        )
-        emit(plain(document), json_, [ranking.table.round(3).to_string(index=False), explained])
-        return
-    ignored: list[str] = []
-    if task:
-        columns = [
-            (t, c)
-            for t, _, listed in (entry.partition("=") for entry in task)
-            for c in listed.split(",")
-        ]
-        metrics = tuple(
-            RankedMetric(t, c.removeprefix("-"), c.startswith("-") or lower_is_better(c))
-            for t, c in columns
-        )
-    else:
-        metrics = metrics_of(data)
-        used = {m.column for m in metrics}
-        ignored = [str(c) for c in data.select_dtypes("number").columns if c not in used]
-    ranked = data
-    if where:
-        column, _, value = where.partition("=")
-        require_columns(data, [column])
-        ranked = data[data[column].astype(str) == value]
-    ranked = ranked[~ranked[name].isin(control or [])]
-    ranking = rank_models(ranked, name, metrics)
-    document = {"ranking": ranking.table.to_dict("records")}
-    sentences = [ranking.table.round(3).to_string(index=False)]
-    if ignored:
-        sentences.append(
-            "Not ranked, for their better end is not known from their names: "
-            f"{', '.join(ignored)} (--task names columns)."
-        )
-    if control:
-        compared = data[data[name].isin([*ranked[name], *control])]
-        better = better_than(compared, name, metrics, control)
-        document["better_than"] = better.to_dict("records")
-        sentences += ["", "Better than the controls:", better.round(3).to_string(index=False)]
-    objective = objective or ("objective" if "objective" in data else None)
-    if objective:
-        groups = dict(zip(ranked[name].astype(str), ranked[objective], strict=True))
-        differences = rank_differences(ranking, groups)
-        document["rank_differences"] = differences.to_dict("records")
-        sentences += [
-            "",
-            "Rank on one task less rank on another, by objective:",
-            differences.round(3).to_string(index=False),
-        ]
-    emit(plain(document), json_, sentences)
 
 
 @verdicts_app.command(rich_help_panel=PANEL)

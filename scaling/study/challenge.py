@@ -11,10 +11,11 @@ from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-STRICT = ConfigDict(extra="forbid")
+from scaling.study.strict import STRICT
+
 BUILT_IN = Path(__file__).parent / "challenges"
 
 Kind = Literal["classification", "segmentation", "regression", "embedding"]

@@ -221,6 +221,36 @@ def test_rank_table_of_models_and_control(tmp_path) -> None:
     assert {r["objective"] for r in result["rank_differences"]} == {"mae", "hybrid"}
 
 
+def test_rank_where_compares_controls_with_the_chosen_rows_only(tmp_path) -> None:
+    # Team a entered both tracks; its row on the open track is no row of the method track.
+    table = pd.DataFrame(
+        {
+            "team": ["a", "b", "a", "d", "baseline"],
+            "track": ["method", "method", "open", "open", "organisers"],
+            "t1_auroc": [0.6, 0.8, 0.9, 0.9, 0.7],
+        }
+    )
+    options = ("rank", "--where", "track=method", "--control", "baseline", "--json")
+    (row,) = _json(_run(tmp_path, table, *options))["better_than"]
+    assert (row["better"], row["of"]) == (1, 2)
+
+
+def test_rank_by_a_challenge_takes_its_weights_and_says_what_has_no_column(tmp_path) -> None:
+    table = pd.DataFrame(
+        {
+            "team": list("ab"),
+            "t1_auroc": [0.9, 0.8],
+            "t4_dice": [0.1, 0.3],
+            "brain-age_mae": [9.0, 12],
+        }
+    )
+    run = _run(tmp_path, table, "rank", "--challenge", "fomo26", "--json")
+    ranking = {row["model"]: row["overall"] for row in _json(run)["ranking"]}
+    weights = np.array([0.1, 0.25, 0.1]) / 0.45
+    assert ranking["b"] == pytest.approx(weights @ [2, 1, 2])
+    assert ranking["a"] == pytest.approx(weights @ [1, 2, 1])
+
+
 def test_rank_per_case_table_gives_tiers(tmp_path) -> None:
     rng = np.random.default_rng(0)
     rows = [(m, "seg", "dice", c, i + rng.normal()) for i, m in enumerate("abc") for c in range(30)]

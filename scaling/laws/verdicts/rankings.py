@@ -19,7 +19,6 @@ from scaling.laws.columns import require_columns
 from scaling.laws.known_metrics import METRICS
 from scaling.laws.verdicts.scores import scores
 
-
 NotEntered = Literal["after-entrants", "last"]
 
 

@@ -171,3 +171,36 @@ def test_ranks_ties_are_averaged() -> None:
 def test_rank_wrong_table_says_what_is_wrong(change, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         _rank(change(_leaderboard()))
+
+
+def test_rank_by_weights_and_last_place_follows_the_rule_by_hand() -> None:
+    # Four models on seven tasks weighted as in FOMO26; a task not entered ranks fourth of four.
+    weights = {"1": 0.1, "2": 0.25, "3": 0.1, "4": 0.25, "5": 0.1, "6": 0.1, "7": 0.1}
+    places = {
+        "a": (1, 2, 1, 4, 1, 1, 1),
+        "b": (2, 1, 2, 1, 2, 2, 2),
+        "c": (3, 3, None, 2, 3, 3, None),
+        "d": (4, 4, None, None, 4, 4, None),
+    }
+    table = pd.DataFrame(
+        [
+            {"model": name}
+            | {
+                f"{k}_dice": np.nan if p is None else 1 - p / 10
+                for k, p in zip(weights, row, strict=True)
+            }
+            for name, row in places.items()
+        ]
+    )
+    # Task 4 was entered by b, c and a: their places there are 1, 2 and 3.
+    expected = {
+        "a": 0.1 * 1 + 0.25 * 2 + 0.1 * 1 + 0.25 * 3 + 0.1 * 3,
+        "b": 0.1 * 2 + 0.25 * 1 + 0.1 * 2 + 0.25 * 1 + 0.1 * 6,
+        "c": 0.1 * 3 + 0.25 * 3 + 0.1 * 4 + 0.25 * 2 + 0.1 * (3 + 3 + 4),
+        "d": 0.1 * 4 + 0.25 * 4 + 0.1 * 4 + 0.25 * 4 + 0.1 * (4 + 4 + 4),
+    }
+    ranking = rank(table, "model", metrics_of(table), weights, "last").table.set_index("model")
+    assert ranking["overall"].to_dict() == pytest.approx(expected)
+    assert ranking.loc["c", "3"] == 4
+    entrants = rank(table, "model", metrics_of(table), weights).table.set_index("model")
+    assert entrants.loc["c", "3"] == 3
