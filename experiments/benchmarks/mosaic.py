@@ -16,8 +16,9 @@ import numpy as np
 from nibabel.spatialimages import SpatialImage
 from PIL import Image
 
+from scaling.phantom.people import Subject
+from scaling.phantom.subject import start_worker, truth_folder, write_subject
 from scaling.phantom.template import load_template
-from scaling.phantom.write import PRETRAINING, Subject, start_worker, truth_folder, write_subject
 from scaling.runs.experiment import override
 from scaling.study.phantom import Phantom, Scanner
 
@@ -27,11 +28,11 @@ THICK = Scanner(
     "thick", 1.0, (1.8, 1.8, 6.0), "LPI", bias=0.15, noise=0.03, blur_mm=1.0, gap_mm=1.0
 )
 PEOPLE = (
-    Subject(PRETRAINING, 1, SHARP, SEQUENCES, age=25.0),
-    Subject(PRETRAINING, 2, SHARP, SEQUENCES, age=82.0),
-    Subject(PRETRAINING, 3, SHARP, SEQUENCES, age=62.0, acute=True),
-    Subject(PRETRAINING, 4, SHARP, SEQUENCES, age=55.0, meningioma=True),
-    Subject(PRETRAINING, 5, THICK, SEQUENCES, age=70.0, acute=True, old=True),
+    Subject("fomo60k", 1, SHARP, SEQUENCES, age=25.0),
+    Subject("fomo60k", 2, SHARP, SEQUENCES, age=82.0),
+    Subject("fomo60k", 3, SHARP, SEQUENCES, age=62.0, acute=True),
+    Subject("fomo60k", 4, SHARP, SEQUENCES, age=55.0, meningioma=True),
+    Subject("fomo60k", 5, THICK, SEQUENCES, age=70.0, acute=True, old=True),
 )
 WIDTH, HEIGHT = 146, 184  # pixels of a picture
 MM = 0.97  # pixels per mm
@@ -69,7 +70,7 @@ def row(root: Path, person: Subject) -> list[Image.Image]:
     if lesions:
         mask, _ = load(lesions[0])
         share = (int(mask.sum((0, 1)).argmax()) + 0.5) / mask.shape[2]
-    folder = root / PRETRAINING / person.name / "ses_1"
+    folder = root / "fomo60k" / person.name / "ses_1"
     return [picture(*load(folder / f"{sequence}.nii.gz"), share) for sequence in person.sequences]
 
 

@@ -1,1 +1,2 @@
-"""The synthetic cohort: anatomy, lesions and scanners, written in the layouts of FOMO60K and FOMO25. Imports no jax."""
+"""The synthetic cohort: anatomy, findings and scanners, in the layout of a challenge. Imports no
+jax."""

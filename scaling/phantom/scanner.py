@@ -32,7 +32,10 @@ PROPERTIES = {
     "calcium": (900.0, 40.0, 6.0, 0.35, 0.50),
     "oedema": (1500.0, 170.0, 110.0, 0.85, 1.35),
 }
-TISSUES = tuple(PROPERTIES)
+# Tissues without personal scatter: they were added later, and the draws of cohorts before stay.
+# A vessel is dark: its blood has left the slice before the echo (flow void).
+LATER_PROPERTIES = {"vessel": (1900.0, 60.0, 30.0, 0.12, 1.00)}
+TISSUES = (*PROPERTIES, *LATER_PROPERTIES)
 
 
 def tissue_properties(
@@ -42,7 +45,7 @@ def tissue_properties(
 
     Lesions differ in contrast between people; all values scatter by a few percent.
     """
-    table = np.array([PROPERTIES[tissue] for tissue in TISSUES])  # [T, 5]
+    table = np.array(list(PROPERTIES.values()))  # [T, 5]
     cortex = np.array(PROPERTIES["cortex"])
     for name in ("acute_core", "acute_rim", "old_infarct"):
         severity = infarcts.contrast * rng.uniform(0.6, 1.4)
@@ -56,6 +59,7 @@ def tissue_properties(
     table[TISSUES.index("acute_core"), 4] = 0.75 * ratio
     table[TISSUES.index("acute_rim"), 4] = 0.75 * (0.5 + 0.5 * ratio)
     table *= np.exp(rng.normal(0, 0.02, table.shape))
+    table = np.concatenate([table, np.array(list(LATER_PROPERTIES.values()))])
     t1, t2, t2s, density, adc = table.T
     # T1 of tissue grows with the field; that of water does not. T2 and T2* shrink.
     strength = scanner.field_tesla / 3.0

@@ -13,9 +13,11 @@ from scipy import ndimage
 from scaling.phantom.anatomy import build_brain
 from scaling.phantom.fields import interpolation
 from scaling.phantom.label_maps import choose_map
+from scaling.phantom.people import Subject
 from scaling.phantom.person import deformation, draw_person, outline
+from scaling.phantom.subject import start_worker, truth_folder, write_subject
 from scaling.phantom.template import Template, load_template
-from scaling.phantom.write import Subject, start_worker, truth_folder, write_phantom, write_subject
+from scaling.phantom.write import write_phantom
 from scaling.study.phantom import Cohort, Infarcts, Phantom, Scanner
 
 SPACING = 4.0
