@@ -45,9 +45,9 @@ objectives = Study(
         volumes=Volumes(spacing_mm=6.0, shape=SHAPE),
         phantom=Phantom(
             pretraining_subjects=300,
-            infarct=Cohort(256, 128),
-            meningioma=Cohort(64, 64),
-            brain_age=Cohort(128, 96),
+            infarct=Cohort(256, 64),
+            meningioma=Cohort(64, 32),
+            brain_age=Cohort(128, 48),
         ),
     ),
     objectives=(MASKED, HYBRID, CROSS),

@@ -70,9 +70,9 @@ tiny = Study(
         # Lesions larger and clearer than in life, as in the quickstart.
         phantom=Phantom(
             pretraining_subjects=80,
-            infarct=Cohort(32, 40),
-            meningioma=Cohort(32, 36),
-            brain_age=Cohort(60, 40),
+            infarct=Cohort(32, 20),
+            meningioma=Cohort(32, 18),
+            brain_age=Cohort(60, 20),
             infarcts=Infarcts(median_ml=40.0, smallest_ml=10.0, mimics=0.2, contrast=1.5),
             meningiomas=Meningiomas(radius_mm=(14.0, 26.0), contrast=1.5),
         ),
@@ -102,9 +102,9 @@ small = Study(
         phantom=Phantom(
             spacing_mm=2.0,
             pretraining_subjects=1000,
-            infarct=Cohort(60, 120),
-            meningioma=Cohort(60, 120),
-            brain_age=Cohort(200, 120),
+            infarct=Cohort(60, 60),
+            meningioma=Cohort(60, 60),
+            brain_age=Cohort(200, 60),
         ),
     ),
     objectives=OBJECTIVES,

@@ -25,7 +25,9 @@ SHAPE = (32, 40, 32)
 # Lesions larger and clearer than in life, so that models this small can see them.
 PHANTOM = Phantom(
     pretraining_subjects=60,
-    brain_age=Cohort(60, 24),
+    infarct=Cohort(32, 12),
+    meningioma=Cohort(24, 8),
+    brain_age=Cohort(60, 12),
     infarcts=Infarcts(median_ml=40.0, smallest_ml=10.0, mimics=0.2, contrast=1.5),
     meningiomas=Meningiomas(radius_mm=(14.0, 26.0), contrast=1.5),
 )

@@ -11,7 +11,7 @@ from scaling.study.config import (
     Transfer,
     Volumes,
 )
-from scaling.study.phantom import Cohort, Phantom
+from scaling.study.phantom import TEST_SCANNERS, Cohort, Phantom
 
 SHAPE = (24, 24, 24)
 
@@ -37,6 +37,7 @@ study = Study(
         phantom=Phantom(
             spacing_mm=6.0,
             pretraining_subjects=8,
+            test_scanners=TEST_SCANNERS[:2],
             infarct=Cohort(6, 4),
             meningioma=Cohort(4, 2),
             brain_age=Cohort(6, 4),

@@ -200,14 +200,14 @@ def challenge_metrics(
             spellings[spelling.lower()] = task
     renamed = []
     for metric in metrics:
-        task = spellings.get(metric.task.lower().replace(" ", "-"))
-        if task is None:
+        entered_task = spellings.get(metric.task.lower().replace(" ", "-"))
+        if entered_task is None:
             listed = ", ".join(f"{task.id} ({task.name})" for task in challenge.tasks)
             raise ValueError(
                 f"column {metric.column} is of task {metric.task!r}, which {challenge.name} does "
                 f"not have; expected one of {listed} (--task names columns)"
             )
-        renamed.append(replace(metric, task=task.name))
+        renamed.append(replace(metric, task=entered_task.name))
     entered = {metric.task for metric in renamed}
     absent = [task for task in challenge.tasks if task.name not in entered]
     sentences = [

@@ -176,7 +176,9 @@ def score_masks(
         rows.append({"case": case, **row})
         problems += remarks
     cases = pd.DataFrame(rows)
-    scores = {rule.metric: float(cases[rule.metric].mean()) for rule in task.metrics}
+    scores: dict[str, float] = {
+        rule.metric: float(cases[rule.metric].mean()) for rule in task.metrics
+    }
     return Scores(task.kind, scores, cases, len(rows), problems)
 
 

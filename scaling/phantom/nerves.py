@@ -161,7 +161,8 @@ def fine_scanner(scanner: Scanner, reference: Scanner, nerves: Nerves, ras: bool
     """
     coarse = np.prod(scanner.spacing_mm) / np.prod(reference.spacing_mm)
     ratio = float(np.clip(coarse ** (1 / 3), 0.8, 1.5))
-    spacing = tuple(size * ratio for size in nerves.spacing_mm)
+    first, second, third = (size * ratio for size in nerves.spacing_mm)
+    spacing = (first, second, third)
     share = nerves.noise * scanner.noise / reference.noise
     return replace(
         scanner,

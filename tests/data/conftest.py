@@ -10,11 +10,12 @@ from scaling.data.layout import scan_sources
 from scaling.data.prepare import prepare
 from scaling.phantom.write import write_phantom
 from scaling.study.config import Data, Source, Split, Task, Volumes
-from scaling.study.phantom import Cohort, Phantom
+from scaling.study.phantom import TEST_SCANNERS, Cohort, Phantom
 
 SMALL = Phantom(
     spacing_mm=5.0,
     pretraining_subjects=6,
+    test_scanners=TEST_SCANNERS[:2],
     infarct=Cohort(6, 4),
     meningioma=Cohort(4, 2),
     brain_age=Cohort(6, 3),
