@@ -1,4 +1,5 @@
-"""How fast are collections read? Volumes per second per core into the cache, and files per second of the check.
+"""How fast are collections read? Volumes per second per core into the cache, and files per second
+of the check.
 
 Shows:    nii.gz of 160 x 192 x 160 int16 voxels -> float16 shards without resampling, by stage, beside decompression alone (the floor);
           `scaling data check` of many small files, first and again, and what 60,000 would take
@@ -32,14 +33,18 @@ SHAPE = (160, 192, 160)
 
 
 def seconds(function: Callable[[], object]) -> tuple[float, float]:
-    """CPU and wall seconds of a call: on a shared machine the first is the figure, the second what was waited."""
+    """CPU and wall seconds of a call: on a shared machine the first is the figure, the second what
+    was waited.
+    """
     cpu, wall = time.process_time(), time.perf_counter()
     function()
     return time.process_time() - cpu, time.perf_counter() - wall
 
 
 def brain(seed: int) -> np.ndarray:
-    """int16 [160, 192, 160]: a textured, noisy ellipsoid of a third of the voxels, zero outside, as a skull-stripped scan."""
+    """int16 [160, 192, 160]: a textured, noisy ellipsoid of a third of the voxels, zero outside, as
+    a skull-stripped scan.
+    """
     rng = np.random.default_rng(seed)
     axes = np.meshgrid(
         *[np.linspace(-1, 1, n, dtype=np.float32) for n in SHAPE], indexing="ij", sparse=True
@@ -80,7 +85,8 @@ def volumes(folder: Path, count: int) -> None:
     for name, function in stages.items():
         cpu, wall = seconds(function)
         print(
-            f"  {name:28s} {count / cpu:7.1f} volumes per CPU second   {1000 * cpu / count:6.0f} ms   (waited {1000 * wall / count:.0f} ms)"
+            f"  {name:28s} {count / cpu:7.1f} volumes per CPU second   {1000 * cpu / count:6.0f} "
+            f"ms   (waited {1000 * wall / count:.0f} ms)"
         )
 
 
@@ -103,7 +109,8 @@ def files(folder: Path, count: int) -> None:
         )
         whole = 60_000 / count * cpu / 60
         print(
-            f"  {name:28s} {count / cpu:7.0f} files per CPU second, waited {wall:.1f} s; 60,000: {whole:.1f} minutes of one core"
+            f"  {name:28s} {count / cpu:7.0f} files per CPU second, waited {wall:.1f} s; 60,000: "
+            f"{whole:.1f} minutes of one core"
         )
 
 

@@ -1,10 +1,11 @@
 """How fast do crops come out of a warm cache on one core, next to the readers that others use?
 
-Shows: 64^3 crops per second out of 160 x 192 x 160 volumes: this package without and with what training needs (shuffling, seeded
-places, a position to resume from), MONAI's CacheDataset as it comes and told not to copy volumes before it crops them, TorchIO's
-Queue, a blosc2 store in chunks of a crop, and a memory-mapped float32 .npy file per scan (as in the FOMO25 baseline). All read the
-same volumes, in turns; ours as float16, which the device casts, the others into float32 tensors, as their loaders do. Seconds are
-those of the processor: other work on the machine is not counted.
+Shows: 64^3 crops per second out of 160 x 192 x 160 volumes: this package without and with what
+training needs (shuffling, seeded places, a position to resume from), MONAI's CacheDataset as it
+comes and told not to copy volumes before it crops them, TorchIO's Queue, a blosc2 store in chunks
+of a crop, and a memory-mapped float32 .npy file per scan (as in the FOMO25 baseline). All read the
+same volumes, in turns; ours as float16, which the device casts, the others into float32 tensors, as
+their loaders do. Seconds are those of the processor: other work on the machine is not counted.
 Costs: about two minutes, 2 GB of disk, and `pip install -e '.[benchmark]'`. Command:
 
     python experiments/benchmarks/input.py [VOLUMES=32] [SECONDS=1] [ROUNDS=5]
@@ -34,7 +35,9 @@ Reader = Iterator[object]
 
 
 def make_volumes(folder: Path, count: int) -> Cache:
-    """Smooth float16 blobs in an ellipsoid, as compressible as brains; once as our shards, once as a file per scan."""
+    """Smooth float16 blobs in an ellipsoid, as compressible as brains; once as our shards, once as
+    a file per scan.
+    """
     rng = np.random.default_rng(0)
     away = sum(
         np.square(np.linspace(-1, 1, n)).reshape([-1 if a == b else 1 for b in range(3)])
@@ -121,7 +124,9 @@ def loaded(
 
 
 def monai_cached(cache: Cache, copied: bool) -> Reader:
-    """Volumes in memory, a random crop as the one random transform; before it MONAI copies the volume, unless told not to."""
+    """Volumes in memory, a random crop as the one random transform; before it MONAI copies the
+    volume, unless told not to.
+    """
     crop = monai.transforms.RandSpatialCropd("image", CROP, random_size=False)
     scans = [
         {"image": torch.from_numpy(cache.volume(i).astype(np.float32))[None]}
@@ -196,10 +201,12 @@ def main(count: int = 32, seconds: float = 1.0, rounds: int = 5) -> None:
     ours = speeds.iloc[:, 1]
     for name in speeds:
         print(
-            f"{name:45s} {speeds[name].median():7.0f} crops/s, 1/{(ours / speeds[name]).median():.1f} of ours"
+            f"{name:45s} {speeds[name].median():7.0f} crops/s, "
+            f"1/{(ours / speeds[name]).median():.1f} of ours"
         )
     print(
-        f"ours against the best other reader: {(ours / speeds.iloc[:, 2:].max(axis=1)).median():.1f} times as fast"
+        "ours against the best other reader: "
+        f"{(ours / speeds.iloc[:, 2:].max(axis=1)).median():.1f} times as fast"
     )
 
 

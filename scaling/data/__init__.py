@@ -1,11 +1,10 @@
 """From NIfTI folders to checked, normalised batches. Imports no jax.
 
-phantom   writes a synthetic cohort in the FOMO60K and FOMO25 layouts      anatomy, ageing, lesions, scanner
-layout    folders, or a table of scans -> a table with one row per scan      files, participants
-check     headers of a collection -> a manifest and findings               headers, findings, leakage, summary
-track     a manifest of FOMO60K proves the challenge's method track
-prepare   table -> a cache: stacked float16 volumes on one grid, and an index  ingest, reading, volume
-cache     open it                                                          shards, compressed
+layout    folders, or a table of scans -> a table with one row per scan (files, participants)
+check     headers of a collection -> a manifest and findings (headers, problems, leakage, summary)
+track     a manifest of FOMO60K proves the method track of the challenge
+prepare   table -> a cache: stacked float16 volumes on one grid, and an index (ingest, reading, volume)
+cache     open it (shards, compressed)
 tasks     cache -> labelled arrays of a task and its few-shot draws
 pipeline  cache -> endless batches of crops (grain)
 """

@@ -1,4 +1,6 @@
-"""Look at a collection before anything is computed from it: a manifest with a verdict per file, and what was found."""
+"""Look at a collection before anything is computed from it: a manifest with a verdict per file, and
+what was found.
+"""
 
 import os
 import time
@@ -43,8 +45,9 @@ HEADER = (*TEXTS, "bytes", "modified")
 
 @dataclass(frozen=True)
 class Checked:
-    """`manifest`: one row per file, the columns of `scan_sources`, those of its header, role (scan, mask, other), verdict (ok;
-    warning: usable, but look at it; bad: `prepare` leaves it out), reason, and the sequences its session misses.
+    """`manifest`: one row per file, the columns of `scan_sources`, those of its header, role (scan,
+    mask, other), verdict (ok; warning: usable, but look at it; bad: `prepare` leaves it out),
+    reason, and the sequences its session misses.
     """
 
     manifest: pd.DataFrame
@@ -58,11 +61,13 @@ def check(
     progress: Callable[[int, int], None] | None = None,
     workers: int = 0,
 ) -> Checked:
-    """Check every file below `root`, or of a table of scans, by its header; write the manifest (parquet) where one is named.
+    """Check every file below `root`, or of a table of scans, by its header; write the manifest
+    (parquet) where one is named.
 
-    Files that did not change since that manifest was written are not read again, nor after an interruption those read before
-    it. `test` names the sources that are test sets (default: those with labels, and those with "test" in their name). Raises
-    FileNotFoundError or ValueError when there is nothing to check.
+    Files that did not change since that manifest was written are not read again, nor after an
+    interruption those read before it. `test` names the sources that are test sets (default: those
+    with labels, and those with "test" in their name). Raises FileNotFoundError or ValueError when
+    there is nothing to check.
     """
     files = list_files(root.absolute())  # a manifest may be kept anywhere
     known = read_known(manifest) if manifest else {}
@@ -95,7 +100,9 @@ def check(
 
 
 def list_files(root: Path) -> pd.DataFrame:
-    """One row per scan, mask or stray volume below `root` (or of the table of scans `root`), as `scan_sources`, with its role."""
+    """One row per scan, mask or stray volume below `root` (or of the table of scans `root`), as
+    `scan_sources`, with its role.
+    """
     if root.name.endswith(LISTINGS):
         tables = [scan_source(root.parent, root.name)]
     else:
@@ -115,7 +122,8 @@ def list_files(root: Path) -> pd.DataFrame:
     )
     if scans.empty and not strays:
         raise ValueError(
-            f"{root} holds no scans ({', '.join(EXTENSIONS)}); expected folders such as sub_1/ses_1/ in it"
+            f"{root} holds no scans ({', '.join(EXTENSIONS)}); expected folders such as "
+            "sub_1/ses_1/ in it"
         )
     problems = [link_problem(Path(file), root.resolve()) for file in strays]
     others = pd.DataFrame({"path": strays, "problem": problems, "role": "other", "run": 1}).astype(
@@ -151,7 +159,9 @@ def _describe(files: list[str], masks: set[str]) -> dict[str, dict[str, Any]]:
 
 
 def _with_headers(files: pd.DataFrame, headers: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """The header's columns beside those of the layout; what a table says of the scanner goes before the sidecar."""
+    """The header's columns beside those of the layout; what a table says of the scanner goes before
+    the sidecar.
+    """
     empty = dict.fromkeys(TEXTS, "") | {"bytes": -1, "modified": -1}
     described = pd.DataFrame(
         [empty | headers.get(path, {}) for path in files["path"]],
@@ -169,7 +179,10 @@ def partial_file(manifest: Path) -> Path:
 
 
 def read_known(manifest: Path) -> dict[tuple[str, int, int], dict[str, Any]]:
-    """(path, bytes, time) -> header of every file in an earlier manifest, finished or not. Raises ValueError if it is none."""
+    """(path, bytes, time) -> header of every file in an earlier manifest, finished or not.
+
+    Raises ValueError if it is none.
+    """
     known: dict[tuple[str, int, int], dict[str, Any]] = {}
     for file in (manifest, partial_file(manifest)):
         if not file.exists():
@@ -182,7 +195,8 @@ def read_known(manifest: Path) -> dict[tuple[str, int, int], dict[str, Any]]:
             ) from error
         if not {"path", *HEADER} <= set(old.columns):
             raise ValueError(
-                f"{file} exists and is no manifest of `scaling data check`; name another file, or delete it"
+                f"{file} exists and is no manifest of `scaling data check`; name another file, or "
+                "delete it"
             )
         old = old[old["bytes"] >= 0]
         for path, header in zip(old["path"], old[list(HEADER)].to_dict("records"), strict=True):
@@ -213,7 +227,8 @@ def unread_formats(root: Path) -> list[Finding]:
     return [
         Finding(
             "formats",
-            f"{len(found)} images ({', '.join(kinds)}) are of a format that is not read; convert them to NIfTI",
+            f"{len(found)} images ({', '.join(kinds)}) are of a format that is not read; convert "
+            "them to NIfTI",
             dict.fromkeys(found, ""),
         )
     ]

@@ -1,4 +1,6 @@
-"""Files: those below a folder, found once and in order (links to folders are not followed, hidden folders not entered); tables on disk."""
+"""Files below a folder, once and in order: links to folders are not followed, hidden folders are
+skipped.
+"""
 
 import os
 from collections.abc import Iterator
@@ -8,7 +10,10 @@ from scaling.data.reading import EXTENSIONS
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Every visible file below `folder`, sorted, and every link to a folder. Raises OSError for a folder that may not be read."""
+    """Every visible file below `folder`, sorted, and every link to a folder.
+
+    Raises OSError for a folder that may not be read.
+    """
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.name.startswith("."):
             continue
@@ -26,7 +31,9 @@ def extension(name: str) -> str:
 
 
 def link_problem(file: Path, *allowed: Path) -> str:
-    """Why a link is not read: it leads out of all the `allowed` folders (resolved paths), or to a folder; "" for what may be read."""
+    """Why a link is not read: it leads out of all the `allowed` folders (resolved paths), or to a
+    folder; "" for what may be read.
+    """
     if not file.is_symlink():
         return ""
     if file.is_dir():

@@ -1,4 +1,6 @@
-"""What a file's header, and the last bytes of its compression, say about a scan, without reading its voxels."""
+"""What a file's header, and the last bytes of its compression, say about a scan, without reading
+its voxels.
+"""
 
 import json
 import struct
@@ -38,8 +40,9 @@ TEXTS = (
 
 
 def describe_header(path: Path) -> dict[str, Any]:
-    """Shape, spacing (mm), orientation, type, content hash, scanner fields of a BIDS sidecar, size and time of the file;
-    `unreadable` if it cannot be used, `remark` if it can but should be looked at ("" if not).
+    """Shape, spacing (mm), orientation, type, content hash, scanner fields of a BIDS sidecar, size
+    and time of the file; `unreadable` if it cannot be used, `remark` if it can but should be looked
+    at ("" if not).
     """
     out: dict[str, Any] = dict.fromkeys(TEXTS, "") | {"bytes": -1, "modified": -1}
     try:
@@ -66,7 +69,9 @@ def describe_header(path: Path) -> dict[str, Any]:
 
 
 def describe_mask(path: Path) -> dict[str, Any]:
-    """The same of a segmentation, which is read altogether: what is no mask cannot be used, an empty one should be looked at."""
+    """The same of a segmentation, which is read altogether: what is no mask cannot be used, an
+    empty one should be looked at.
+    """
     out = describe_header(path)
     if not out["unreadable"]:
         try:
@@ -82,7 +87,8 @@ def remark(path: Path, image: SpatialImage, spacing: np.ndarray) -> str:
     if not isinstance(image, nib.Nifti1Image):
         analyze = isinstance(image, nib.AnalyzeImage)
         return (
-            f"{path} is in Analyze format, which does not know left from right; convert it from the original"
+            f"{path} is in Analyze format, which does not know left from right; convert it from "
+            "the original"
             if analyze
             else ""
         )
@@ -120,10 +126,11 @@ def sidecar(path: Path) -> dict[str, str]:
 
 
 def stored_hash(path: Path, image: SpatialImage) -> str:
-    """Checksum of the uncompressed file: from gzip's trailer where it fits the header, else by reading all of it.
+    """Checksum of the uncompressed file: from gzip's trailer where it fits the header, else by
+    reading all of it.
 
-    Two files with one checksum need not be one scan: `check` compares their voxels. Raises UnreadableVolume when the file
-    is truncated.
+    Two files with one checksum need not be one scan: `check` compares their voxels. Raises
+    UnreadableVolume when the file is truncated.
     """
     try:
         with path.open("rb") as file:
@@ -136,7 +143,8 @@ def stored_hash(path: Path, image: SpatialImage) -> str:
                 if length == expected_bytes(image) % 2**32:
                     return f"{checksum:08x}-{length}"
         if start == GZIP or size < expected_bytes(image):
-            # Says what is wrong, if something is: files of several gzip members, and padded ones, are fine.
+            # Says what is wrong, if something is: files of several gzip members, and padded ones,
+            # are fine.
             return read_scan(path).content_hash()
         checksum = 0
         with path.open("rb") as file:

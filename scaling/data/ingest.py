@@ -1,4 +1,6 @@
-"""What a worker of `prepare` does: read the scans of some sessions, write them to their places, report on each."""
+"""What a worker of `prepare` does: read the scans of some sessions, write them to their places,
+report on each.
+"""
 
 import json
 from dataclasses import dataclass
@@ -23,8 +25,8 @@ class Job:
 
 
 def ingest(job: Job, volumes: Volumes, shards: Shards) -> int:
-    """Write the volumes and masks of a job, then its report, parts/NUMBER.json: the mark that it is done. Returns the
-    number.
+    """Write the volumes and masks of a job, then its report, parts/NUMBER.json: the mark that it is
+    done. Returns the number.
     """
     reports = [
         report for session in job.sessions for report in ingest_session(session, volumes, shards)
@@ -38,7 +40,8 @@ def ingest_session(
 ) -> list[dict[str, Any]]:
     """Bring the scans of one session, and its masks, to one grid: the one of its first usable scan.
 
-    A scan without its mask is still a scan: `masked` says whether the mask is there, `reason` why not.
+    A scan without its mask is still a scan: `masked` says whether the mask is there, `reason` why
+    not.
     """
     grid: np.ndarray | None = None
     masks: dict[str, str] = {"": ""}

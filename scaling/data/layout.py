@@ -1,4 +1,6 @@
-"""Folders of scans -> one table with one row per scan. Knows the FOMO60K, FOMO25 finetuning and BIDS layouts, and tables of scans.
+"""Folders of scans -> one table with one row per scan.
+
+Knows the FOMO60K, FOMO25 finetuning and BIDS layouts, and tables of scans.
 
     SOURCE/sub_1/ses_1/t1.nii.gz                      FOMO60K; a second scan of a kind is t1_2.nii.gz
     SOURCE/PT001_OASIS1/sub_1/ses_1/t1.nii.gz         its later published layout; subjects are then PT001_OASIS1/sub_1
@@ -6,7 +8,8 @@
     SOURCE/sub-01[/ses-01]/anat/sub-01_T1w.nii.gz     BIDS
     SOURCE.csv, .tsv or .parquet                      path and subject, and what else is known of each scan; or a manifest of `check`
 
-`participants.tsv` beside or above the subjects may say site, age, sex and any further label column; see `participants`.
+`participants.tsv` beside or above the subjects may say site, age, sex and any further label column;
+see `participants`.
 """
 
 import re
@@ -86,11 +89,13 @@ MASKS = re.compile(r"(.*[-_])?(seg|mask|dseg|probseg|roi|label|defacemask)(_\d+)
 
 
 def scan_sources(root: Path, sources: Sequence[Source], split: Split) -> pd.DataFrame:
-    """One row per scan: path, source, part, subject, session, sequence, run, site, age, sex, label, mask, problem.
+    """One row per scan: path, source, part, subject, session, sequence, run, site, age, sex, label,
+    mask, problem.
 
-    `label` is the text of a label, `mask` the path of a segmentation, "" where there is none; further columns of the tables
-    beside the scans follow as text. A file that may not be read (a link that leaves `root`) has its reason in `problem`.
-    Raises FileNotFoundError or ValueError when a source is missing or empty.
+    `label` is the text of a label, `mask` the path of a segmentation, "" where there is none;
+    further columns of the tables beside the scans follow as text. A file that may not be read (a
+    link that leaves `root`) has its reason in `problem`. Raises FileNotFoundError or ValueError
+    when a source is missing or empty.
     """
     tables = []
     for path in dict.fromkeys(source.path for source in sources):
@@ -101,7 +106,8 @@ def scan_sources(root: Path, sources: Sequence[Source], split: Split) -> pd.Data
         tables.append(table if "all" in wanted else table[table["part"].isin(wanted)])
         if tables[-1].empty:
             raise ValueError(
-                f"part {sorted(wanted)} of {root / path} has no subjects: the folder has {table['subject'].nunique()} "
+                f"part {sorted(wanted)} of {root / path} has no subjects: the folder has "
+                f"{table['subject'].nunique()} "
                 "and "
                 f"data.split.test_subjects is {split.test_subjects}; change the split"
             )
@@ -112,8 +118,8 @@ def scan_sources(root: Path, sources: Sequence[Source], split: Split) -> pd.Data
 
 
 def subject_parts(subjects: Sequence[str] | np.ndarray, split: Split) -> dict[str, str]:
-    """ "test" for the first `split.test_subjects` of a seeded permutation of the sorted subjects, "train" for the
-    others.
+    """ "test" for the first `split.test_subjects` of a seeded permutation of the sorted subjects,
+    "train" for the others.
     """
     order = np.random.default_rng(split.seed).permutation(
         np.sort(np.asarray(subjects, dtype=object))
@@ -132,13 +138,15 @@ def select(table: pd.DataFrame, source: Source) -> pd.Series:
 
 
 def find_sources(root: Path) -> list[str]:
-    """The folders of `root` that are sources: itself (".") if subjects or tables of them are in it, else those with scans.
+    """The folders of `root` that are sources: itself (".") if subjects or tables of them are in it,
+    else those with scans.
 
     Raises FileNotFoundError if `root` does not exist.
     """
     if not root.is_dir():
         raise FileNotFoundError(
-            f"{root} does not exist or is no folder; name the folder that holds the scans, or a table of scans"
+            f"{root} does not exist or is no folder; name the folder that holds the scans, or a "
+            "table of scans"
         )
     children = sorted(
         child.name for child in root.iterdir() if child.is_dir() and not child.name.startswith(".")
@@ -157,7 +165,9 @@ def find_sources(root: Path) -> list[str]:
 
 
 def is_scan(file: Path, folder: Path) -> bool:
-    """Whether a file lies below a subject of `folder`, is a volume, and is neither a mask nor of a kind that is left aside."""
+    """Whether a file lies below a subject of `folder`, is a volume, and is neither a mask nor of a
+    kind that is left aside.
+    """
     *above, name = file.relative_to(folder).parts
     if not any(SUBJECT.match(part) for part in above) or set(ASIDE) & set(above):
         return False
@@ -174,7 +184,8 @@ def scan_source(root: Path, path: str) -> pd.DataFrame:
         table = read_listing(folder)
     elif not folder.is_dir():
         raise FileNotFoundError(
-            f"{folder} does not exist; set data.root to the folder that holds {path!r}, or write a synthetic cohort "
+            f"{folder} does not exist; set data.root to the folder that holds {path!r}, or write "
+            "a synthetic cohort "
             "with `scaling data phantom`"
         )
     else:
@@ -221,8 +232,10 @@ def scan_folder(root: Path, folder: Path) -> pd.DataFrame:
             )
     if not rows:
         raise ValueError(
-            f"{folder} holds no scans; expected files such as sub_1/ses_1/t1.nii.gz ({', '.join(EXTENSIONS)}) in it or in its "
-            "preprocessed/, or a table that names them (csv, tsv or parquet with the columns path and subject)"
+            f"{folder} holds no scans; expected files such as sub_1/ses_1/t1.nii.gz "
+            f"({', '.join(EXTENSIONS)}) in it or in its "
+            "preprocessed/, or a table that names them (csv, tsv or parquet with the columns path "
+            "and subject)"
         )
     table = with_participants(
         pd.DataFrame(rows).assign(site="", age=np.nan, sex="", label="", mask=""), folder
@@ -237,9 +250,11 @@ def scan_folder(root: Path, folder: Path) -> pd.DataFrame:
 
 
 def read_listing(file: Path) -> pd.DataFrame:
-    """A table of scans: path (relative to the table's folder, or absolute) and subject; the other columns where given.
+    """A table of scans: path (relative to the table's folder, or absolute) and subject; the other
+    columns where given.
 
-    A scan named there may lie anywhere. Raises FileNotFoundError, or ValueError when the table cannot be used.
+    A scan named there may lie anywhere. Raises FileNotFoundError, or ValueError when the table
+    cannot be used.
     """
     if not file.is_file():
         raise FileNotFoundError(
@@ -250,12 +265,14 @@ def read_listing(file: Path) -> pd.DataFrame:
         table = of_manifest(table)
     if not {"path", "subject"} <= set(table.columns) or table.empty:
         raise ValueError(
-            f"{file} has {len(table)} rows with the columns {list(table.columns)}; expected rows with path and subject"
+            f"{file} has {len(table)} rows with the columns {list(table.columns)}; expected rows "
+            "with path and subject"
         )
     nameless = table[(table["path"] == "") | (table["subject"] == "")]
     if len(nameless):
         raise ValueError(
-            f"{file}, row {nameless.index[0] + 1} has no path or no subject; expected both in every row"
+            f"{file}, row {nameless.index[0] + 1} has no path or no subject; expected both in "
+            "every row"
         )
     names = table["path"].map(lambda path: Path(path).name)
     sequences = names.map(lambda name: name[: -len(extension(name)) or None].lower())
@@ -281,8 +298,8 @@ def read_listing(file: Path) -> pd.DataFrame:
 
 
 def of_manifest(table: pd.DataFrame) -> pd.DataFrame:
-    """The scans of a manifest of `scaling data check`: a file that it calls bad keeps its reason and is not opened again. Subjects of
-    several sources stay apart.
+    """The scans of a manifest of `scaling data check`: a file that it calls bad keeps its reason
+    and is not opened again. Subjects of several sources stay apart.
     """
     table = table[table["role"] == "scan"].reset_index(drop=True)
     if len(table["source"].unique()) > 1:
@@ -329,7 +346,9 @@ def describe(file: Path, scans: Path) -> dict[str, object]:
 
 
 def find_label(labels: Path, subject: str, session: str) -> tuple[str, str]:
-    """Text of a session's label and path of its mask, from labels/SUBJECT/SESSION or labels/SUBJECT; "" for what is not there."""
+    """Text of a session's label and path of its mask, from labels/SUBJECT/SESSION or
+    labels/SUBJECT; "" for what is not there.
+    """
     text, mask = "", ""
     for folder in (labels / subject / session, labels / subject):
         for name in ("seg.nii.gz", "seg.nii"):

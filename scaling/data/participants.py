@@ -1,4 +1,6 @@
-"""What tables beside the scans say of each: participants.tsv, mapping.tsv and mri_info.tsv, and BIDS sidecars' fields by the same names."""
+"""What tables beside the scans say of each: participants.tsv, mapping.tsv and mri_info.tsv, and
+BIDS sidecars' fields by the same names.
+"""
 
 import re
 from pathlib import Path
@@ -11,7 +13,10 @@ UNKNOWN = ("n/a", "nan", "na", "none", "null", "unknown")
 
 
 def read_table(file: Path) -> pd.DataFrame:
-    """A csv, tsv or parquet table as text: names of columns in lower case, unknown values "". Raises ValueError."""
+    """A csv, tsv or parquet table as text: names of columns in lower case, unknown values "".
+
+    Raises ValueError.
+    """
     try:
         if file.suffix == ".parquet":
             table = pd.read_parquet(file).astype("string").fillna("").astype(str)
@@ -29,7 +34,8 @@ def read_table(file: Path) -> pd.DataFrame:
             )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"{file} is no table that can be read ({error}); expected columns separated by tabs or commas, in UTF-8"
+            f"{file} is no table that can be read ({error}); expected columns separated by tabs "
+            "or commas, in UTF-8"
         ) from error
     table = table.rename(columns=lambda name: str(name).strip().lower()).apply(
         lambda column: column.str.strip()
@@ -49,10 +55,11 @@ def parse_age(text: str) -> float:
 
 
 def with_participants(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Add what the tables in, and one level below, `folder` say of each scan; site falls back to the dataset's or a folder's name.
+    """Add what the tables in, and one level below, `folder` say of each scan; site falls back to
+    the dataset's or a folder's name.
 
-    A table is joined by those of dataset, participant_id, session_id and filename that it has. Raises ValueError when it has no
-    participant_id.
+    A table is joined by those of dataset, participant_id, session_id and filename that it has.
+    Raises ValueError when it has no participant_id.
     """
     table = table.assign(dataset=[Path(subject).parent.name for subject in table["subject"]])
     places = [

@@ -1,4 +1,6 @@
-"""Endless, shuffled batches of crops. A batch depends on (seed, step) alone, not on hosts or threads.
+"""Endless, shuffled batches of crops.
+
+A batch depends on (seed, step) alone, not on hosts or threads.
 
 The scans and the places that a step reads are drawn with NumPy for the whole global batch, one
 permutation per epoch; grain reads ahead of the training in threads. Nothing is kept between steps,
@@ -25,7 +27,8 @@ ORDER, CORNER, PARTNER, SUBJECTS = range(4)  # independent streams of random num
 
 
 def draw_crops(cache: Cache, rows: np.ndarray, crop: Shape3, batch: int, seed: int) -> Draw:
-    """One crop of each scan: an epoch visits each of `rows` once, in a new order, at a random place.
+    """One crop of each scan: an epoch visits each of `rows` once, in a new order, at a random
+    place.
 
     Raises ValueError if there are no rows or the crop is too large.
     """
@@ -49,10 +52,11 @@ def draw_pairs(
 ) -> Draw:
     """Two views of one subject at a time.
 
-    "crops": two places of one scan; an epoch visits each scan of `rows` once. "sequences": one place
-    in two scans of one session that differ in sequence (all scans of a session share their grid); an
-    epoch visits each session of `rows` that has two sequences once, in random scans of it, and never
-    the others. Raises ValueError as `draw_crops` does, and when no session has two sequences.
+    "crops": two places of one scan; an epoch visits each scan of `rows` once. "sequences": one
+    place in two scans of one session that differ in sequence (all scans of a session share their
+    grid); an epoch visits each session of `rows` that has two sequences once, in random scans of
+    it, and never the others. Raises ValueError as `draw_crops` does, and when no session has two
+    sequences.
     """
     room = _room(cache, rows, crop)
 
@@ -114,9 +118,7 @@ def batches(
     return iter(steps[start_step:].to_iter_dataset(options))
 
 
-def crop_copier(
-    cache: Cache, crop: Shape3
-) -> Callable[[np.ndarray, np.ndarray, np.ndarray], None]:
+def crop_copier(cache: Cache, crop: Shape3) -> Callable[[np.ndarray, np.ndarray, np.ndarray], None]:
     """A function that fills float16 crops [..., D, H, W] from rows [...] and corners [..., 3]."""
     shard = cache.index["shard"].to_numpy()
     row = cache.index["row"].to_numpy()
@@ -184,10 +186,11 @@ def nested_subset(cache: Cache, rows: np.ndarray, fraction: float, seed: int) ->
 
 
 def session_pairs(cache: Cache, rows: np.ndarray) -> list[np.ndarray]:
-    """All ordered pairs int [P, 2] of a session's scans that differ in sequence, session by session.
+    """All ordered pairs int [P, 2] of a session's scans that differ in sequence, session by
+    session.
 
-    A session is one (source, subject, session) of the index, and is listed when it has two sequences
-    among `rows`. Raises ValueError when none has.
+    A session is one (source, subject, session) of the index, and is listed when it has two
+    sequences among `rows`. Raises ValueError when none has.
     """
     described = cache.index.iloc[rows][["source", "subject", "session", "sequence"]].assign(i=rows)
     pairs = []

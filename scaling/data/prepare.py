@@ -1,4 +1,6 @@
-"""Make a cache (`scaling.data.cache`): all scans of a table on one grid, in parallel, from wherever it stands."""
+"""Make a cache (`scaling.data.cache`): all scans of a table on one grid, in parallel, from wherever
+it stands.
+"""
 
 import dataclasses
 import errno
@@ -35,11 +37,13 @@ def prepare(
     workers: int = 0,
     compressed: bool = False,
 ) -> pd.DataFrame:
-    """Bring every scan of `table` (see `scan_sources`) to the grid and return the index. Done: returns at once;
-    partial: goes on.
+    """Bring every scan of `table` (see `scan_sources`) to the grid and return the index.
 
-    A scan that cannot be used is listed with status "failed" and its reason. Raises OSError when the disk is too small
-    or full (nothing done is lost) and ValueError when `cache` holds something else.
+    Done: returns at once; partial: goes on.
+
+    A scan that cannot be used is listed with status "failed" and its reason. Raises OSError when
+    the disk is too small or full (nothing done is lost) and ValueError when `cache` holds something
+    else.
     """
     if compressed:
         require_blosc2()
@@ -74,7 +78,8 @@ def prepare(
             raise
         raise OSError(
             errno.ENOSPC,
-            f"the disk of {cache} is full after {done} of {len(index)} scans; free {_size(index, shards)} and run again, "
+            f"the disk of {cache} is full after {done} of {len(index)} scans; free "
+            f"{_size(index, shards)} and run again, "
             "it continues there",
         ) from error
     results = pd.DataFrame(
@@ -93,7 +98,9 @@ def prepare(
 
 
 def cache_identity(root: Path, table: pd.DataFrame, volumes: Volumes) -> dict[str, Any]:
-    """What a cache depends on, as JSON: the grid and a fingerprint of every file's name, size and description."""
+    """What a cache depends on, as JSON: the grid and a fingerprint of every file's name, size and
+    description.
+    """
     digest = hashlib.blake2b(digest_size=16)
     described = table.drop(columns=["path", "mask"])
     for file, mask, row in zip(
@@ -124,7 +131,8 @@ def _claim(cache: Path, identity: dict[str, Any]) -> None:
         ]
         if changed:
             raise ValueError(
-                f"{cache} was prepared from something else: {'; '.join(changed)}. Choose another folder or delete it"
+                f"{cache} was prepared from something else: {'; '.join(changed)}. Choose another "
+                "folder or delete it"
             )
         return
     write_text(cache / "cache.json", json.dumps(identity))
@@ -183,7 +191,8 @@ def _allocate(shards: Shards, index: pd.DataFrame) -> None:
     free = shutil.disk_usage(shards.folder).free
     if needed > free:
         raise OSError(
-            f"{shards.folder} needs {needed / 1e9:.1f} GB for {len(index)} scans and its disk has {free / 1e9:.1f} GB "
+            f"{shards.folder} needs {needed / 1e9:.1f} GB for {len(index)} scans and its disk has "
+            f"{free / 1e9:.1f} GB "
             "free; "
             "free some, choose another disk, or a coarser data.volumes.spacing_mm"
         )

@@ -1,4 +1,6 @@
-"""What a manifest shows: files that cannot be used, duplicates, leakage, odd sessions, missing sequences, labels that do not fit."""
+"""What a manifest shows: files that cannot be used, duplicates, leakage, odd sessions, missing
+sequences, labels that do not fit.
+"""
 
 import re
 from collections.abc import Sequence
@@ -24,7 +26,9 @@ SESSION = ["source", "subject", "session"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to look at: its kind, one sentence, and the files it concerns with what is odd about each."""
+    """Something to look at: its kind, one sentence, and the files it concerns with what is odd
+    about each.
+    """
 
     kind: str
     sentence: str
@@ -32,7 +36,10 @@ class Finding:
 
 
 def judge(files: pd.DataFrame, test: Sequence[str] = ()) -> tuple[pd.DataFrame, list[Finding]]:
-    """The manifest with verdict, reason and missing sequences, and the findings. Raises ValueError for a test source that is not there."""
+    """The manifest with verdict, reason and missing sequences, and the findings.
+
+    Raises ValueError for a test source that is not there.
+    """
     manifest = files.assign(
         reason=files["problem"].where(files["problem"] != "", files["unreadable"]), missing=""
     )
@@ -57,7 +64,8 @@ def judge(files: pd.DataFrame, test: Sequence[str] = ()) -> tuple[pd.DataFrame, 
         "place",
         "{n} in no subject's folder",
         manifest["role"] == "other",
-        "belongs to no subject; expected folders such as sub_1/ses_1 around it, or a table that names it",
+        "belongs to no subject; expected folders such as sub_1/ses_1 around it, or a table that "
+        "names it",
     )
     doubt(
         "headers",
@@ -148,7 +156,8 @@ def _group(
 
 
 def confirmed(manifest: pd.DataFrame, scans: "pd.Series[bool]") -> "pd.Series[str]":
-    """Content hashes, of the voxels themselves where two checksums agree: a 32-bit checksum alone is too short for 60,000 files.
+    """Content hashes, of the voxels themselves where two checksums agree: a 32-bit checksum alone
+    is too short for 60,000 files.
 
     Compressed files of one checksum and one size are taken for the same.
     """
@@ -166,7 +175,9 @@ def confirmed(manifest: pd.DataFrame, scans: "pd.Series[bool]") -> "pd.Series[st
 
 
 def off_grid(manifest: pd.DataFrame, scans: "pd.Series[bool]") -> "pd.Series[bool]":
-    """Scans whose shape, or affine by more than 0.02 mm, differs from the first scan's of their session."""
+    """Scans whose shape, or affine by more than 0.02 mm, differs from the first scan's of their
+    session.
+    """
     rows = manifest[scans]
     affines = pd.DataFrame([text.split() for text in rows["affine"]], index=rows.index).astype(
         float
@@ -199,7 +210,9 @@ def bad_masks(
 
 
 def task_of(rows: pd.DataFrame, source: str) -> tuple[str, tuple[str, ...]]:
-    """What a source is labelled for, and the sequences that takes: by its name (fomo-task1), else by most of its labels."""
+    """What a source is labelled for, and the sequences that takes: by its name (fomo-task1), else
+    by most of its labels.
+    """
     name = Path(rows["path"].iloc[0]).parts if source == "." else (source,)
     named = re.search(r"fomo.*task[-_]?([123])", "/".join(name).lower())
     if named:
@@ -211,7 +224,9 @@ def task_of(rows: pd.DataFrame, source: str) -> tuple[str, tuple[str, ...]]:
 
 
 def unfit_labels(manifest: pd.DataFrame, kind: str) -> "pd.Series[bool]":
-    """Scans whose label is not 0 or 1 (classification) or no number (regression; an age of people, if the task is FOMO25's)."""
+    """Scans whose label is not 0 or 1 (classification) or no number (regression; an age of people,
+    if the task is FOMO25's).
+    """
     numbers = pd.to_numeric(manifest["label"], errors="coerce")
     given = manifest["label"] != ""
     if kind == "classification":
@@ -229,7 +244,9 @@ def missing(rows: pd.DataFrame, sequences: tuple[str, ...]) -> "pd.Series[str]":
 
 
 def leakage(scans: pd.DataFrame, test: Sequence[str]) -> list[str]:
-    """Who or what is in a pretraining source and in a labelled or test source, or in a training source and its "-test"."""
+    """Who or what is in a pretraining source and in a labelled or test source, or in a training
+    source and its "-test".
+    """
     sources = list(scans["source"].unique())
     unknown = sorted(set(test) - set(sources))
     if unknown:

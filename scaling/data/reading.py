@@ -1,4 +1,6 @@
-"""Any file nibabel reads -> one float32 volume in canonical (RAS) axis order, or one sentence saying why not."""
+"""Any file nibabel reads -> one float32 volume in canonical (RAS) axis order, or one sentence
+saying why not.
+"""
 
 import hashlib
 import logging
@@ -61,7 +63,9 @@ class UnreadableVolume(ValueError):  # noqa: N818 (it names what the file is)
 
 @dataclass(frozen=True)
 class Scan:
-    """One volume in RAS order: float32 `voxels` [D, H, W], NaN where there is no number; `affine` to world mm."""
+    """One volume in RAS order: float32 `voxels` [D, H, W], NaN where there is no number; `affine`
+    to world mm.
+    """
 
     voxels: np.ndarray
     affine: np.ndarray
@@ -72,15 +76,17 @@ class Scan:
         return np.linalg.norm(self.affine[:3, :3], axis=0)
 
     def content_hash(self) -> str:
-        """Hash of the voxels themselves: the same for one scan stored in any orientation, data type or compression."""
+        """Hash of the voxels themselves: the same for one scan stored in any orientation, data type
+        or compression.
+        """
         digest = hashlib.sha1(repr(self.voxels.shape).encode(), usedforsecurity=False)
         digest.update(np.ascontiguousarray(self.voxels).view(np.uint8).data)
         return digest.hexdigest()[:32]
 
 
 def open_image(path: Path, whole: bool = False) -> SpatialImage:
-    """Open a file by what it holds, whatever its extension claims; `whole` reads a compressed NIfTI at once, which is
-    several times faster than nibabel's stream. Raises UnreadableVolume.
+    """Open a file by what it holds, whatever its extension claims; `whole` reads a compressed NIfTI
+    at once, which is several times faster than nibabel's stream. Raises UnreadableVolume.
     """
     try:
         with path.open("rb") as file:
@@ -105,7 +111,10 @@ def open_image(path: Path, whole: bool = False) -> SpatialImage:
 
 
 def gunzip(content: bytes) -> bytes:
-    """Decompress all members of a gzip file; zeros behind them are padding. Raises isal_zlib.error or EOFError."""
+    """Decompress all members of a gzip file; zeros behind them are padding.
+
+    Raises isal_zlib.error or EOFError.
+    """
     members = []
     while content:
         member = isal_zlib.decompressobj(31)
@@ -124,21 +133,27 @@ def unreadable(path: Path, error: Exception) -> UnreadableVolume:
         )
     if isinstance(error, FileNotFoundError):
         return UnreadableVolume(
-            f"{path} does not exist{'' if not path.exists() else f' as a whole: {error.filename} is missing'}"
+            f"{path} does not "
+            f"exist{'' if not path.exists() else f' as a whole: {error.filename} is missing'}"
         )
     if isinstance(error, PermissionError):
         return UnreadableVolume(f"{path} may not be read (permission denied)")
     if isinstance(error, TripWireError):
         return UnreadableVolume(
-            f"{path} cannot be read here ({str(error).splitlines()[0]}); install the package or convert it to NIfTI"
+            f"{path} cannot be read here ({str(error).splitlines()[0]}); install the package or "
+            "convert it to NIfTI"
         )
     return UnreadableVolume(
-        f"{path} is corrupt or truncated ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        f"{path} is corrupt or truncated "
+        f"({str(error).splitlines()[0] if str(error) else type(error).__name__})"
     )
 
 
 def scan_shape(path: Path, image: SpatialImage) -> tuple[int, int, int]:
-    """The 3D shape, without axes of length one behind it. Raises UnreadableVolume if the file is no single volume."""
+    """The 3D shape, without axes of length one behind it.
+
+    Raises UnreadableVolume if the file is no single volume.
+    """
     if image.get_data_dtype().names:
         raise UnreadableVolume(
             f"{path} holds colours ({image.get_data_dtype()}); expected one number per voxel"
@@ -159,7 +174,10 @@ def scan_shape(path: Path, image: SpatialImage) -> tuple[int, int, int]:
 
 
 def scan_affine(path: Path, image: SpatialImage) -> np.ndarray:
-    """Voxel-to-world matrix, the first usable of nibabel's choice, sform and qform. Raises UnreadableVolume."""
+    """Voxel-to-world matrix, the first usable of nibabel's choice, sform and qform.
+
+    Raises UnreadableVolume.
+    """
     candidates = [image.affine]
     if isinstance(image, nib.Nifti1Image):
         candidates += [
@@ -176,14 +194,15 @@ def scan_affine(path: Path, image: SpatialImage) -> np.ndarray:
                 if axes.min() > VOXEL_MM[0] and axes.max() < VOXEL_MM[1]:
                     return affine
     raise UnreadableVolume(
-        f"{path} has no usable voxel size or orientation (pixdim {tuple(float(size) for size in image.header.get_zooms()[:3])} and its "
+        f"{path} has no usable voxel size or orientation (pixdim "
+        f"{tuple(float(size) for size in image.header.get_zooms()[:3])} and its "
         f"affine; expected {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm); convert it again"
     )
 
 
 def in_mm(affine: np.ndarray, image: SpatialImage) -> np.ndarray:
-    """The affine in mm. NIfTI may say metres or micrometres; that is believed only where mm would be impossible, as many
-    tools write mm and another unit.
+    """The affine in mm. NIfTI may say metres or micrometres; that is believed only where mm would
+    be impossible, as many tools write mm and another unit.
     """
     unit = image.header.get_xyzt_units()[0] if isinstance(image, nib.Nifti1Image) else "mm"
     size = np.linalg.norm(affine[:3, :3], axis=0).max()
@@ -198,7 +217,10 @@ def in_mm(affine: np.ndarray, image: SpatialImage) -> np.ndarray:
 
 
 def read_scan(path: Path) -> Scan:
-    """Read a file into RAS order, stored scaling applied, magnitude of complex values. Raises UnreadableVolume."""
+    """Read a file into RAS order, stored scaling applied, magnitude of complex values.
+
+    Raises UnreadableVolume.
+    """
     scan_shape(path, open_image(path))  # what is no single volume is not read at all
     image = open_image(path, whole=True)
     shape, affine = scan_shape(path, image), scan_affine(path, image)
@@ -220,7 +242,10 @@ def read_scan(path: Path) -> Scan:
 
 
 def read_mask(path: Path) -> Scan:
-    """Read a {0, 1} mask, however scaled on disk, as float32 0 and 1. Raises UnreadableVolume if it is none."""
+    """Read a {0, 1} mask, however scaled on disk, as float32 0 and 1.
+
+    Raises UnreadableVolume if it is none.
+    """
     scan = read_scan(path)
     largest = float(np.nanmax(scan.voxels, initial=0.0))
     if 1e-3 < largest < 0.5 or float(np.nanmin(scan.voxels, initial=0.0)) < -0.5:

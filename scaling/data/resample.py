@@ -1,6 +1,7 @@
-"""Separable resampling: one small matrix per axis, applied as matrix products (much faster than scipy.ndimage).
+"""Separable resampling: one small matrix per axis, applied as matrix products.
 
-SciPy is imported where it is used: that takes half a second, and pretraining mostly needs none of it.
+Much faster than scipy.ndimage. SciPy is imported where it is used: the import takes half a second,
+and pretraining mostly needs none of it.
 """
 
 import numpy as np
@@ -11,8 +12,9 @@ FWHM = 2.3548  # full width at half maximum of a Gaussian, in standard deviation
 def axis_weights(
     size: int, start: float, step: float, count: int, sigma: float = 0.0
 ) -> np.ndarray:
-    """float32 [count, size]: linear interpolation at start + step * i of `size` samples, after a Gaussian of `sigma`;
-    zero outside.
+    """float32 [count, size]: linear interpolation at start + step * i of `size` samples.
+
+    A Gaussian of `sigma` samples is applied first; outside of the samples there are zeros.
     """
     places = start + step * np.arange(count)
     weights = np.maximum(1 - np.abs(places[:, None] - np.arange(size)), 0)
@@ -24,8 +26,9 @@ def axis_weights(
 
 
 def spline_weights(size: int, start: float, step: float, count: int) -> np.ndarray:
-    """float32 [count, size]: cubic B-splines with unit coefficients spacing, at start + step * i (smooth, not
-    interpolating).
+    """float32 [count, size]: cubic B-splines at start + step * i, coefficients one sample apart.
+
+    They are smooth and do not interpolate.
     """
     from scipy.interpolate import BSpline
 
@@ -39,6 +42,7 @@ def apply_weights(
 ) -> np.ndarray:
     """float32 image [D, H, W] resampled along every axis by its matrix."""
     first, second, third = weights
-    out = np.matmul(np.asarray(image, np.float32), third.T)
-    out = np.matmul(second, out)
-    return (first @ out.reshape(out.shape[0], -1)).reshape(first.shape[0], *out.shape[1:])
+    out = np.matmul(np.asarray(image, np.float32), third.T)  # [d, h, W]
+    out = np.matmul(second, out)  # [d, H, W]
+    flat = out.reshape(out.shape[0], -1)  # [d, H, W] -> [d, H*W]
+    return (first @ flat).reshape(first.shape[0], *out.shape[1:])  # [D, H*W] -> [D, H, W]

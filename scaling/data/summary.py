@@ -11,7 +11,9 @@ SHOWN = 5  # files named per finding
 
 
 def describe_sources(manifest: pd.DataFrame) -> list[dict[str, Any]]:
-    """Per source: scans, subjects, sessions, sites, labelled sessions, sessions with age, share of sessions with each sequence."""
+    """Per source: scans, subjects, sessions, sites, labelled sessions, sessions with age, share of
+    sessions with each sequence.
+    """
     out = []
     for source, scans in manifest[manifest["role"] == "scan"].groupby("source"):
         sessions = scans.groupby(["subject", "session"])
@@ -84,7 +86,8 @@ def summarise(root: Path, checked: Checked) -> str:
         lines.append(f"! {finding.sentence}")
         for path, reason in list(finding.files.items())[:SHOWN]:
             lines.append(
-                f"    {reason if reason.startswith(path) else f'{path}: {reason}' if reason else path}"
+                "    "
+                f"{reason if reason.startswith(path) else f'{path}: {reason}' if reason else path}"
             )
         if len(finding.files) > SHOWN:
             lines.append(f"    ... and {len(finding.files) - SHOWN:,} more")

@@ -1,5 +1,6 @@
-"""One scan -> one float16 array [D, H, W] on its session's grid: RAS, the head centred, intensities normalised. A grid is its
-voxel-to-world matrix [4, 4]; all files of a session share the one of its first usable scan.
+"""One scan -> one float16 array [D, H, W] on its session's grid: RAS, the head centred, intensities
+normalised. A grid is its voxel-to-world matrix [4, 4]; all files of a session share the one of its
+first usable scan.
 """
 
 from pathlib import Path
@@ -22,11 +23,14 @@ SAMPLE, STRIDE = (
 def read_volume(
     path: Path, volumes: Volumes, mask: bool = False, like: np.ndarray | None = None
 ) -> np.ndarray:
-    """float16 [D, H, W] of a scan, or uint8 {0, 1} of a mask, on the grid `like` (default: the scan's own). Raises UnreadableVolume."""
+    """float16 [D, H, W] of a scan, or uint8 {0, 1} of a mask, on the grid `like` (default: the
+    scan's own). Raises UnreadableVolume.
+    """
     if mask:
         if like is None:
             raise ValueError(
-                f"{path} is a mask and needs the grid of its scan (like=session_grid(scan, volumes, inside))"
+                f"{path} is a mask and needs the grid of its scan (like=session_grid(scan, "
+                "volumes, inside))"
             )
         return mask_to_grid(read_mask(path), volumes, like)
     return session_volume(path, read_scan(path), volumes, like)[0]
@@ -35,7 +39,8 @@ def read_volume(
 def session_volume(
     path: Path, scan: Scan, volumes: Volumes, grid: np.ndarray | None
 ) -> tuple[np.ndarray, float, np.ndarray]:
-    """A scan as `scan_to_grid` brings it to the session's `grid`, or, where the session has none yet, to the scan's own; and that grid.
+    """A scan as `scan_to_grid` brings it to the session's `grid`, or, where the session has none
+    yet, to the scan's own; and that grid.
 
     Raises UnreadableVolume; a session's first scan has then given it no grid.
     """
@@ -46,7 +51,10 @@ def session_volume(
 
 
 def foreground(path: Path, voxels: np.ndarray) -> np.ndarray:
-    """bool [D, H, W]: head or brain. Differs from a constant background, else lies above Otsu's threshold."""
+    """bool [D, H, W]: head or brain.
+
+    Differs from a constant background, else lies above Otsu's threshold.
+    """
     finite = np.isfinite(voxels)
     count = np.count_nonzero(finite)
     if count < 0.01 * voxels.size:
@@ -88,8 +96,9 @@ def otsu(values: np.ndarray, low: float, high: float) -> float:
 
 
 def session_grid(scan: Scan, volumes: Volumes, inside: np.ndarray) -> np.ndarray:
-    """Voxel-to-world matrix [4, 4] (mm) of the study's voxels, or of the scan's own, around the middle of the foreground's box,
-    specks and neck left out. Where the voxels are the scan's own, none is moved by a fraction.
+    """Voxel-to-world matrix [4, 4] (mm) of the study's voxels, or of the scan's own, around the
+    middle of the foreground's box, specks and neck left out. Where the voxels are the scan's own,
+    none is moved by a fraction.
     """
     low, high = np.zeros(3), np.zeros(3)
     for axis in range(3):
@@ -118,7 +127,9 @@ def on_grid(scan: Scan, grid: np.ndarray) -> bool:
 
 
 def aligned(scan: Scan, grid: np.ndarray) -> np.ndarray | None:
-    """The scan's voxel [3] where the grid's first one lies, if the grid's voxels are the scan's own."""
+    """The scan's voxel [3] where the grid's first one lies, if the grid's voxels are the scan's
+    own.
+    """
     start = (np.linalg.inv(scan.affine) @ grid)[:3, 3]
     whole = np.round(start)
     return whole.astype(int) if on_grid(scan, grid) and np.abs(start - whole).max() < 0.01 else None
@@ -127,11 +138,11 @@ def aligned(scan: Scan, grid: np.ndarray) -> np.ndarray | None:
 def resample(
     scan: Scan, images: list[np.ndarray], shape: tuple[int, int, int], grid: np.ndarray
 ) -> list[np.ndarray]:
-    """Bring float32 images [D, H, W] on the scan's voxels to `shape` voxels of the grid, zero outside: Gaussian, then linear
-    interpolation.
+    """Bring float32 images [D, H, W] on the scan's voxels to `shape` voxels of the grid, zero
+    outside: Gaussian, then linear interpolation.
 
-    Where the grid is coarser than the scan, a Gaussian widens the scan's voxel to the grid's (full width at half
-    maximum).
+    Where the grid is coarser than the scan, a Gaussian widens the scan's voxel to the grid's (full
+    width at half maximum).
     """
     start = aligned(scan, grid)
     if start is not None:
@@ -177,10 +188,11 @@ def shifted(image: np.ndarray, start: np.ndarray, shape: tuple[int, int, int]) -
 def scan_to_grid(
     path: Path, scan: Scan, volumes: Volumes, grid: np.ndarray, inside: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """float16 [D, H, W]: zero mean and unit variance in the foreground after clipping, BACKGROUND elsewhere; and the share of the
-    foreground's volume that the grid holds.
+    """float16 [D, H, W]: zero mean and unit variance in the foreground after clipping, BACKGROUND
+    elsewhere; and the share of the foreground's volume that the grid holds.
 
-    Voxels are averaged over the foreground alone (normalised convolution), so that edges keep their contrast.
+    Voxels are averaged over the foreground alone (normalised convolution), so that edges keep their
+    contrast.
     """
     start = aligned(scan, grid)
     if start is not None:

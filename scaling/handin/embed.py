@@ -1,4 +1,6 @@
-"""A pretrained encoder as a feature extractor for other tools: any folder of scans -> a table with one row per scan."""
+"""A pretrained encoder as a feature extractor for other tools: any folder of scans -> a table with
+one row per scan.
+"""
 
 import shutil
 from collections.abc import Callable
@@ -27,11 +29,13 @@ DESCRIBED = ["path", "subject", "session", "sequence", "run"]
 def embed(
     checkpoint: Path, folder: Path, out: Path, grid: int, workers: int, progress: Progress
 ) -> list[str]:
-    """Write `out` (.parquet or .csv): path, subject, session, sequence, run and the features feature_0 ... of every scan below `folder`.
+    """Write `out` (.parquet or .csv): path, subject, session, sequence, run and the features
+    feature_0 ... of every scan below `folder`.
 
-    Features are the encoder's tokens averaged in `grid` cells per axis, cell by cell. Scans are read as in the checkpoint's study, those
-    of one session on one grid. Returns a sentence for every scan that cannot be used. Interrupted, the same call goes on. Raises
-    ValueError when the checkpoint is no finished run or the folder has no usable scan.
+    Features are the encoder's tokens averaged in `grid` cells per axis, cell by cell. Scans are
+    read as in the checkpoint's study, those of one session on one grid. Returns a sentence for
+    every scan that cannot be used. Interrupted, the same call goes on. Raises ValueError when the
+    checkpoint is no finished run or the folder has no usable scan.
     """
     if out.suffix not in (".parquet", ".csv"):
         raise ValueError(f"{out} should end in .parquet or .csv")
@@ -48,7 +52,8 @@ def embed(
     if usable.empty:
         shutil.rmtree(prepared)
         raise ValueError(
-            f"none of the {len(index)} scans in {folder} can be used; first: {failed['reason'].iloc[0]}"
+            f"none of the {len(index)} scans in {folder} can be used; first: "
+            f"{failed['reason'].iloc[0]}"
         )
     parameters = load_encoder(config.encoder, config.seed, checkpoint / "checkpoints")
     features = pooled_features(
@@ -73,8 +78,10 @@ def embed(
 
 
 def list_scans(folder: Path) -> pd.DataFrame:
-    """Every scan below a folder, in the columns of `scan_sources`. Subject and session are known where the path tells them (FOMO60K,
-    FOMO25 and BIDS layouts); another file stands for itself.
+    """Every scan below a folder, in the columns of `scan_sources`.
+
+    Subject and session are known where the path tells them (FOMO60K, FOMO25 and BIDS layouts);
+    another file stands for itself.
 
     Raises FileNotFoundError without a folder and ValueError without a scan.
     """

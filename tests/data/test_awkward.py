@@ -1,4 +1,6 @@
-"""Files as clinics have them, beyond those of `test_volume`; and, where SCALING_AWKWARD names its folder, real ones."""
+"""Files as clinics have them, beyond those of `test_volume`; and, where SCALING_AWKWARD names its
+folder, real ones.
+"""
 
 import bz2
 import gc

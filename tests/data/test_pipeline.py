@@ -28,9 +28,11 @@ Draws = Callable[..., Draw]
 
 @pytest.fixture
 def told() -> Cache:
-    """A cache whose voxels tell where they are: 128 x row + 8 x depth in every voxel of a plane (exact in float16 below 2048).
+    """A cache whose voxels tell where they are: 128 x row + 8 x depth in every voxel of a plane
+    (exact in float16 below 2048).
 
-    Ten scans of five sessions: sub_1 to sub_3 have t1, t2 (and sub_1 a second t1), sub_4 t1 twice, sub_5 flair alone.
+    Ten scans of five sessions: sub_1 to sub_3 have t1, t2 (and sub_1 a second t1), sub_4 t1 twice,
+    sub_5 flair alone.
     """
     sessions = [
         ("sub_1", ("t1", "t1", "t2")),

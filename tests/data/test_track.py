@@ -12,7 +12,9 @@ from scaling.study.config import Data, Source, Split
 
 @pytest.fixture
 def method(tmp_path: Path) -> Data:
-    """FOMO60K of two scans in its published layout, with its manifest and mapping, and another source beside it."""
+    """FOMO60K of two scans in its published layout, with its manifest and mapping, and another
+    source beside it.
+    """
     for seed, dataset in enumerate(("PT001_OASIS1", "PT005_IXI")):
         scan(tmp_path / "FOMO60K" / dataset / "sub_1" / "ses_1" / "t1.nii.gz", seed)
     scan(tmp_path / "ours" / "sub_1" / "ses_1" / "t1.nii.gz", 7)
