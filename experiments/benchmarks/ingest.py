@@ -23,10 +23,11 @@ import numpy as np
 from scipy import ndimage
 
 from scaling.data.check import check
+from scaling.data.head import find_head
 from scaling.data.layout import scan_sources
 from scaling.data.prepare import prepare
 from scaling.data.reading import gunzip, read_scan
-from scaling.data.volume import foreground, scan_to_grid, session_grid
+from scaling.data.volume import scan_to_grid, session_grid
 from scaling.study.config import Source, Split, Volumes
 
 SHAPE = (160, 192, 160)
@@ -66,16 +67,16 @@ def volumes(folder: Path, count: int) -> None:
     contents = [path.read_bytes() for path in sorted(folder.rglob("*.nii.gz"))]
     path = folder / "scans" / "sub_0" / "ses_1" / "t1.nii.gz"
     scan = read_scan(path)
-    inside = foreground(path, scan.voxels)
-    place = session_grid(scan, grid, inside)
+    head = find_head(path, scan.voxels, scan.spacing)
+    place = session_grid(scan, grid, head.inside)
     table = scan_sources(folder, [Source("scans")], Split())
     stages: dict[str, Callable[[], object]] = {
         "decompress, zlib": lambda: [zlib.decompress(content, 31) for content in contents],
         "decompress, ISA-L": lambda: [gunzip(content) for content in contents],
         "read (RAS, float32)": lambda: [read_scan(path) for _ in range(count)],
-        "foreground": lambda: [foreground(path, scan.voxels) for _ in range(count)],
+        "foreground": lambda: [find_head(path, scan.voxels, scan.spacing) for _ in range(count)],
         "grid, normalise": lambda: [
-            scan_to_grid(path, scan, grid, place, inside) for _ in range(count)
+            scan_to_grid(path, scan, grid, place, head) for _ in range(count)
         ],
         "content hash": lambda: [scan.content_hash() for _ in range(count)],
         "all of it, into the cache": lambda: prepare(

@@ -11,7 +11,7 @@ import numpy as np
 
 from scaling.data.reading import Scan, UnreadableVolume, read_mask, read_scan
 from scaling.data.shards import Shards
-from scaling.data.volume import mask_to_grid, session_volume
+from scaling.data.volume import mask_to_grid, prepare_scan
 from scaling.files import write_text
 from scaling.study.config import Volumes
 
@@ -53,18 +53,19 @@ def ingest_session(
             "reason": scan["problem"],
             "content_hash": "",
         }
-        report |= {"covered": 0.0, "spacing": "", "masked": False}
+        report |= {"covered": 0.0, "spacing": "", "masked": False, "background": ""}
         reports.append(report)
         if scan["problem"]:
             continue
         try:
             path = Path(scan["path"])
             image: Scan = read_scan(path)
-            volume, report["covered"], grid = session_volume(path, image, volumes, grid)
+            prepared = prepare_scan(path, image, volumes, grid)
         except UnreadableVolume as error:
             report["reason"] = str(error)
             continue
-        shards.write("shard", scan["shard"], scan["row"], volume)
+        grid = prepared.grid
+        shards.write("shard", scan["shard"], scan["row"], prepared.volume)
         if scan["mask"] not in masks:
             masks[scan["mask"]] = ingest_mask(scan, volumes, shards, grid)
         report |= {
@@ -74,6 +75,8 @@ def ingest_session(
         }
         report |= {
             "content_hash": image.content_hash(),
+            "covered": prepared.covered,
+            "background": prepared.background,
             "spacing": " x ".join(f"{size:.4g}" for size in np.linalg.norm(grid[:3, :3], axis=0)),
         }
     return reports

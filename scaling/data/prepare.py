@@ -89,7 +89,7 @@ def prepare(
             for row in json.loads((cache / "parts" / f"{number:06d}.json").read_text())
         ]
     ).set_index("row_of_table")
-    found = ("status", "reason", "content_hash", "covered", "spacing")
+    found = ("status", "reason", "content_hash", "covered", "spacing", "background")
     index = index.assign(**{name: results[name].reindex(index.index) for name in found})
     index.loc[~results["masked"].reindex(index.index), ["mask_shard", "mask_row"]] = -1
     write_table(index, cache / "index.parquet")

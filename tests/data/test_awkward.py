@@ -14,8 +14,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from scaling.data.head import find_head
 from scaling.data.reading import UnreadableVolume, read_mask, read_scan
-from scaling.data.volume import BACKGROUND, foreground, read_volume
+from scaling.data.volume import BACKGROUND, read_volume
 from scaling.study.config import Volumes
 
 VOLUMES = Volumes(4.0, (16, 18, 14))
@@ -123,7 +124,9 @@ def test_impossible_voxel_size_is_refused(tmp_path: Path, brain: np.ndarray) -> 
 
 def test_background_other_than_zero_is_background(tmp_path: Path, brain: np.ndarray) -> None:
     padded = np.where(brain > 0, brain, -1024).astype(np.float32)
-    np.testing.assert_array_equal(foreground(tmp_path, padded), brain > 0)
+    head = find_head(tmp_path, padded, np.array([3.0, 2.5, 4.0]))
+    np.testing.assert_array_equal(head.inside, brain > 0)
+    assert head.background == "constant"
 
 
 @pytest.mark.parametrize(

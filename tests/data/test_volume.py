@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from scaling.data.head import find_head
 from scaling.data.reading import UnreadableVolume, read_mask, read_scan
 from scaling.data.resample import apply_weights, axis_weights
-from scaling.data.volume import BACKGROUND, foreground, read_volume, session_grid
+from scaling.data.volume import BACKGROUND, read_volume, session_grid
 from scaling.study.config import Volumes
 
 VOLUMES = Volumes(4.0, (16, 18, 14))
@@ -29,7 +30,7 @@ def save(path: Path, voxels: np.ndarray, affine: np.ndarray) -> Path:
 
 def grid_of(path: Path, volumes: Volumes) -> np.ndarray:
     scan = read_scan(path)
-    return session_grid(scan, volumes, foreground(path, scan.voxels))
+    return session_grid(scan, volumes, find_head(path, scan.voxels, scan.spacing).inside)
 
 
 @pytest.mark.parametrize("stored_as", ORIENTATIONS)
