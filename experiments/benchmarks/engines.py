@@ -42,7 +42,7 @@ from scaling.runs.plan import PretrainStep, make_plan
 from scaling.runs.rundir import attempts, plan_status
 from scaling.study.config import Execution, Mae, Pretrain, ViT
 from scaling.study.ladder import resolve_decoder, resolve_encoder
-from scaling.training.checkpoint import open_checkpoints, save
+from scaling.training.checkpoint import Checkpoints
 from scaling.training.mesh import global_batch, make_mesh
 from scaling.training.program import NEVER, pretraining_program
 
@@ -171,7 +171,7 @@ def checkpoints(folder: Path) -> None:
     """How long a save holds training up: the call itself, and by how much the steps that run beside the writing are slower."""
     step = training((1, 1))
     alone, beside, calls = [], [], []
-    with open_checkpoints(folder) as saved:
+    with Checkpoints(folder) as saved:
         for number in range(SAVES):
             alone.append(sum(clock(step) for _ in range(5)))
             calls.append(clock(partial(save, saved, number, step())))

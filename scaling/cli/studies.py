@@ -120,33 +120,36 @@ def step(
 
 
 def carry_out(study_dir: Path, plan: Plan, chosen: list[str] | None = None) -> None:
-    """Run a plan, or chosen steps of it, in this process; the exit code says how it ended."""
-    from scaling.processes.distributed import SAVED, connect, is_main, part
+    """Run a plan, or chosen steps of it, in this process. Ends with the exit code of what happened
+    unless all is well.
+    """
+    from scaling.processes.distributed import connect, end_together, is_main
+    from scaling.processes.signals import INTERRUPTED, Stopped
 
     connect(max(math.prod(step.mesh) for step in plan.steps))
     from scaling.engines.local import run_plan
 
-    freeze(plan.study, study_dir)
-    if is_main() and (sentence := does_not_fit(plan)):
-        errors.print(sentence, style="yellow", markup=False)
+    if is_main():
+        freeze(plan.study, study_dir)
+        if sentence := does_not_fit(plan):
+            errors.print(sentence, style="yellow", markup=False)
     try:
-        failures = run_plan(study_dir, plan, console, chosen)
-    except KeyboardInterrupt:
-        errors.print("interrupted; the same command goes on from here", style="yellow")
-        raise typer.Exit(130) from None
-    except SystemExit as left:
-        if left.code == SAVED:
-            part(SAVED)
-        raise
+        outcome = run_plan(study_dir, plan, console, chosen)
+    except Stopped as stopped:
+        if is_main():
+            why = "interrupted" if stopped.code == INTERRUPTED else "told to stop"
+            line = f"{why}; {stopped}; the same command goes on from here"
+            errors.print(line, style="yellow", markup=False)
+        end_together(stopped.code)
     if chosen is None:
         show_summary(study_dir)
-    if failures:
+    if outcome.failures:
         errors.print(
-            f"{len(failures)} of {len(chosen or plan.steps)} steps failed or were left out; "
+            f"{len(outcome)} of {len(chosen or plan.steps)} steps failed or wait for one that did; "
             "run again to retry them:",
             style="red",
         )
-        for sentence in failures:
+        for sentence in outcome.sentences():
             errors.print(f"  {sentence}", markup=False)
         raise typer.Exit(1)
 

@@ -31,6 +31,11 @@ def ingest(job: Job, volumes: Volumes, shards: Shards) -> int:
     reports = [
         report for session in job.sessions for report in ingest_session(session, volumes, shards)
     ]
+    scans = [scan for session in job.sessions for scan in session]
+    for number in {scan["shard"] for scan in scans}:
+        shards.flush("shard", number)
+    for number in {scan["mask_shard"] for scan in scans if scan["mask"]}:
+        shards.flush("masks", number)
     write_text(shards.folder / "parts" / f"{job.number:06d}.json", json.dumps(reports))
     return job.number
 

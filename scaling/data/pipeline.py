@@ -17,7 +17,6 @@ import grain
 import numpy as np
 
 from scaling.data.cache import Cache
-from scaling.data.compressed import CompressedShard
 from scaling.study.config import Shape3
 
 STEPS = 2**40  # "endless"
@@ -122,7 +121,7 @@ def crop_copier(cache: Cache, crop: Shape3) -> Callable[[np.ndarray, np.ndarray,
     """A function that fills float16 crops [..., D, H, W] from rows [...] and corners [..., 3]."""
     shard = cache.index["shard"].to_numpy()
     row = cache.index["row"].to_numpy()
-    shards = [_plain_array(volumes) for volumes in cache.shards]
+    shards = cache.shards  # each is compared with its digest when it is first read
     # A line of a crop is copied as one item, which is a fifth faster than number by number.
     line = np.dtype((np.void, 2 * crop[2]))
 
@@ -135,11 +134,6 @@ def crop_copier(cache: Cache, crop: Shape3) -> Callable[[np.ndarray, np.ndarray,
             window[...] = voxels.view(line)
 
     return copy
-
-
-def _plain_array(volumes: np.ndarray | CompressedShard) -> np.ndarray | CompressedShard:
-    """A memory map as an array: indexing an np.memmap costs as much again as the copy."""
-    return np.asarray(volumes) if isinstance(volumes, np.memmap) else volumes
 
 
 class Memory:

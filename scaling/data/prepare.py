@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scaling.data.compressed import require_blosc2
+from scaling.data.cache import DIGESTS, IDENTITY, INDEX, damaged_files, seal
+from scaling.data.compressed import require_blosc2, volume_file
 from scaling.data.ingest import Job, ingest
 from scaling.data.shards import Shards
-from scaling.files import write_table, write_text
+from scaling.files import read_marker, read_parquet, write_json, write_table
 from scaling.processes.parallel import cores, unordered_map
 from scaling.study.config import Volumes
 
@@ -49,18 +50,20 @@ def prepare(
         require_blosc2()
     identity = cache_identity(root, table, volumes) | {"compressed": compressed}
     _claim(cache, identity)
-    if (cache / "index.parquet").exists():
-        return pd.read_parquet(cache / "index.parquet")
+    index = finished_index(cache)
+    if index is not None:
+        return index
     shards = Shards(cache, tuple(volumes.shape), compressed)
     index = place(table, shards)
     groups = _groups(index)
     (cache / "parts").mkdir(exist_ok=True)
     for left_over in (cache / "parts").glob(".*"):
         left_over.unlink()
+    remove_broken_shards(shards, index)
     waiting = [
         number
-        for number in range(len(groups))
-        if not (cache / "parts" / f"{number:06d}.json").exists()
+        for number, rows in enumerate(groups)
+        if report_of(shards, number, index.loc[rows]) is None
     ]
     done = len(index) - sum(len(groups[number]) for number in waiting)
     try:
@@ -82,19 +85,85 @@ def prepare(
             f"{_size(index, shards)} and run again, "
             "it continues there",
         ) from error
-    results = pd.DataFrame(
-        [
-            row
-            for number in range(len(groups))
-            for row in json.loads((cache / "parts" / f"{number:06d}.json").read_text())
-        ]
-    ).set_index("row_of_table")
+    reports = []
+    for number, rows in enumerate(groups):
+        reports += report_of(shards, number, index.loc[rows]) or []
+    results = pd.DataFrame(reports).set_index("row_of_table")
     found = ("status", "reason", "content_hash", "covered", "spacing", "background")
     index = index.assign(**{name: results[name].reindex(index.index) for name in found})
     index.loc[~results["masked"].reindex(index.index), ["mask_shard", "mask_row"]] = -1
-    write_table(index, cache / "index.parquet")
+    write_table(index, cache / INDEX)
+    seal(cache, [*shards.files(), cache / INDEX])
     shutil.rmtree(cache / "parts")
     return index
+
+
+def report_of(shards: Shards, number: int, rows: pd.DataFrame) -> list[dict[str, Any]] | None:
+    """What a worker reported of a group of scans, None when it has not, or when a volume that it
+    wrote is gone.
+    """
+    try:
+        reports = json.loads((shards.folder / "parts" / f"{number:06d}.json").read_bytes())
+    except (FileNotFoundError, ValueError):  # a loss of power may leave an empty file
+        return None
+    if shards.compressed:
+        for report in reports:
+            place = rows.loc[report["row_of_table"]]
+            stem = shards.file("shard", int(place["shard"])).with_suffix("")
+            if report["status"] == "ok" and not volume_file(stem, int(place["row"])).exists():
+                return None
+    return reports
+
+
+def remove_broken_shards(shards: Shards, index: pd.DataFrame) -> None:
+    """Begin anew where a shard is missing or cut short: whose reports it held is not known."""
+    broken = False
+    for kind, number, size in wanted_shards(index) if not shards.compressed else ():
+        file = shards.file(kind, number)
+        try:
+            whole = np.load(file, mmap_mode="r").shape == (size, *shards.shape)
+        except (OSError, ValueError, EOFError):
+            whole = False
+        if not whole:
+            broken = True
+            file.unlink(missing_ok=True)
+    if broken:
+        for report in (shards.folder / "parts").glob("*.json"):
+            report.unlink()
+
+
+def wanted_shards(index: pd.DataFrame) -> list[tuple[str, int, int]]:
+    """Kind, number and size of every stacked file that the scans and masks of an index need."""
+    masks = index.loc[index["mask_row"] >= 0, ["mask_shard", "mask_row"]].drop_duplicates()
+    sizes = {
+        "shard": index.groupby("shard").size(),
+        "masks": masks.groupby("mask_shard").size(),
+    }
+    wanted = []
+    for kind, counts in sizes.items():
+        wanted += [(kind, int(str(number)), int(size)) for number, size in counts.items()]
+    return wanted
+
+
+def finished_index(cache: Path) -> pd.DataFrame | None:
+    """The index of a cache that is finished and whole, else None. What is damaged is removed, so
+    that it is prepared again.
+    """
+    if not (cache / INDEX).exists():
+        return None
+    damaged = list(damaged_files(cache))
+    if not damaged:
+        try:
+            index = read_parquet(cache / INDEX)
+        except ValueError:
+            damaged = [cache / INDEX]
+        else:
+            if read_marker(cache / DIGESTS) is None:  # of format 1, or killed before it was sealed
+                seal(cache, [*cache.glob("*.npy"), *cache.glob("*.b2nd"), cache / INDEX])
+            return index
+    for file in (*damaged, cache / INDEX, cache / DIGESTS):
+        file.unlink(missing_ok=True)
+    return None
 
 
 def cache_identity(root: Path, table: pd.DataFrame, volumes: Volumes) -> dict[str, Any]:
@@ -122,8 +191,11 @@ def cache_identity(root: Path, table: pd.DataFrame, volumes: Volumes) -> dict[st
 
 def _claim(cache: Path, identity: dict[str, Any]) -> None:
     cache.mkdir(parents=True, exist_ok=True)
-    if (cache / "cache.json").exists():
-        old = json.loads((cache / "cache.json").read_text())
+    old = read_marker(cache / IDENTITY)
+    if old is None and (cache / INDEX).exists():
+        # A finished cache of which nothing says what it was made from: it is made anew.
+        (cache / INDEX).unlink()
+    if old is not None:
         changed = [
             f"{key} was {old.get(key)}, is {identity[key]}"
             for key in identity
@@ -135,7 +207,8 @@ def _claim(cache: Path, identity: dict[str, Any]) -> None:
                 "folder or delete it"
             )
         return
-    write_text(cache / "cache.json", json.dumps(identity))
+    shutil.rmtree(cache / "parts", ignore_errors=True)
+    write_json(cache / IDENTITY, identity)
 
 
 def place(table: pd.DataFrame, shards: Shards) -> pd.DataFrame:
@@ -177,10 +250,6 @@ def _job(number: int, rows: pd.DataFrame) -> Job:
 def _allocate(shards: Shards, index: pd.DataFrame) -> None:
     """Check the disk's space, then create the (sparse) shard files."""
     masks = index.loc[index["mask_row"] >= 0, ["mask_shard", "mask_row"]].drop_duplicates()
-    wanted = [("shard", number, size) for number, size in index.groupby("shard").size().items()]
-    wanted += [
-        ("masks", number, size) for number, size in masks.groupby("mask_shard").size().items()
-    ]
     present = sum(
         file.stat().st_blocks * 512
         for pattern in ("*.npy", "*.b2nd")
@@ -196,8 +265,8 @@ def _allocate(shards: Shards, index: pd.DataFrame) -> None:
             "free; "
             "free some, choose another disk, or a coarser data.volumes.spacing_mm"
         )
-    for kind, number, size in wanted:
-        shards.create(kind, int(str(number)), int(size))
+    for kind, number, size in wanted_shards(index):
+        shards.create(kind, number, size)
 
 
 def _size(index: pd.DataFrame, shards: Shards) -> str:

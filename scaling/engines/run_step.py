@@ -2,15 +2,16 @@
 
 import time
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import jax
-import pandas as pd
 
 from scaling.data.cache import Cache, open_cache
-from scaling.processes.distributed import agreed, is_main, leave, stopping
-from scaling.runs.lock import locked
+from scaling.files import read_parquet
+from scaling.processes.distributed import agreed, is_main, stop, stopping
+from scaling.runs.digests import DamagedError
+from scaling.runs.lock import LockedError, locked
 from scaling.runs.plan import (
     CollectStep,
     PhantomStep,
@@ -22,10 +23,12 @@ from scaling.runs.plan import (
     TransferStep,
 )
 from scaling.runs.rundir import (
+    DESCRIBING,
     LOCK,
     Progress,
     Status,
     begin,
+    disown,
     fail,
     finish,
     plan_status,
@@ -37,100 +40,122 @@ from scaling.training.loop import pretrain
 
 
 def run_step(study_dir: Path, plan: Plan, step: Step, progress: Progress) -> None:
-    """Run `step` from where it stands and mark it done; nothing to do: return. `progress(done, total)` is called along the way.
+    """Run `step` from where it stands and mark it done; nothing to do: return. `progress(done,
+    total)` is called along the way.
 
-    A failure is recorded in the step's folder and raised. Raises LockedError when another process is running the step, and
-    ValueError when a step it needs is not done (table and report are made of whatever is).
+    A failure is recorded in the step's folder and raised. Raises LockedError when another process
+    is running the step, and ValueError when a step it needs is not done (table and report are made
+    of whatever is).
     """
     folder = study_dir / step.name
-    if step.kind not in ("collect", "report"):
-        for need in [other for other in plan.steps if other.name in step.needs]:
-            if (status := step_status(study_dir, need)) != "done":
-                raise ValueError(
-                    f"{step.name} needs {need.name}, which is {status}; run that first (`scaling run` runs all in order)"
-                )
-    with ExitStack() as held:
+    if step.kind not in DESCRIBING:
+        require_needs(study_dir, plan, step)
+    with ExitStack() as lock:
 
-        def start() -> bool:
-            held.enter_context(locked(folder / LOCK))
+        def start() -> dict[str, str]:
+            try:
+                lock.enter_context(locked(folder / LOCK))
+            except LockedError as error:
+                return {"locked": str(error)}
             if current_status(study_dir, plan, step) == "done":
-                return False
+                return {"done": ""}
             devices = jax.devices()
             begin(study_dir, step, f"{len(devices)} x {devices[0].device_kind}")
-            return True
+            return {}
 
-        if not agreed(start):
+        answer = agreed(start)
+        if "locked" in answer:  # on every process, so that all of them turn to the same step next
+            raise LockedError(answer["locked"])
+        if "done" in answer:
             return
         began = time.perf_counter()
+        elsewhere: list[Path] = []
         try:
             if isinstance(step.config, PretrainStep):
-                pretrain(
-                    study_dir,
-                    plan.study.name,
-                    step,
-                    step.config,
-                    study_cache(study_dir),
-                    plan.study.execution,
-                    progress,
-                )
+                cache = study_cache(study_dir)
+                study, execution = plan.study.name, plan.study.execution
+                pretrain(study_dir, study, step, step.config, cache, execution, progress)
             else:
-                agreed(
-                    lambda: carry_out(study_dir, plan, step, folder, interruptible(step, progress))
-                )
+                pausing = interruptible(step, progress)
+                names = agreed(lambda: carry_out(study_dir, plan, step, folder, pausing))
+                elsewhere = [study_dir / name for name in names]
         except Exception as error:
             if is_main():
-                fail(folder, explain(error))
+                record_failure(study_dir, plan, folder, error)
             raise
         finally:
             if is_main():
-                record_attempt(
-                    folder,
-                    time.perf_counter() - began,
-                    jax.device_count() if step.kind in ("trunk", "cooldown") else 1,
-                )
+                devices = jax.device_count() if step.kind in ("trunk", "cooldown") else 1
+                with suppress(OSError):  # on a full disk the step's own error is what matters
+                    record_attempt(folder, time.perf_counter() - began, devices)
         if is_main():
-            finish(folder, step, time.perf_counter() - began)
+            finish(folder, step, time.perf_counter() - began, elsewhere)
+
+
+def require_needs(study_dir: Path, plan: Plan, step: Step) -> None:
+    """Raises ValueError when a step that this one needs is not done."""
+    for name in step.needs:
+        status = step_status(study_dir, plan.step_of[name])
+        if status != "done":
+            raise ValueError(
+                f"{step.name} needs {name}, which is {status}; run that first (`scaling run` runs "
+                "all in order)"
+            )
+
+
+def record_failure(study_dir: Path, plan: Plan, folder: Path, error: Exception) -> None:
+    """Write down why a step failed. If it met a damaged file, the step that wrote it is to run
+    again.
+    """
+    with suppress(OSError):  # the disk may be what failed
+        fail(folder, explain(error))
+        if isinstance(error, DamagedError):
+            disown(study_dir, plan, error.file, str(error))
 
 
 def interruptible(step: Step, progress: Progress) -> Progress:
-    """Progress at which a step that only one process runs leaves when told to; what it has finished by then is kept."""
+    """Progress at which a step that only one process runs stops when told to; what it has finished
+    by then is kept.
+    """
 
     def advance(done: float, total: float) -> None:
         progress(done, total)
         if jax.process_count() == 1 and stopping():
-            leave(f"{step.name} is {done / max(total, 1e-9):.0%} done")
+            stop(f"{step.name} is {done / max(total, 1e-9):.0%} done")
 
     return advance
 
 
 def current_status(study_dir: Path, plan: Plan, step: Step) -> Status:
     """Where a step stands now. Only table and report depend on more than their own folder."""
-    if step.kind in ("collect", "report"):
+    if step.kind in DESCRIBING:
         return plan_status(study_dir, plan)[step.name]
     return step_status(study_dir, step)
 
 
 def explain(error: Exception) -> str:
     """A failure as it is told: one sentence where it was foreseen, else where it happened."""
-    foreseen = isinstance(error, ValueError | OSError | FloatingPointError)
-    return (
-        str(error)
-        if foreseen
-        else f"{type(error).__name__}: {error}\n{''.join(traceback.format_exception(error))}"
-    )
+    if isinstance(error, ValueError | OSError | FloatingPointError):
+        return str(error)
+    trace = "".join(traceback.format_exception(error))
+    return f"{type(error).__name__}: {error}\n{trace}"
 
 
-def carry_out(study_dir: Path, plan: Plan, step: Step, folder: Path, progress: Progress) -> None:
-    """What each kind of step does that one process runs. Each imports its own: pretraining need not wait for seconds of the others'."""
+def carry_out(
+    study_dir: Path, plan: Plan, step: Step, folder: Path, progress: Progress
+) -> list[str]:
+    """What each kind of step does that one process runs. Returns the names of the files that it
+    wrote into the study's folder instead of its own.
+
+    Each imports its own modules: pretraining need not wait for seconds of the others'.
+    """
     execution = plan.study.execution
     match step.config:
         case PhantomStep() as config:
             from scaling.phantom.write import write_phantom
 
             root = Path(config.root)
-            with locked(
-                root.with_name(f".{root.name}.{LOCK}")
-            ):  # other studies may share the cohort
+            with locked(root.with_name(f".{root.name}.{LOCK}")):  # others may share the cohort
                 write_phantom(root, config.phantom, progress)
         case PrepareStep() as config:
             from scaling.engines.preparing import prepare_study
@@ -139,24 +164,27 @@ def carry_out(study_dir: Path, plan: Plan, step: Step, folder: Path, progress: P
         case TransferStep() as config:
             from scaling.transfer.run import transfer
 
-            checkpoint = (
-                study_dir / step.needs[0] / "checkpoints" if config.arm == "pretrained" else None
-            )
-            with track(
-                folder, plan.study.name, step, f"{config.objective}-{config.size}", execution
-            ) as tracker:
-                tracker.summarise(
-                    transfer(folder, checkpoint, config, study_cache(study_dir), progress)
-                )
-                tracker.table("results", pd.read_parquet(folder / "results.parquet"))
+            checkpoint = None
+            if config.arm == "pretrained":
+                checkpoint = study_dir / step.needs[0] / "checkpoints"
+            group = f"{config.objective}-{config.size}"
+            with track(folder, plan.study.name, step, group, execution) as tracker:
+                cache = study_cache(study_dir)
+                tracker.summarise(transfer(folder, checkpoint, config, cache, progress))
+                tracker.table("results", read_parquet(folder / "results.parquet"))
         case CollectStep():
-            from scaling.transfer.collect import collect
+            from scaling.transfer.collect import PREDICTIONS, PRETRAINING, RESULTS, collect
 
             collect(study_dir, plan)
+            return [RESULTS, "results.csv", PREDICTIONS, PRETRAINING]
         case ReportStep():
             from scaling.engines.reporting import write_study_report
 
             write_study_report(study_dir, plan)
+            return ["report.html", "summary.txt"]
+        case PretrainStep():
+            raise AssertionError("pretraining runs on all processes")
+    return []
 
 
 def study_cache(study_dir: Path) -> Cache:

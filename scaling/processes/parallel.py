@@ -27,10 +27,11 @@ def unordered_map(
     initializer: Callable[..., None] | None = None,
     arguments: tuple = (),
 ) -> Iterator[Result]:
-    """Yield `function(item)` as results come, from `workers` processes (1: in this one). The first exception
-    propagates.
+    """Yield `function(item)` as results come, from `workers` processes (1: in this one). The first
+    exception propagates.
 
-    Processes are spawned, not forked: jax runs threads in the parent. `function` must be importable.
+    Processes are spawned, not forked: jax runs threads in the parent. `function` must be
+    importable.
     """
     items = list(items)
     if workers <= 1 or len(items) <= 1:
@@ -55,8 +56,10 @@ def unordered_map(
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Processes started within never see Ctrl-C or a scheduler's notice: the parent alone answers, after this, and stops them."""
-    signals = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR2}
+    """Processes started within never see Ctrl-C or a scheduler's notice: the parent alone answers,
+    after this, and stops them.
+    """
+    signals = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
@@ -68,9 +71,8 @@ def _start_worker(initializer: Callable[..., None] | None, arguments: tuple) -> 
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
-    threadpool_limits(
-        1
-    )  # as many processes as cores: more threads would only get into each other's way
+    # As many processes as cores: more threads would only get into each other's way.
+    threadpool_limits(1)
     if initializer is not None:
         initializer(*arguments)
 

@@ -1,27 +1,39 @@
-"""A study resolved into a plan: a list of steps in an order that respects their needs, every number explicit.
+"""A study resolved into a plan: a list of steps in an order that respects their needs, every number
+explicit.
 
     phantom -> prepare -> trunk ... trunk -> collect -> report
                             |         |
                          cooldown  cooldown -> transfer (one per task)
 
-One trunk per (objective, family, size, fraction of the subjects, seed) is trained at a constant rate, in segments that end where a
-cooldown branches off; each cooldown decays the rate to zero and ends at one duration.
+One trunk per (objective, family, size, fraction of the subjects, seed) is trained at a constant
+rate, in segments that end where a cooldown branches off; each cooldown decays the rate to zero and
+ends at one duration.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
-from typing import Literal
+from typing import Literal, assert_never
 
 from pydantic.dataclasses import dataclass as config
 
+from scaling.costs.choose_mesh import choose_mesh
 from scaling.costs.flops import encoder_parameters, pretraining_flops, transfer_flops
-from scaling.study.strict import STRICT
-from scaling.study.config import Data, Estimand, Mesh, Pretrain, SmallestEffects, Study, Task, Transfer
+from scaling.study.config import (
+    Data,
+    Estimand,
+    Mesh,
+    Pretrain,
+    SmallestEffects,
+    Study,
+    Task,
+    Transfer,
+)
 from scaling.study.families import Family
 from scaling.study.ladder import Decoder, Encoder, resolve_decoder, resolve_encoder
-from scaling.costs.choose_mesh import choose_mesh
 from scaling.study.objectives import ObjectiveConfig
 from scaling.study.phantom import Phantom
+from scaling.study.strict import STRICT
 
 Kind = Literal["phantom", "prepare", "trunk", "cooldown", "transfer", "collect", "report"]
 Arm = Literal["pretrained", "scratch", "classical"]
@@ -45,8 +57,8 @@ class PrepareStep:
 
 @config(frozen=True, config=STRICT)
 class PretrainStep:
-    """Train up to `end` samples on a `fraction` of the subjects; from `decay_from` samples on the rate decays (None: a trunk, which
-    never decays).
+    """Train up to `end` samples on a `fraction` of the subjects; from `decay_from` samples on the
+    rate decays (None: a trunk, which never decays).
     """
 
     objective: ObjectiveConfig
@@ -97,8 +109,8 @@ StepConfig = PhantomStep | PrepareStep | PretrainStep | TransferStep | CollectSt
 
 @dataclass(frozen=True)
 class Step:
-    """A node of the plan. `name` is its folder; `flops` and `memory` (bytes a device) are estimates, 0 where no network
-    runs; `mesh` is (replica, fsdp, tensor).
+    """A node of the plan. `name` is its folder; `flops` and `memory` (bytes a device) are
+    estimates, 0 where no network runs; `mesh` is (replica, fsdp, tensor).
     """
 
     name: str
@@ -115,56 +127,104 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps of a study, and the FLOPs that training every duration on its own would take beyond the shared trunks."""
+    """The steps of a study, and the FLOPs that training every duration on its own would take beyond
+    the shared trunks.
+    """
 
     study: Study
     steps: tuple[Step, ...]
     flops_saved: float
+
+    @cached_property
+    def step_of(self) -> dict[str, Step]:
+        """Name -> step."""
+        return {step.name: step for step in self.steps}
 
 
 def make_plan(study: Study) -> Plan:
     """Resolve a study. Raises ValueError naming the field for a size that is not on the ladder."""
     steps: list[Step] = []
     if study.data.phantom:
-        steps.append(Step("phantom", "phantom", PhantomStep(study.data.root, study.data.phantom), ()))
-    steps.append(Step("prepare", "prepare", PrepareStep(study.data, study.tasks), tuple(s.name for s in steps)))
+        cohort = PhantomStep(study.data.root, study.data.phantom)
+        steps.append(Step("phantom", "phantom", cohort, ()))
+    before = tuple(step.name for step in steps)
+    steps.append(Step("prepare", "prepare", PrepareStep(study.data, study.tasks), before))
 
     saved = 0.0
     transfers: list[Step] = []
     for seed in study.seeds:
-        for family, rung in [(one, rung) for one in study.families for rung in one.sizes or study.sizes]:
-            encoder = resolve_encoder(family, rung, study.pretrain.parametrisation)
-            size = size_name(family, rung)
-            for objective, fraction in product(study.objectives, study.fractions):
-                pretraining, unshared = pretraining_steps(study, objective, family, size, encoder, fraction, seed)
+        for family in study.families:
+            for rung in family.sizes or study.sizes:
+                pretraining, tried, unshared = steps_of_size(study, family, rung, seed)
                 steps += pretraining
-                saved += unshared - sum(step.flops for step in pretraining)
-                for step in pretraining:
-                    if isinstance(step.config, PretrainStep) and step.kind == "cooldown":
-                        transfers += [
-                            transfer_step(
-                                study, "pretrained", objective.label, family.label, size, encoder, fraction, step.config.end, seed, task
-                            )
-                            for task in study.tasks
-                        ]
-            transfers += [transfer_step(study, "scratch", "none", family.label, size, encoder, 0.0, 0, seed, task) for task in study.tasks]
+                transfers += tried
+                saved += unshared
     if study.transfer.classical:
-        transfers += [transfer_step(study, "classical", "none", "", "", None, 0.0, 0, 0, task) for task in study.tasks]
+        for task in study.tasks:
+            transfers.append(
+                transfer_step(study, "classical", "none", "", "", None, 0.0, 0, 0, task)
+            )
 
     steps += transfers
-    steps.append(Step("collect", "collect", CollectStep(), tuple(s.name for s in transfers)))
-    steps.append(Step("report", "report", ReportStep(study.estimand, study.smallest_effects), ("collect",)))
+    names = tuple(step.name for step in transfers)
+    steps.append(Step("collect", "collect", CollectStep(), names))
+    verdicts = ReportStep(study.estimand, study.smallest_effects)
+    steps.append(Step("report", "report", verdicts, ("collect",)))
     return Plan(study, tuple(steps), saved)
 
 
+def steps_of_size(
+    study: Study, family: Family, rung: str, seed: int
+) -> tuple[list[Step], list[Step], float]:
+    """The pretraining and the transfer steps of one size of a family for one seed, and the FLOPs
+    that sharing trunks saves.
+    """
+    encoder = resolve_encoder(family, rung, study.pretrain.parametrisation)
+    size = size_name(family, rung)
+    pretraining: list[Step] = []
+    transfers: list[Step] = []
+    saved = 0.0
+    for objective, fraction in product(study.objectives, study.fractions):
+        runs, unshared = pretraining_steps(study, objective, family, size, encoder, fraction, seed)
+        pretraining += runs
+        saved += unshared - sum(run.flops for run in runs)
+        ends = [
+            run.config.end
+            for run in runs
+            if isinstance(run.config, PretrainStep) and run.kind == "cooldown"
+        ]
+        for end, task in product(ends, study.tasks):
+            transfers.append(
+                transfer_step(
+                    study,
+                    "pretrained",
+                    objective.label,
+                    family.label,
+                    size,
+                    encoder,
+                    fraction,
+                    end,
+                    seed,
+                    task,
+                )
+            )
+    for task in study.tasks:
+        transfers.append(
+            transfer_step(study, "scratch", "none", family.label, size, encoder, 0.0, 0, seed, task)
+        )
+    return pretraining, transfers, saved
+
+
 def size_name(family: Family, rung: str) -> str:
-    """What a rung is called in runs and tables: plainly for a ViT, with its family for any other."""
+    """What a rung is called in runs and tables: plainly for a ViT, with its family for any other.
+    """
     return rung if family.label == "vit" else f"{family.label}-{rung}"
 
 
 def trunk_name(objective: str, size: str, fraction: float, seed: int) -> str:
     """Name of what all durations of one (objective, size, fraction, seed) share."""
-    return f"{objective}-{size}{'' if fraction == 1 else f'-data{fraction:g}'}-seed{seed}"
+    share = "" if fraction == 1 else f"-data{fraction:g}"
+    return f"{objective}-{size}{share}-seed{seed}"
 
 
 def run_name(trunk: str, duration: int) -> str:
@@ -173,31 +233,54 @@ def run_name(trunk: str, duration: int) -> str:
 
 
 def pretraining_steps(
-    study: Study, objective: ObjectiveConfig, family: Family, size: str, encoder: Encoder, fraction: float, seed: int
+    study: Study,
+    objective: ObjectiveConfig,
+    family: Family,
+    size: str,
+    encoder: Encoder,
+    fraction: float,
+    seed: int,
 ) -> tuple[list[Step], float]:
-    """Trunk segments and cooldowns of one (objective, size, fraction, seed), and the FLOPs of the same durations trained apart."""
+    """Trunk segments and cooldowns of one (objective, size, fraction, seed), and the FLOPs of the
+    same durations trained apart.
+    """
     decoder = resolve_decoder(family)
     pretrain = study.pretrain
     per_sample = pretraining_flops(objective, encoder, decoder, pretrain)
     mesh, memory = choose_mesh(objective, encoder, decoder, pretrain, study.execution)
     parameters = encoder_parameters(encoder)
 
-    def step(name: str, kind: Kind, end: int, decay_from: int | None, start: int, needs: tuple[str, ...]) -> Step:
-        resolved = PretrainStep(objective, family.label, size, encoder, decoder, pretrain, study.data, seed, fraction, end, decay_from)
+    def step(
+        name: str, kind: Kind, start: int, end: int, decay_from: int | None, need: str
+    ) -> Step:
+        run = PretrainStep(
+            objective,
+            family.label,
+            size,
+            encoder,
+            decoder,
+            pretrain,
+            study.data,
+            seed,
+            fraction,
+            end,
+            decay_from,
+        )
         samples = end - start
+        flops = float(per_sample * samples)
         count = samples // pretrain.batch
-        return Step(name, kind, resolved, needs, parameters, samples, count, float(per_sample * samples), memory, mesh)
+        return Step(name, kind, run, (need,), parameters, samples, count, flops, memory, mesh)
 
     steps: list[Step] = []
     shared = trunk_name(objective.label, size, fraction, seed)
     branch, trunk = 0, "prepare"
     for duration in sorted(study.durations):
-        start, needed = branch, trunk
+        start, need = branch, trunk
         branch = duration - round(pretrain.decay_share * duration)
         trunk = f"pretrain/{shared}-trunk-{branch}"
-        steps.append(step(trunk, "trunk", branch, None, start, (needed,)))
         cooldown = run_name(shared, duration)
-        steps.append(step(cooldown, "cooldown", duration, branch, branch, (trunk,)))
+        steps.append(step(trunk, "trunk", start, branch, None, need))
+        steps.append(step(cooldown, "cooldown", branch, duration, branch, trunk))
     return steps, float(per_sample * sum(study.durations))
 
 
@@ -215,13 +298,32 @@ def transfer_step(
 ) -> Step:
     """One arm on one task. A pretrained arm needs its cooldown, a control only the data."""
     trunk = trunk_name(objective, size, fraction, seed)
-    source = {
-        "pretrained": f"{trunk}-{duration}",
-        "scratch": f"scratch-{size}-seed{seed}",
-        "classical": "classical",
-    }[arm]
-    needs = (run_name(trunk, duration),) if arm == "pretrained" else ("prepare",)
-    resolved = TransferStep(arm, objective, backbone, size, encoder, fraction, duration, seed, task, study.data, study.transfer)
-    flops = transfer_flops(task, study.transfer, encoder, study.data.volumes.shape, arm == "scratch") if encoder else 0
-    parameters = encoder_parameters(encoder) if encoder else 0
-    return Step(f"transfer/{source}-{task.name}", "transfer", resolved, needs, parameters, flops=float(flops))
+    match arm:
+        case "pretrained":
+            source, needs = f"{trunk}-{duration}", (run_name(trunk, duration),)
+        case "scratch":
+            source, needs = f"scratch-{size}-seed{seed}", ("prepare",)
+        case "classical":
+            source, needs = "classical", ("prepare",)
+        case _:
+            assert_never(arm)
+    resolved = TransferStep(
+        arm,
+        objective,
+        backbone,
+        size,
+        encoder,
+        fraction,
+        duration,
+        seed,
+        task,
+        study.data,
+        study.transfer,
+    )
+    flops, parameters = 0, 0
+    if encoder is not None:
+        shape = study.data.volumes.shape
+        flops = transfer_flops(task, study.transfer, encoder, shape, arm == "scratch")
+        parameters = encoder_parameters(encoder)
+    name = f"transfer/{source}-{task.name}"
+    return Step(name, "transfer", resolved, needs, parameters, flops=float(flops))

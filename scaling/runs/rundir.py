@@ -6,28 +6,57 @@
     ERROR             why it failed, in one sentence
     LOCK              who writes it now
     attempts.jsonl    seconds and devices of every attempt
-    DONE              it finished; with the seconds it took
+    DONE              it finished: seconds, digest of the config, digests of what it wrote
 
-Rerunning is safe: done is skipped, partial is resumed, a config that differs is refused, naming the fields.
+Rerunning is safe: done is skipped, partial is resumed, damaged is run again, and a config that
+differs is refused, naming the fields. A step that failed or that only describes others (collect,
+report) holds nothing worth refusing for: it starts anew with the changed config.
 """
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
-import os
 import platform
+import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from scaling.files import read_json, write_json, write_text
+from pydantic import TypeAdapter, ValidationError
+
+from scaling.files import (
+    FORMAT,
+    append_line,
+    check_format,
+    read_marker,
+    remove_leftovers,
+    write_json,
+    write_text,
+)
+from scaling.runs.digests import damage, record
 from scaling.runs.plan import Plan, Step
 
-LOCK = "LOCK"
-Progress = Callable[[float, float], None]  # told how much of how much of a step is done
-Status = Literal["done", "partial", "failed", "stale", "todo"]
-PACKAGES = ("brain-mri-scaling", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "nibabel", "numpy")
+LOCK, CONFIG, DONE, ERROR = "LOCK", "config.json", "DONE", "ERROR"
+ATTEMPTS, PROVENANCE = "attempts.jsonl", "provenance.json"
+Progress = Callable[[float, float], None]  # called with how much of how much of a step is done
+Status = Literal["done", "partial", "failed", "damaged", "stale", "todo"]
+PACKAGES = (
+    "brain-mri-scaling",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "nibabel",
+    "numpy",
+)
+DESCRIBING = ("collect", "report")
+# Written about a step, not by it. The volumes of a cache have digests of their own, read with them.
+BESIDE = (LOCK, CONFIG, DONE, ERROR, ATTEMPTS, PROVENANCE)
+VOLUMES = (".npy", ".b2nd")
 
 
 class ConfigDriftError(ValueError):
@@ -39,41 +68,104 @@ def resolved(step: Step) -> dict[str, Any]:
     return json.loads(json.dumps({"kind": step.kind, **dataclasses.asdict(step.config)}))
 
 
+def config_digest(step: Step, texts: dict[int, str] | None = None) -> str:
+    """A digest of `resolved(step)`. `texts` remembers the parts that the steps of one plan share,
+    by their `id`: resolving data and recipes anew for thousands of steps takes many seconds.
+    """
+    texts = {} if texts is None else texts
+    digest = hashlib.blake2b(step.kind.encode(), digest_size=16)
+    for field in dataclasses.fields(step.config):
+        value = getattr(step.config, field.name)
+        if id(value) not in texts or not dataclasses.is_dataclass(value):
+            texts[id(value)] = json.dumps(as_plain(value))
+        digest.update(f"\n{field.name}={texts[id(value)]}".encode())
+    return digest.hexdigest()
+
+
+def as_plain(value: Any) -> Any:
+    """A field of a config as plain values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, tuple):
+        return [as_plain(item) for item in value]
+    return value
+
+
 def differences(old: Any, new: Any, field: str = "") -> list[str]:
     """Names of the fields in which two configs differ, with both values."""
     if isinstance(old, dict) and isinstance(new, dict):
-        return [
-            difference
-            for key in sorted(old.keys() | new.keys())
-            for difference in differences(old.get(key), new.get(key), f"{field}.{key}" if field else key)
-        ]
-    return [] if old == new else [f"{field} was {json.dumps(old)}, is {json.dumps(new)}"]
+        changed = []
+        for key in sorted(old.keys() | new.keys()):
+            name = f"{field}.{key}" if field else key
+            changed += differences(old.get(key), new.get(key), name)
+        return changed
+    if old == new:
+        return []
+    return [f"{field} was {json.dumps(old)}, is {json.dumps(new)}"]
 
 
-def step_status(study_dir: Path, step: Step) -> Status:
-    """Where a step stands, from its files alone. Raises ConfigDriftError if they belong to another config."""
+def config_changes(folder: Path, step: Step) -> list[str] | None:
+    """In what `folder`'s config differs from the step's; None when the folder tells no config.
+
+    A config of an earlier version that lacks fields has their defaults: docs/formats.md.
+    """
+    old = read_marker(folder / CONFIG)
+    if old is None:
+        return None
+    written = read_marker(folder / PROVENANCE) or {}
+    check_format(written.get("format", 1), folder / PROVENANCE)
+    new = resolved(step)
+    if old == new:
+        return []
+    try:
+        values = {name: value for name, value in old.items() if name != "kind"}
+        complete = TypeAdapter(type(step.config)).validate_python(values)
+    except ValidationError:
+        return differences(old, new)
+    return differences(resolved(dataclasses.replace(step, config=complete)), new)
+
+
+def step_status(study_dir: Path, step: Step, texts: dict[int, str] | None = None) -> Status:
+    """Where a step stands, from its files alone; `texts` as in `config_digest`.
+
+    Raises ConfigDriftError if they belong to another config.
+    """
     folder = study_dir / step.name
-    if not (folder / "config.json").exists():
-        return "todo"
-    changed = differences(read_json(folder / "config.json"), resolved(step))
-    if changed:
-        raise ConfigDriftError(
-            f"{folder} holds results of another config: {'; '.join(changed)}. "
-            "Undo the change, give the study another name (--set name=...), or delete that folder to run it again"
-        )
-    if (folder / "DONE").exists():
-        # Only what is computed from all the others can be out of date: it has new inputs when the study has grown.
-        return "done" if read_json(folder / "DONE")["needs"] == list(step.needs) else "stale"
-    return "failed" if (folder / "ERROR").exists() else "partial"
+    done = read_marker(folder / DONE)
+    if done is not None:
+        check_format(done.get("format", 1), folder / DONE)
+    if done is None or done.get("config") != config_digest(step, texts):
+        changes = config_changes(folder, step)
+        failed = done is None and (folder / ERROR).exists()
+        if changes and (failed or step.kind in DESCRIBING):
+            return "todo"
+        if changes:
+            raise ConfigDriftError(
+                f"{folder} holds results of another config: {'; '.join(changes)}. "
+                "Undo the change, give the study another name (--set name=...), or delete that "
+                "folder to run it again"
+            )
+        if changes is None:  # nothing says what this folder holds: it is run from the beginning
+            return "todo"
+        if done is None:
+            return "failed" if failed else "partial"
+    if damage(folder, done.get("files", {})):
+        return "stale" if step.kind in DESCRIBING else "damaged"
+    # Only what is computed from all the others can be out of date: it has new inputs when the study
+    # has grown.
+    return "done" if done.get("needs") == list(step.needs) else "stale"
 
 
 def plan_status(study_dir: Path, plan: Plan) -> dict[str, Status]:
-    """Status of every step. Raises ConfigDriftError, listing every step that drifted (at most five of them)."""
+    """Status of every step. Raises ConfigDriftError, listing every step that drifted (five at
+    most).
+    """
     statuses: dict[str, Status] = {}
     drifted: list[str] = []
+    texts: dict[int, str] = {}
     for step in plan.steps:
         try:
-            statuses[step.name] = step_status(study_dir, step)
+            statuses[step.name] = step_status(study_dir, step, texts)
         except ConfigDriftError as error:
             drifted.append(str(error))
     if drifted:
@@ -81,56 +173,135 @@ def plan_status(study_dir: Path, plan: Plan) -> dict[str, Status]:
         raise ConfigDriftError("\n".join(drifted[:5]) + more)
     # Collect and report follow their inputs.
     for step in plan.steps:
-        if statuses[step.name] == "done" and step.kind in ("collect", "report"):
+        if statuses[step.name] == "done" and step.kind in DESCRIBING:
             newest = max((done_time(study_dir / need) for need in step.needs), default=0.0)
-            if newest > done_time(study_dir / step.name) or any(statuses[need] == "stale" for need in step.needs):
+            renewed = any(statuses[need] == "stale" for need in step.needs)
+            if renewed or newest > done_time(study_dir / step.name):
                 statuses[step.name] = "stale"
     return statuses
 
 
+def damage_of(study_dir: Path, step: Step) -> str:
+    """What is wrong with the outputs of a finished step, in one sentence; "" when they are whole.
+    """
+    done = read_marker(study_dir / step.name / DONE)
+    return damage(study_dir / step.name, done.get("files", {})) if done else ""
+
+
 def done_time(folder: Path) -> float:
     """When a step finished (seconds since the epoch), or infinity if it has not."""
-    marker = folder / "DONE"
-    return marker.stat().st_mtime if marker.exists() else float("inf")
+    try:
+        return (folder / DONE).stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
+
+
+def seconds_spent(folder: Path) -> float | None:
+    """The seconds that a step took, None when it is not finished."""
+    done = read_marker(folder / DONE)
+    return None if done is None else float(done.get("seconds", 0.0))
 
 
 def begin(study_dir: Path, step: Step, devices: str) -> Path:
-    """Open a step's folder: write its config and provenance, forget an earlier failure. Returns the folder."""
+    """Open a step's folder: write its config and provenance, forget an earlier failure. Returns the
+    folder. Call it with the step's lock held.
+
+    What the folder holds of another config, or of one that nothing tells, is removed.
+    """
     folder = study_dir / step.name
-    write_json(folder / "config.json", resolved(step))
-    write_json(folder / "provenance.json", provenance(devices))
-    (folder / "ERROR").unlink(missing_ok=True)
-    (folder / "DONE").unlink(missing_ok=True)
+    if not folder.resolve().is_relative_to(study_dir.resolve()):
+        raise ValueError(f"step {step.name!r} lies outside of {study_dir}; expected a plain name")
+    remove_leftovers(folder)
+    (folder / DONE).unlink(missing_ok=True)
+    if folder.exists() and config_changes(folder, step) != []:
+        start_anew(folder)
+    write_json(folder / CONFIG, resolved(step))
+    write_json(folder / PROVENANCE, {"format": FORMAT, **provenance(devices)})
+    (folder / ERROR).unlink(missing_ok=True)
     return folder
+
+
+def start_anew(folder: Path) -> None:
+    """Remove what an earlier attempt wrote, but its lock and what it has cost."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name not in (LOCK, ATTEMPTS):
+            path.unlink()
+
+
+def outputs(folder: Path) -> Iterator[Path]:
+    """What a step wrote into its folder: every visible file but those about it, and the volumes."""
+    for file in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+        beside = file.parent == folder and file.name in BESIDE
+        if not hidden and not beside and file.suffix not in VOLUMES and file.is_file():
+            yield file
 
 
 def record_attempt(folder: Path, seconds: float, devices: int) -> None:
     """Write down what a step has cost so far, finished or not (a killed attempt is not seen)."""
-    with (folder / "attempts.jsonl").open("a") as lines:
-        lines.write(json.dumps({"seconds": round(seconds, 3), "devices": devices}) + "\n")
+    append_line(folder / ATTEMPTS, {"seconds": round(seconds, 3), "devices": devices})
 
 
 def attempts(folder: Path) -> list[dict[str, Any]]:
-    """What a step has cost so far, attempt by attempt: seconds, devices."""
-    file = folder / "attempts.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    """What a step has cost so far, attempt by attempt: seconds, devices. Broken lines are left out.
+    """
+    file = folder / ATTEMPTS
+    if not file.exists():
+        return []
+    rows = []
+    for line in file.read_text(errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(row, dict) and {"seconds", "devices"} <= row.keys():
+            rows.append(row)
+    return rows
 
 
-def finish(folder: Path, step: Step, seconds: float) -> None:
-    """Mark a step as done: the last thing that is written."""
-    write_json(folder / "DONE", {"needs": list(step.needs), "seconds": round(seconds, 3)})
+def finish(folder: Path, step: Step, seconds: float, elsewhere: Iterable[Path] = ()) -> None:
+    """Mark a step as done: the last thing that is written. `elsewhere` are outputs outside its
+    folder.
+    """
+    files = record(folder, [*outputs(folder), *elsewhere])
+    if step.kind == "report":  # written anew by `scaling report` at any time: only that it is there
+        files = {name: {"bytes": written["bytes"]} for name, written in files.items()}
+    marker = {
+        "format": FORMAT,
+        "needs": list(step.needs),
+        "seconds": round(seconds, 3),
+        "config": config_digest(step),
+        "files": files,
+    }
+    write_json(folder / DONE, marker)
 
 
 def fail(folder: Path, sentence: str) -> None:
     """Record why a step failed."""
-    write_text(folder / "ERROR", sentence + "\n")
+    write_text(folder / ERROR, sentence + "\n")
+
+
+def disown(study_dir: Path, plan: Plan, file: Path, sentence: str) -> str:
+    """Take DONE from the step whose output `file` is damaged, so that it is run again. Returns its
+    name, or "" when the file is no step's.
+    """
+    for step in plan.steps:
+        folder = (study_dir / step.name).resolve()
+        if file.resolve().is_relative_to(folder):
+            (folder / DONE).unlink(missing_ok=True)
+            fail(folder, sentence)
+            return step.name
+    return ""
 
 
 def provenance(devices: str) -> dict[str, str]:
     """Versions, commit and devices a step ran with."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     root = Path(__file__).resolve().parent
-    git = subprocess.run(["git", "-C", root, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+    git = subprocess.run(command, capture_output=True, text=True, check=False)
     return {
         **versions,
         "commit": git.stdout.strip() or "not in a git checkout",

@@ -14,12 +14,12 @@ from scaling.costs.flops import peak_of
 from scaling.data.cache import Cache
 from scaling.data.pipeline import nested_subset, session_pairs
 from scaling.files import replacing, write_json
-from scaling.processes.distributed import is_main, leave, meet, stopping
+from scaling.processes.distributed import agreed, is_main, meet, stop, stopping
 from scaling.runs.plan import PretrainStep, Step
 from scaling.runs.rundir import Progress
 from scaling.study.config import Execution
 from scaling.tracking.tracker import Tracker, track
-from scaling.training.checkpoint import latest_step, open_checkpoints, restore, save
+from scaling.training.checkpoint import Checkpoints, load_state, newest, require_newest
 from scaling.training.collapse import collapse_warning, describe_embeddings
 from scaling.training.feed import Feed, training_batches
 from scaling.training.heldout import (
@@ -62,12 +62,13 @@ def pretrain(
     # Where to start: this run's own checkpoint, else the trunk it branches off, else scratch.
     own = folder / "checkpoints"
     parent = study_dir / step.needs[0] / "checkpoints"
-    if latest_step(own) is not None:
-        state = restore(own, program.abstract)
-    elif latest_step(parent) is not None:
-        state = restore(parent, program.abstract)
+    checkpoint = agreed(lambda: str(newest(own) or newest(parent) or ""))
+    if checkpoint:
+        state = load_state(Path(checkpoint), program.abstract)
     else:
         state = program.init(jax.random.fold_in(root, 0))
+        if parent.exists():
+            require_newest(parent)  # a damaged trunk: starting from scratch would be another run
     meet()
     start = int(state.step)
 
@@ -90,7 +91,7 @@ def pretrain(
     began = time.perf_counter()
     with (
         track(folder, study, step, group, execution, start) as tracker,
-        open_checkpoints(own) as checkpoints,
+        Checkpoints(own) as checkpoints,
     ):
         peak = peak_of(jax.devices()[0].device_kind, mesh.size)
         log = Log(tracker, recipe.batch, flops, peak, execution.log_every, end, start, feed)
@@ -108,15 +109,17 @@ def pretrain(
             if told_to_stop or ((index + 1) % execution.checkpoint_every == 0 and index + 1 < end):
                 log.row(*pending)
                 pending = None
-                save(checkpoints, index + 1, state)
+                tracker.flush()
+                checkpoints.save(index + 1, state)
             progress(float((index + 1 - start) * recipe.batch), float((end - start) * recipe.batch))
             if told_to_stop:
                 checkpoints.wait()
-                leave(f"{step.name} is saved after {index + 1} of {end} steps")
+                stop(f"{step.name} is saved after {index + 1} of {end} steps")
         if pending is not None:
             log.row(*pending)
         if start < end:
-            save(checkpoints, end, state)
+            tracker.flush()
+            checkpoints.save(end, state)
             checkpoints.wait()
         seconds = time.perf_counter() - began
         crops = heldout_crops(cache, heldout, recipe)

@@ -22,7 +22,7 @@ from scaling.models.backbone import build_encoder
 from scaling.runs.plan import TransferStep
 from scaling.study.config import Volumes
 from scaling.study.ladder import CnnShape
-from scaling.training.checkpoint import open_checkpoints, save
+from scaling.training.checkpoint import Checkpoints
 from scaling.training.program import State
 from scaling.transfer.finetune import predict_cases
 from tests.conftest import scaling
@@ -98,8 +98,8 @@ def save_untrained(encoder: CnnShape, finished: Path, study_dir: Path) -> Path:
     study_dir.mkdir()
     (study_dir / "prepare").symlink_to(finished / "runs/micro/prepare")
     parameters = jax.jit(build_encoder(encoder).init)(jax.random.key(0))
-    with open_checkpoints(study_dir / "pretrain/untrained/checkpoints") as checkpoints:
-        save(checkpoints, 1, State(jax.numpy.int32(1), {"encoder": parameters}, {}, {}))
+    with Checkpoints(study_dir / "pretrain/untrained/checkpoints") as checkpoints:
+        checkpoints.save(1, State(jax.numpy.int32(1), {"encoder": parameters}, {}, {}))
     return study_dir / "pretrain/untrained"
 
 

@@ -203,7 +203,7 @@ def test_process_that_is_alone_has_a_device_per_core_at_most(
 
 @pytest.mark.slow
 def test_process_suspended_for_minutes_goes_on() -> None:
-    code = "from scaling.processes.distributed import connect, part; connect(); print(1, flush=True); print(input()); part(0)"
+    code = "from scaling.processes.distributed import connect, end_together as end; connect(); print(1, flush=True); print(input()); end(0)"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen([sys.executable, "-c", code], env=environment(), text=True, **pipes)  # type: ignore[call-overload]
     assert process.stdout.readline() == "1\n"

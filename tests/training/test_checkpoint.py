@@ -43,10 +43,10 @@ def same(a: object, b: object) -> bool:
 def test_saves_in_quick_succession_all_count_though_training_goes_on(tmp_path: Path) -> None:
     one = program(1, 1)
     state, expected = one.init(jax.random.key(0)), []
-    with checkpoint.open_checkpoints(tmp_path / "run") as checkpoints:
+    with checkpoint.Checkpoints(tmp_path / "run") as checkpoints:
         for step in (1, 2, 3):
             state = advance(state, 1, one, (1, 1))
-            checkpoint.save(checkpoints, step, state)
+            checkpoints.save(step, state)
             expected.append(jax.tree.map(np.array, state))
             state = advance(state, 1, one, (1, 1))  # donates what is being written
         checkpoints.wait()
@@ -57,8 +57,8 @@ def test_saves_in_quick_succession_all_count_though_training_goes_on(tmp_path: P
 def test_state_is_restored_onto_another_mesh(tmp_path: Path) -> None:
     one, spread = program(1, 1), program(2, 4)
     state = advance(one.init(jax.random.key(0)), 2, one, (1, 1))
-    with checkpoint.open_checkpoints(tmp_path / "run") as checkpoints:
-        checkpoint.save(checkpoints, 2, state)
+    with checkpoint.Checkpoints(tmp_path / "run") as checkpoints:
+        checkpoints.save(2, state)
         checkpoints.wait()
     restored = checkpoint.restore(tmp_path / "run", spread.abstract)
     assert same(restored, state)
@@ -89,8 +89,8 @@ def test_run_continues_on_fewer_devices_and_back_with_the_same_losses(tmp_path: 
             state = checkpoint.restore(tmp_path / "run", program(*mesh).abstract)
         state, part = losses(program(*mesh), mesh, state, 2)
         found += part
-        with checkpoint.open_checkpoints(tmp_path / "run") as checkpoints:
-            checkpoint.save(checkpoints, 2 * number + 2, state)
+        with checkpoint.Checkpoints(tmp_path / "run") as checkpoints:
+            checkpoints.save(2 * number + 2, state)
             checkpoints.wait()
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
@@ -98,8 +98,8 @@ def test_run_continues_on_fewer_devices_and_back_with_the_same_losses(tmp_path: 
 def test_encoder_alone_is_restored_for_transfer(tmp_path: Path) -> None:
     one = program(1, 1)
     state = one.init(jax.random.key(0))
-    with checkpoint.open_checkpoints(tmp_path / "run") as checkpoints:
-        checkpoint.save(checkpoints, 0, state)
+    with checkpoint.Checkpoints(tmp_path / "run") as checkpoints:
+        checkpoints.save(0, state)
         checkpoints.wait()
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     shapes = jax.eval_shape(build_encoder(ENCODER).init, jax.random.key(0))
@@ -115,13 +115,13 @@ def test_full_disk_is_told_before_anything_is_written(
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
     state = State(jnp.zeros(()), {"x": jnp.zeros(1000)}, None, {})
-    with checkpoint.open_checkpoints(tmp_path / "run") as checkpoints:
+    with checkpoint.Checkpoints(tmp_path / "run") as checkpoints:
         with pytest.raises(
             OSError,
             match=r"no room for the checkpoint of step 7 in .*run.*free some space and run again",
         ):
-            checkpoint.save(checkpoints, 7, state)
-        assert checkpoints.latest is None
+            checkpoints.save(7, state)
+        assert checkpoint.latest_step(tmp_path / "run") is None
 
 
 def test_folder_without_a_checkpoint_is_named(tmp_path: Path) -> None:

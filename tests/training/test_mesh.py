@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec
 from scaling.study.config import Family, Mae, Pretrain, ResEnc, UNet, ViT
 from scaling.study.ladder import resolve_decoder, resolve_encoder
 from scaling.study.objectives import Contrastive, Momentum
-from scaling.training.checkpoint import open_checkpoints, restore, save
+from scaling.training.checkpoint import Checkpoints, restore
 from scaling.training.mesh import abstract_batch, global_batch, make_mesh, parameter_spec
 from scaling.training.program import NEVER, State, pretraining_program
 
@@ -156,8 +156,8 @@ def test_means_follow_the_parameters_by_their_momentum_and_are_restored(tmp_path
         )
     for a, b in zip(jax.tree.leaves(state.means["target"]), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
-    with open_checkpoints(tmp_path) as checkpoints:
-        save(checkpoints, 3, state)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(3, state)
         checkpoints.wait()
     restored = restore(tmp_path, program.abstract)
     for a, b in zip(jax.tree.leaves(restored), jax.tree.leaves(state), strict=True):
