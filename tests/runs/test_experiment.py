@@ -12,8 +12,22 @@ MICRO = Path(__file__).parents[1] / "micro_study.py"
 
 
 def test_override_replaces_nested_fields_with_their_types() -> None:
-    study = load_study(MICRO, ["pretrain.batch=16", 'sizes=["s","m"]', "data.root=/elsewhere", "tasks.0.draws=5", "durations=[320,640]"])
-    assert (study.pretrain.batch, study.sizes, study.data.root, study.tasks[0].draws) == (16, ("s", "m"), "/elsewhere", 5)
+    study = load_study(
+        MICRO,
+        [
+            "pretrain.batch=16",
+            'sizes=["s","m"]',
+            "data.root=/elsewhere",
+            "tasks.0.draws=5",
+            "durations=[320,640]",
+        ],
+    )
+    assert (study.pretrain.batch, study.sizes, study.data.root, study.tasks[0].draws) == (
+        16,
+        ("s", "m"),
+        "/elsewhere",
+        5,
+    )
     assert dataclasses.replace(study, sizes=("xxs",)).sizes == load_study(MICRO).sizes
 
 
@@ -35,14 +49,18 @@ def test_override_replaces_nested_fields_with_their_types() -> None:
         ("transfer.finetune=null", ["estimand.protocol", "finetune"]),
     ],
 )
-def test_override_that_does_not_fit_is_refused_naming_the_field(text: str, words: list[str]) -> None:
+def test_override_that_does_not_fit_is_refused_naming_the_field(
+    text: str, words: list[str]
+) -> None:
     with pytest.raises(ValueError) as caught:
         load_study(MICRO, [text])
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
 def test_unknown_size_is_refused_with_the_ladder() -> None:
-    with pytest.raises(ValueError, match=r"'huge' is not on the vit ladder; expected one of xxs, xs"):
+    with pytest.raises(
+        ValueError, match=r"'huge' is not on the vit ladder; expected one of xxs, xs"
+    ):
         make_plan(override(load_study(MICRO), ['sizes=["huge"]']))
 
 

@@ -1,4 +1,6 @@
-"""The plan: what depends on what, and what it costs, against the models themselves and a count over the traced program."""
+"""The plan: what depends on what, and what it costs, against the models themselves and a count over
+the traced program.
+"""
 
 from pathlib import Path
 
@@ -34,7 +36,10 @@ def traced_flops(jaxpr: jax.extend.core.Jaxpr) -> int:
             length = np.prod([equation.invars[0].aval.shape[axis] for axis in contract], dtype=int)
             total += 2 * int(length) * equation.outvars[0].aval.size
         times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
-        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")):
+        for inner in jax.tree.leaves(
+            list(equation.params.values()),
+            is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr"),
+        ):
             inner = getattr(inner, "jaxpr", inner)
             if hasattr(inner, "eqns"):
                 total += times * traced_flops(inner)
@@ -44,7 +49,9 @@ def traced_flops(jaxpr: jax.extend.core.Jaxpr) -> int:
 @pytest.mark.parametrize("size", VIT_WIDTHS)
 def test_parameters_of_every_rung_match_the_model(size: str) -> None:
     encoder, decoder = resolve_encoder(ViT(), size), resolve_decoder(ViT())
-    made = nnx.eval_shape(lambda: (VitEncoder(encoder, nnx.Rngs(0)), MaeDecoder(decoder, encoder, CROP, nnx.Rngs(0))))
+    made = nnx.eval_shape(
+        lambda: (VitEncoder(encoder, nnx.Rngs(0)), MaeDecoder(decoder, encoder, CROP, nnx.Rngs(0)))
+    )
     assert flops.encoder_parameters(encoder) == count(made[0])
     assert flops.decoder_parameters(encoder, decoder) == count(made[1])
 
@@ -73,15 +80,23 @@ def test_training_flops_match_a_count_over_the_traced_program(
     means = jax.eval_shape(objective.followed, parameters)
     volumes = jax.ShapeDtypeStruct((2, 2, *CROP) if config.pairs else (4, *CROP), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    traced = jax.make_jaxpr(lambda p, m, v, k: jax.grad(lambda q: objective.loss(q | m, v, k)[0])(p))(parameters, means, volumes, key)
-    assert 4 * flops.pretraining_flops(config, encoder, decoder, recipe) == traced_flops(traced.jaxpr)
+    traced = jax.make_jaxpr(
+        lambda p, m, v, k: jax.grad(lambda q: objective.loss(q | m, v, k)[0])(p)
+    )(parameters, means, volumes, key)
+    assert 4 * flops.pretraining_flops(config, encoder, decoder, recipe) == traced_flops(
+        traced.jaxpr
+    )
 
 
 @pytest.mark.parametrize("config", [Contrastive(), Momentum(), Hybrid()], ids=lambda c: c.kind)
-def test_parameters_of_contrastive_heads_match_the_model(config: Contrastive | Momentum | Hybrid) -> None:
+def test_parameters_of_contrastive_heads_match_the_model(
+    config: Contrastive | Momentum | Hybrid,
+) -> None:
     encoder, decoder = resolve_encoder(ViT(), "xs"), resolve_decoder(ViT())
     head = config.contrast if isinstance(config, Hybrid) else config
-    made = jax.eval_shape(build_objective(config, encoder, decoder, Pretrain(crop=CROP)).init, jax.random.key(0))
+    made = jax.eval_shape(
+        build_objective(config, encoder, decoder, Pretrain(crop=CROP)).init, jax.random.key(0)
+    )
     found = sum(leaf.size for leaf in jax.tree.leaves(made["projector"]))
     assert flops.head_parameters(encoder.width, head.hidden, head.projection) == found
 
@@ -108,11 +123,21 @@ def test_plan_of_the_micro_study_is_the_expected_graph() -> None:
 def test_fractions_of_the_subjects_are_an_axis_of_the_plan_with_trunks_of_their_own() -> None:
     plan = make_plan(load_study(MICRO, ["fractions=[0.125,1.0]"]))
     needs = {step.name: step.needs for step in plan.steps}
-    assert needs["pretrain/mae-xxs-data0.125-seed0-320"] == ("pretrain/mae-xxs-data0.125-seed0-trunk-256",)
-    assert needs["transfer/mae-xxs-data0.125-seed0-320-infarct"] == ("pretrain/mae-xxs-data0.125-seed0-320",)
+    assert needs["pretrain/mae-xxs-data0.125-seed0-320"] == (
+        "pretrain/mae-xxs-data0.125-seed0-trunk-256",
+    )
+    assert needs["transfer/mae-xxs-data0.125-seed0-320-infarct"] == (
+        "pretrain/mae-xxs-data0.125-seed0-320",
+    )
     assert needs["transfer/mae-xxs-seed0-320-infarct"] == ("pretrain/mae-xxs-seed0-320",)
-    fractions = {step.name: step.config.fraction for step in plan.steps if isinstance(step.config, PretrainStep)}
-    assert all(fraction == (0.125 if "data" in name else 1.0) for name, fraction in fractions.items())
+    fractions = {
+        step.name: step.config.fraction
+        for step in plan.steps
+        if isinstance(step.config, PretrainStep)
+    }
+    assert all(
+        fraction == (0.125 if "data" in name else 1.0) for name, fraction in fractions.items()
+    )
     assert len(plan.steps) == 2 + 2 * 4 + (4 + 1 + 1) * 3 + 2
 
 
@@ -136,8 +161,12 @@ def test_objectives_are_an_axis_of_the_plan_named_by_kind_or_by_a_name_of_their_
     plan = make_plan(load_study(MICRO, [objectives]))
     needs = {step.name: step.needs for step in plan.steps}
     for label in ("mae", "mae-blocks", "contrastive"):
-        assert needs[f"transfer/{label}-xxs-seed0-320-infarct"] == (f"pretrain/{label}-xxs-seed0-320",)
-        assert needs[f"pretrain/{label}-xxs-seed0-320"] == (f"pretrain/{label}-xxs-seed0-trunk-256",)
+        assert needs[f"transfer/{label}-xxs-seed0-320-infarct"] == (
+            f"pretrain/{label}-xxs-seed0-320",
+        )
+        assert needs[f"pretrain/{label}-xxs-seed0-320"] == (
+            f"pretrain/{label}-xxs-seed0-trunk-256",
+        )
     assert len(plan.steps) == 2 + 3 * 4 + (3 * 2 + 1 + 1) * 3 + 2
 
 
@@ -146,8 +175,14 @@ def test_objectives_are_an_axis_of_the_plan_named_by_kind_or_by_a_name_of_their_
     [
         (['objectives=[{"kind":"mae"},{"kind":"mae","block":2}]'], "no entry twice"),
         (['objectives=[{"kind":"simsiam"}]'], "objectives.0"),
-        (['objectives=[{"kind":"contrastive"}]', "execution.mesh=[8,1]"], "must be a multiple of 16"),
-        (["execution.mesh=[3,1]"], "batch=8 is not divisible by the 3 x 1 devices .* multiple of 3"),
+        (
+            ['objectives=[{"kind":"contrastive"}]', "execution.mesh=[8,1]"],
+            "must be a multiple of 16",
+        ),
+        (
+            ["execution.mesh=[3,1]"],
+            "batch=8 is not divisible by the 3 x 1 devices .* multiple of 3",
+        ),
         (['objectives=[{"kind":"contrastive"}]', "pretrain.augment=none"], "two equal views"),
         (['objectives=[{"kind":"mae","mask_ratio":1.0}]'], "less than 1"),
         (['objectives=[{"kind":"contrastive","name":"a/b"}]'], "objectives is named 'a/b'"),
@@ -162,7 +197,11 @@ def test_families_side_by_side_have_runs_controls_and_rungs_of_their_own() -> No
     families = 'families=[{"kind":"vit"},{"kind":"unet","levels":3,"sizes":["xs","s"]}]'
     plan = make_plan(load_study(MICRO, [families]))
     names = {step.name for step in plan.steps}
-    assert {"pretrain/mae-xxs-seed0-320", "pretrain/mae-unet-xs-seed0-320", "pretrain/mae-unet-s-seed0-320"} <= names
+    assert {
+        "pretrain/mae-xxs-seed0-320",
+        "pretrain/mae-unet-xs-seed0-320",
+        "pretrain/mae-unet-s-seed0-320",
+    } <= names
     assert {"transfer/scratch-xxs-seed0-infarct", "transfer/scratch-unet-s-seed0-infarct"} <= names
     assert not any("unet-xxs" in name for name in names)
     with pytest.raises(ValueError, match=r"families is .*no entry twice"):
@@ -172,7 +211,10 @@ def test_families_side_by_side_have_runs_controls_and_rungs_of_their_own() -> No
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ("transfer.finetune.window=[16,16,12]", r"transfer.finetune.window is \(16, 16, 12\); expected multiples of 8"),
+        (
+            "transfer.finetune.window=[16,16,12]",
+            r"transfer.finetune.window is \(16, 16, 12\); expected multiples of 8",
+        ),
         ("transfer.finetune.window=[32,16,16]", "each at most that of data.volumes.shape"),
         ("transfer.finetune.tuning=[1]", "expected budgets below the 1 learning_rates"),
         ("transfer.finetune.learning_rates=[]", "expected one rate or more"),

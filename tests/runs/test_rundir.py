@@ -29,11 +29,16 @@ def test_changed_config_is_refused_naming_field_and_values(tmp_path: Path) -> No
     for step in make_plan(load_study(MICRO)).steps:
         finish(begin(tmp_path, step, "cpu"), step, 1.0)
     changed = make_plan(load_study(MICRO, ["pretrain.learning_rate=0.001"]))
-    with pytest.raises(ConfigDriftError, match=r"trunk-128 holds results of another config: pretrain.learning_rate was 0.0015, is 0.001"):
+    with pytest.raises(
+        ConfigDriftError,
+        match=r"trunk-128 holds results of another config: pretrain.learning_rate was 0.0015, is 0.001",
+    ):
         plan_status(tmp_path, changed)
 
 
-@pytest.mark.parametrize("override", ["execution.mesh=[2,1]", "execution.workers=7", "execution.log_every=3"])
+@pytest.mark.parametrize(
+    "override", ["execution.mesh=[2,1]", "execution.workers=7", "execution.log_every=3"]
+)
 def test_execution_is_no_part_of_a_steps_identity(tmp_path: Path, override: str) -> None:
     for step in make_plan(load_study(MICRO)).steps:
         finish(begin(tmp_path, step, "cpu"), step, 1.0)
