@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from scaling.costs import flops
 from scaling.models.vit import MaeDecoder, VitEncoder
 from scaling.objectives.build import build_objective
-from scaling.costs import flops
-from scaling.study.config import Mae, Pretrain, Remat, ViT
 from scaling.runs.experiment import load_study
+from scaling.runs.plan import PretrainStep, make_plan
+from scaling.study.config import Mae, Pretrain, Remat, ViT
 from scaling.study.ladder import VIT_WIDTHS, resolve_decoder, resolve_encoder
 from scaling.study.objectives import Contrastive, CrossSequence, Hybrid, Momentum, ObjectiveConfig
-from scaling.runs.plan import PretrainStep, make_plan
 
 MICRO = Path(__file__).parents[1] / "micro_study.py"
 CROP = (24, 32, 24)
