@@ -130,7 +130,7 @@ full = Study(
         volumes=Volumes(spacing_mm=1.0, shape=(160, 192, 160)),
         split=Split(test_subjects=200),
         track="method",
-        fomo60k="fomo60k/mapping.tsv",
+        manifest="fomo60k/mapping.tsv",
     ),
     objectives=OBJECTIVES,
     families=(

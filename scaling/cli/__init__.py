@@ -24,6 +24,7 @@ from scaling.cli.show import data_show
 from scaling.cli.studies import studies_app
 from scaling.cli.sync import tracking_app
 from scaling.cli.terminal import errors
+from scaling.cli.unpack import data_unpack
 from scaling.cli.verdicts import verdicts_app
 from scaling.processes.malloc import keep_freed_memory
 
@@ -53,6 +54,7 @@ app.add_typer(tables_app)
 app.add_typer(verdicts_app)
 app.add_typer(rank_app)
 data_app.command("show")(data_show)
+data_app.command("unpack")(data_unpack)
 app.add_typer(imports_app)
 app.add_typer(score_app)
 app.add_typer(tracking_app)

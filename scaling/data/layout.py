@@ -22,6 +22,7 @@ import pandas as pd
 from scaling.data.files import extension, link_problem, walk
 from scaling.data.participants import parse_age, read_table, with_participants
 from scaling.data.reading import EXTENSIONS
+from scaling.data.unpack import archives, is_unpacked
 from scaling.study.config import Source, Split
 
 COLUMNS = (
@@ -71,6 +72,8 @@ BIDS_NAMES = {
     "dwi": "dwi",
     "swi": "swi",
 }
+# Other spellings of sequences outside of BIDS: released data of challenges use several.
+NAMES = {"t1w": "t1", "t2w": "t2", "pdw": "pd", "t2starw": "t2s", "t2star": "t2s"}
 BIDS_ASIDE = (
     "func",
     "fmap",
@@ -160,7 +163,11 @@ def find_sources(root: Path) -> list[str]:
     return [
         name
         for name in children
-        if name not in ASIDE and any(is_scan(file, root / name) for file in walk(root / name))
+        if name not in ASIDE
+        and any(
+            is_scan(file, root / name) or file.suffix.lower() == ".zip"
+            for file in walk(root / name)
+        )
     ]
 
 
@@ -203,8 +210,25 @@ def scan_source(root: Path, path: str) -> pd.DataFrame:
     return table
 
 
+def inner_folder(folder: Path) -> Path:
+    """The folder, or the one of its own name in it that unpacking a download has left."""
+    inner = folder / folder.name
+    return inner if (inner / "preprocessed").is_dir() else folder
+
+
+def require_unpacked(folder: Path) -> None:
+    """Raise ValueError when the folder holds sessions as zip files that are not unpacked."""
+    packed = [archive for archive in archives(folder) if not is_unpacked(archive)]
+    if packed:
+        raise ValueError(
+            f"{folder} holds {len(packed):,} zip files of sessions that are not unpacked, first "
+            f"{packed[0]}; run `scaling data unpack {folder}` first"
+        )
+
+
 def scan_folder(root: Path, folder: Path) -> pd.DataFrame:
     """The scans of a folder in one of the layouts, with what the tables and labels beside them say."""
+    folder = inner_folder(folder)
     scans = folder / "preprocessed" if (folder / "preprocessed").is_dir() else folder
     allowed = (root.resolve(), folder.resolve())
     rows = []
@@ -230,6 +254,7 @@ def scan_folder(root: Path, folder: Path) -> pd.DataFrame:
                     "problem": link_problem(file),
                 }
             )
+    require_unpacked(scans)
     if not rows:
         raise ValueError(
             f"{folder} holds no scans; expected files such as sub_1/ses_1/t1.nii.gz "
@@ -336,6 +361,7 @@ def describe(file: Path, scans: Path) -> dict[str, object]:
         numbered = re.fullmatch(r"(.+)_(\d+)", sequence)
         if numbered and numbered[1] != "scan":
             sequence, run = numbered[1], int(numbered[2])
+        sequence = NAMES.get(sequence, sequence)
     return {
         "path": str(file),
         "subject": "/".join(parts[: place + 1]),
@@ -354,6 +380,7 @@ def find_label(labels: Path, subject: str, session: str) -> tuple[str, str]:
         for name in ("seg.nii.gz", "seg.nii"):
             if not mask and (folder / name).exists():
                 mask = str(folder / name)
-        if not text and (folder / "label.txt").exists():
-            text = (folder / "label.txt").read_text(errors="replace").strip()
+        for name in ("label.txt", "labels.txt"):
+            if not text and (folder / name).exists():
+                text = (folder / name).read_text(errors="replace").strip()
     return text, mask

@@ -58,18 +58,20 @@ class Data:
     phantom: Phantom | None = None
     """Synthetic cohort to write into `root` before anything else; None: the scans exist."""
     track: Literal["method", "open"] = "open"
-    """Track of the challenge: a "method" study pretrains on FOMO60K alone, and is refused when one
-    of its scans is not listed in `fomo60k`."""
-    fomo60k: str = ""
-    """Manifest of FOMO60K, relative to `root`: what `scaling data check` wrote, or its own
-    mapping.tsv."""
+    """Track of the challenge: a "method" study pretrains on the challenge's collection alone, and
+    is refused when one of its scans is not listed in `manifest`."""
+    challenge: str = "fomo25"
+    """Challenge whose track it is: a published name, or a .toml or .py file."""
+    manifest: str = ""
+    """List of the collection, relative to `root`: what `scaling data check` wrote, one of its own
+    tables, or its folder with the tables in it."""
     compressed: bool = False
     """Keep prepared volumes in less space, read more slowly; no result changes."""
 
     def __post_init__(self) -> None:
-        if self.track == "method" and not self.fomo60k:
+        if self.track == "method" and not self.manifest:
             raise ValueError(
-                "data.track is 'method', which pretrains on FOMO60K alone, and data.fomo60k is "
-                "empty; expected a manifest of FOMO60K to prove it by: what `scaling data check` "
-                "wrote of it, or its mapping.tsv"
+                "data.track is 'method', which pretrains on the challenge's collection alone, and "
+                "data.manifest is empty; expected a list of that collection to prove it by: what "
+                "`scaling data check` wrote of it, its mapping.tsv, or its folder"
             )

@@ -24,14 +24,14 @@ def method(tmp_path: Path) -> Data:
         tmp_path / "mapping.tsv",
         "\n".join(["dataset\tparticipant_id\tsession_id\tfilename\toriginal_path", *rows]),
     )
-    return Data(str(tmp_path), (Source("FOMO60K"),), track="method", fomo60k="fomo60k.parquet")
+    return Data(str(tmp_path), (Source("FOMO60K"),), track="method", manifest="fomo60k.parquet")
 
 
 @pytest.mark.parametrize("manifest", ["fomo60k.parquet", "mapping.tsv"])
 def test_method_study_of_fomo60k_alone_is_let_through_and_of_more_refused(
     tmp_path: Path, method: Data, manifest: str
 ) -> None:
-    data = dataclasses.replace(method, fomo60k=manifest)
+    data = dataclasses.replace(method, manifest=manifest)
     prove_track(scan_sources(tmp_path, data.pretraining, Split()), data, workers=1)
     mixed = dataclasses.replace(data, pretraining=(Source("FOMO60K"), Source("ours")))
     with pytest.raises(ValueError, match=r"1 of 3 pretraining scans are not in FOMO60K .*ours"):
@@ -54,16 +54,56 @@ def test_method_study_may_be_tested_on_any_source(tmp_path: Path, method: Data) 
 
 
 def test_method_study_without_a_manifest_is_refused(tmp_path: Path, method: Data) -> None:
-    with pytest.raises(ValueError, match=r"data.fomo60k is empty"):
-        dataclasses.replace(method, fomo60k="")
+    with pytest.raises(ValueError, match=r"data.manifest is empty"):
+        dataclasses.replace(method, manifest="")
     with pytest.raises(FileNotFoundError, match="does not exist"):
         prove_track(
             scan_sources(tmp_path, method.pretraining, Split()),
-            dataclasses.replace(method, fomo60k="no.tsv"),
+            dataclasses.replace(method, manifest="no.tsv"),
         )
     text(tmp_path / "large.tsv", "content_hash\n" + "x\n" * 60_530)
     with pytest.raises(ValueError, match="another collection"):
         prove_track(
             scan_sources(tmp_path, method.pretraining, Split()),
-            dataclasses.replace(method, fomo60k="large.tsv"),
+            dataclasses.replace(method, manifest="large.tsv"),
         )
+
+
+@pytest.mark.parametrize("columns", ["with dataset", "inside the dataset"])
+def test_method_study_of_nested_collections_is_proven_by_the_tables_beside_the_scans(
+    tmp_path: Path, columns: str
+) -> None:
+    folder = tmp_path / "FOMO300K"
+    sets = ("PT001_OASIS1", "PT030_OpenNeuro/ds000001")
+    for seed, dataset in enumerate(sets):
+        scan(folder / dataset / "sub_1" / "ses_1" / "t1.nii.gz", seed)
+        row = "sub_1\tses_1\tt1.nii.gz\tSiemens"
+        header = "participant_id\tsession_id\tfilename\tManufacturer"
+        if columns == "with dataset":
+            row, header = f"{Path(dataset).name}\t{row}", f"dataset\t{header}"
+        text(folder / dataset / "mri_info.tsv", f"{header}\n{row}")
+        text(folder / dataset / "participants.tsv", "participant_id\tage\nsub_1\t30")
+    data = Data(
+        str(tmp_path),
+        (Source("FOMO300K"),),
+        track="method",
+        challenge="fomo26",
+        manifest="FOMO300K",
+    )
+    prove_track(scan_sources(tmp_path, data.pretraining, Split()), data, workers=1)
+    scan(folder / "PT001_OASIS1" / "sub_2" / "ses_1" / "t1.nii.gz", 7)
+    with pytest.raises(ValueError, match=r"1 of 3 pretraining scans are not in FOMO300K .*sub_2"):
+        prove_track(scan_sources(tmp_path, data.pretraining, Split()), data, workers=1)
+
+
+def test_folder_without_tables_of_scans_proves_nothing(tmp_path: Path) -> None:
+    scan(tmp_path / "FOMO300K" / "PT001_OASIS1" / "sub_1" / "ses_1" / "t1.nii.gz", 1)
+    data = Data(
+        str(tmp_path),
+        (Source("FOMO300K"),),
+        track="method",
+        challenge="fomo26",
+        manifest="FOMO300K",
+    )
+    with pytest.raises(ValueError, match="holds no table with the columns dataset"):
+        prove_track(scan_sources(tmp_path, data.pretraining, Split()), data, workers=1)

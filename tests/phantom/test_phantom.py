@@ -10,15 +10,24 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from scaling.data.layout import scan_source
 from scaling.phantom.anatomy import build_brain
 from scaling.phantom.fields import interpolation
 from scaling.phantom.label_maps import choose_map
+from scaling.phantom.malformations import add_polymicrogyria
 from scaling.phantom.people import Subject
 from scaling.phantom.person import deformation, draw_person, outline
 from scaling.phantom.subject import start_worker, truth_folder, write_subject
 from scaling.phantom.template import Template, load_template
 from scaling.phantom.write import write_phantom
-from scaling.study.phantom import Cohort, Infarcts, Phantom, Scanner
+from scaling.study.phantom import (
+    TEST_SCANNERS,
+    Cohort,
+    Infarcts,
+    Phantom,
+    Polymicrogyria,
+    Scanner,
+)
 
 SPACING = 4.0
 SCANNER = Scanner("plain", 3.0, (SPACING,) * 3, noise=0.005)
@@ -30,6 +39,7 @@ FEW = Phantom(
     meningioma=Cohort(1, 1),
     brain_age=Cohort(1, 1),
     sequences=("t1", "flair"),
+    test_scanners=TEST_SCANNERS[:2],
 )
 
 
@@ -245,3 +255,112 @@ def test_every_sequence_of_every_kind_of_scanner_is_finite_and_not_constant(
         )
         assert set(images) == set(SEQUENCES)
         assert all(image.max() > 2 * image[image > 0].min() > 0 for image in images.values())
+
+
+@pytest.fixture(scope="module")
+def fomo26(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small cohort of all seven tasks."""
+    root = tmp_path_factory.mktemp("fomo26")
+    phantom = Phantom(
+        challenge="fomo26",
+        spacing_mm=6.0,
+        pretraining_subjects=1,
+        test_scanners=TEST_SCANNERS[:1],
+        infarct=Cohort(2, 0),
+        meningioma=Cohort(1, 0),
+        brain_age=Cohort(1, 0),
+        nerve=Cohort(1, 1),
+        polymicrogyria=Cohort(2, 0),
+        diagnosis=Cohort(2, 1),
+        sequences=("t1",),
+        missing=0.0,
+    )
+    write_phantom(root, phantom, workers=1)
+    return root
+
+
+def test_seven_tasks_have_the_challenges_files(fomo26: Path) -> None:
+    files = {str(file.relative_to(fomo26)) for file in fomo26.rglob("*") if file.is_file()}
+    for expected in (
+        "fomo300k/sub_1/ses-01/t1.nii.gz",
+        "Task_1/preprocessed/sub_1/ses-01/dwi_b1000.nii.gz",
+        "Task_1/labels/sub_1/ses-01/label.txt",
+        "Task_1/labels/sub_2/ses-01/seg.nii.gz",
+        "Task_2/labels/sub_1/ses-01/seg.nii.gz",
+        "Task_3/preprocessed/sub_1/ses-01/t1w.nii.gz",
+        "Task_3/labels/sub_1/ses-01/labels.txt",
+        "Task_4/preprocessed/sub_1/ses-01/t2w.nii.gz",
+        "Task_4-test/labels/sub_1/ses-01/seg.nii.gz",
+        "Task_5/preprocessed/sub_1/ses-01/t1.nii.gz",
+        "Task_5/labels/sub_1/ses-01/labels.txt",
+        "Task_6.csv",
+    ):
+        assert expected in files
+    table = scan_source(fomo26, "Task_3")
+    assert table["sequence"].tolist() == ["t1"]
+    assert 20 <= float(table["label"].iloc[0]) <= 85
+    classes = scan_source(fomo26, "Task_6")["selected_cohort"]
+    assert sorted(classes) == sorted(["control", "atrophy", "tumour"] * 2)
+    rows = (fomo26 / "Task_6.csv").read_text().splitlines()
+    assert rows[0] == "ptid,nifti_path,selected_cohort,age,sex"
+    assert len(rows) == 1 + 3 * (2 + 2 * 1)
+
+
+def test_nerve_and_vessel_are_thin_dark_and_labelled_on_fine_voxels(fomo26: Path) -> None:
+    for source in ("Task_4", "Task_4-test"):
+        image = nib.load(fomo26 / source / "preprocessed/sub_1/ses-01/t2w.nii.gz")
+        mask = nib.load(fomo26 / source / "labels/sub_1/ses-01/seg.nii.gz")
+        np.testing.assert_array_equal(image.affine, mask.affine)
+        labels, voxels = np.asarray(mask.dataobj), np.asarray(image.dataobj)
+        assert image.shape == mask.shape
+        assert np.unique(labels).tolist() == [0, 1, 2]
+        around = ndimage.binary_dilation(labels > 0, iterations=4) & (labels == 0)
+        for label, widest_mm in ((1, 3.6), (2, 2.3)):
+            assert np.median(voxels[labels == label]) < 0.75 * np.median(voxels[around])
+            depth = ndimage.distance_transform_edt(labels == label, image.header.get_zooms())
+            assert 2 * depth.max() < widest_mm + 1.0
+    train = nib.load(fomo26 / "Task_4/preprocessed/sub_1/ses-01/t2w.nii.gz")
+    np.testing.assert_allclose(train.header.get_zooms(), (0.5, 0.488, 0.488), rtol=1e-5)
+    assert nib.aff2axcodes(train.affine) == ("R", "A", "S")
+
+
+def test_vessel_touches_the_nerve_on_the_painful_side_alone(fomo26: Path) -> None:
+    truth = json.loads((fomo26 / "truth/Task_4/sub_1/truth.json").read_text())
+    mask = nib.load(fomo26 / "truth/Task_4/sub_1/seg.nii.gz")
+    labels = np.asarray(mask.dataobj)
+    away = ndimage.distance_transform_edt(labels != 1, mask.header.get_zooms())
+    middle = labels.shape[0] // 2  # stored towards the right
+    gaps = {
+        "left": away[:middle][labels[:middle] == 2].min(),
+        "right": away[middle:][labels[middle:] == 2].min(),
+    }
+    other = {"left": "right", "right": "left"}[truth["neuralgia_side"]]
+    assert gaps[truth["neuralgia_side"]] < 1.0 < gaps[other]
+
+
+def test_polymicrogyria_thickens_cortex_where_its_mask_is(template: Template) -> None:
+    rng = np.random.default_rng(4)
+    person = draw_person(Phantom(), 40.0, rng)
+    head = outline(template, deformation(template, person, 2.5, rng))
+    brain = build_brain(template, person, head, head, rng)
+    before = {tissue: share.copy() for tissue, share in brain.items()}
+    mask, truth = add_polymicrogyria(brain, template, head, Polymicrogyria(), rng)
+    inside = mask > 0
+    assert 5 < inside.sum() * SPACING**3 / 1000 < 150
+    assert brain["cortex"][inside].mean() > before["cortex"][inside].mean() + 0.2
+    np.testing.assert_allclose(sum(brain.values()), sum(before.values()), atol=1e-5)
+    assert truth["malformation_side"] in ("left", "right")
+
+
+def test_cohort_of_an_older_config_without_new_fields_is_the_same(tmp_path: Path) -> None:
+    write_phantom(tmp_path, dataclasses.replace(FEW, pretraining_subjects=1), workers=1)
+    marker = tmp_path / "phantom.json"
+    config = json.loads(marker.read_text())
+    for field in ("challenge", "nerve", "polymicrogyria", "diagnosis", "nerves", "diagnoses"):
+        del config[field]
+    marker.write_text(json.dumps(config))
+    write_phantom(tmp_path, dataclasses.replace(FEW, pretraining_subjects=1), workers=1)
+
+
+def test_default_cohort_has_five_sites_outside_of_the_training_domain() -> None:
+    assert len(Phantom().test_scanners) >= 5
