@@ -25,8 +25,9 @@ from scipy import ndimage
 from scaling.data.check import check
 from scaling.data.head import find_head
 from scaling.data.layout import scan_sources
+from scaling.data.opening import gunzip
 from scaling.data.prepare import prepare
-from scaling.data.reading import gunzip, read_scan
+from scaling.data.reading import read_scan
 from scaling.data.volume import scan_to_grid, session_grid
 from scaling.study.config import Source, Split, Volumes
 

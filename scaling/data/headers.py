@@ -12,20 +12,20 @@ import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import SpatialImage
 
-from scaling.data.reading import (
-    GZIP,
-    UnreadableVolume,
-    open_image,
-    read_mask,
-    read_scan,
-    scan_affine,
-    scan_shape,
-)
+from scaling.data.forms import disagreement, is_usable, nifti_forms, scan_affine
+from scaling.data.opening import GZIP, UnreadableVolume, open_image
+from scaling.data.reading import read_mask, read_scan, scan_shape
 
 SCANNER = (
-    "Manufacturer", "ManufacturersModelName", "MagneticFieldStrength", "SliceThickness", "RepetitionTime", "EchoTime", "InversionTime",
+    "Manufacturer",
+    "ManufacturersModelName",
+    "MagneticFieldStrength",
+    "SliceThickness",
+    "RepetitionTime",
+    "EchoTime",
+    "InversionTime",
     "FlipAngle",
-)  # fmt: skip
+)
 TEXTS = (
     "shape",
     "spacing",
@@ -84,28 +84,35 @@ def describe_mask(path: Path) -> dict[str, Any]:
 
 def remark(path: Path, image: SpatialImage, spacing: np.ndarray) -> str:
     """What makes a readable header doubtful, in one sentence; "" if nothing does."""
-    if not isinstance(image, nib.Nifti1Image):
-        analyze = isinstance(image, nib.AnalyzeImage)
+    if not isinstance(image, nib.Nifti1Pair):
+        if not isinstance(image, nib.AnalyzeImage):
+            return ""
         return (
             f"{path} is in Analyze format, which does not know left from right; convert it from "
             "the original"
-            if analyze
-            else ""
         )
-    sform, qform = image.get_sform(coded=True)[0], image.get_qform(coded=True)[0]
+    sform, qform = nifti_forms(image)
     if sform is None and qform is None:
         return f"{path} has neither sform nor qform: left and right, and its place, are a guess"
-    if sform is not None and qform is not None and np.all(np.isfinite(qform)):
-        one, other = (
-            "".join(str(code) for code in nib.orientations.aff2axcodes(affine))
-            for affine in (sform, qform)
-        )
+    if sform is not None and not is_usable(sform):
+        return f"{path} has an sform that spans no volume; its qform is used"
+    if qform is not None and not is_usable(qform):
+        return "" if sform is not None else f"{path} has a qform that spans no volume"
+    if sform is not None and qform is not None:
+        one, other = ("".join(map(str, nib.aff2axcodes(form))) for form in (sform, qform))
         if one != other:
             return f"{path} has an sform of orientation {one} and a qform of {other}; the sform is used"
+        apart = disagreement(image, scan_shape(path, image))
+        if apart:
+            return f"{path} has an sform and a qform that are {apart}; the sform is used"
     zooms = np.asarray(image.header.get_zooms()[:3], np.float64)
     if np.all(zooms > 0) and not np.allclose(zooms, spacing, rtol=0.05):
-        sizes = [" x ".join(f"{size:.3g}" for size in each) for each in (zooms, spacing)]
-        return f"{path} has voxels of {sizes[0]} mm by its pixdim and of {sizes[1]} mm by its affine, which is used"
+        by_pixdim = " x ".join(f"{size:.3g}" for size in zooms)
+        by_affine = " x ".join(f"{size:.3g}" for size in spacing)
+        return (
+            f"{path} has voxels of {by_pixdim} mm by its pixdim and of {by_affine} mm by its "
+            "affine, which is used"
+        )
     return ""
 
 
@@ -158,6 +165,6 @@ def stored_hash(path: Path, image: SpatialImage) -> str:
 def expected_bytes(image: SpatialImage) -> int:
     """Size of the uncompressed file, as far as the header tells (0 if it does not)."""
     if not isinstance(image, nib.Nifti1Image):
-        return 0
+        return 0  # two files, or no NIfTI
     offset = int(image.dataobj.offset) if hasattr(image.dataobj, "offset") else 352
     return offset + int(np.prod(image.shape)) * image.get_data_dtype().itemsize

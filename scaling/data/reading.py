@@ -1,64 +1,26 @@
-"""Any file nibabel reads -> one float32 volume in canonical (RAS) axis order, or one sentence
-saying why not.
-"""
+"""Any file nibabel reads -> one float32 volume in RAS axis order, or one sentence saying why not."""
 
 import hashlib
-import logging
-import struct
-import warnings
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import nibabel as nib
 import numpy as np
-from isal import isal_zlib
 from nibabel.spatialimages import SpatialImage
-from nibabel.tripwire import TripWireError
 
-logging.getLogger("nibabel.global").setLevel(logging.ERROR)  # it narrates every header it mends
-EXTENSIONS = (
-    ".nii.gz",
-    ".nii",
-    ".nii.bz2",
-    ".mgz",
-    ".mgh",
-    ".mnc",
-    ".img",
-    ".img.gz",
-    ".head",
-    ".par",
-)  # in any case
-GZIP = b"\x1f\x8b"
+from scaling.data.forms import scan_affine
+from scaling.data.opening import BROKEN, EXTENSIONS, UnreadableVolume, open_image, unreadable
+
+__all__ = [
+    "EXTENSIONS",
+    "Scan",
+    "UnreadableVolume",
+    "open_image",
+    "read_mask",
+    "read_scan",
+    "scan_affine",
+]
 FEWEST_SLICES = 4
-# What nibabel, zlib and numpy raise on files that are not what they claim to be.
-BROKEN = (
-    nib.filebasedimages.ImageFileError,
-    nib.spatialimages.HeaderDataError,
-    nib.wrapstruct.WrapStructError,
-    nib.brikhead.AFNIHeaderError,
-    nib.minc1.MincError,
-    nib.freesurfer.mghformat.MGHError,
-    nib.parrec.PARRECError,
-    EOFError,
-    IndexError,
-    KeyError,
-    MemoryError,
-    OSError,
-    OverflowError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-    cast(type[Exception], isal_zlib.error),
-    TripWireError,  # a format that needs a package which is not installed
-)
-VOXEL_MM = (0.05, 50.0)  # outside of it a voxel size is in other units, or wrong
-
-
-class UnreadableVolume(ValueError):  # noqa: N818 (it names what the file is)
-    """A file that holds no usable 3D scan; the message says why, in one sentence."""
 
 
 @dataclass(frozen=True)
@@ -84,71 +46,6 @@ class Scan:
         return digest.hexdigest()[:32]
 
 
-def open_image(path: Path, whole: bool = False) -> SpatialImage:
-    """Open a file by what it holds, whatever its extension claims; `whole` reads a compressed NIfTI
-    at once, which is several times faster than nibabel's stream. Raises UnreadableVolume.
-    """
-    try:
-        with path.open("rb") as file:
-            start = file.read(2)
-        if not start:
-            raise UnreadableVolume(f"{path} is empty (0 bytes); copy or convert it again")
-        name = path.name.lower()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if name.endswith((".nii", ".nii.gz")) and (
-                (start == GZIP) != name.endswith(".gz") or (whole and start == GZIP)
-            ):
-                content = path.read_bytes()
-                content = gunzip(content) if start == GZIP else content
-                kind = nib.Nifti2Image if content[4:7] == b"n+2" else nib.Nifti1Image
-                return kind.from_bytes(content)
-            return cast(SpatialImage, nib.load(path))
-    except UnreadableVolume:
-        raise
-    except BROKEN as error:
-        raise unreadable(path, error) from error
-
-
-def gunzip(content: bytes) -> bytes:
-    """Decompress all members of a gzip file; zeros behind them are padding.
-
-    Raises isal_zlib.error or EOFError.
-    """
-    members = []
-    while content:
-        member = isal_zlib.decompressobj(31)
-        members.append(member.decompress(content))
-        if not member.eof:
-            raise EOFError("compressed file ended before the end-of-stream marker was reached")
-        content = member.unused_data.lstrip(b"\0")
-    return members[0] if len(members) == 1 else b"".join(members)
-
-
-def unreadable(path: Path, error: Exception) -> UnreadableVolume:
-    """The one sentence for a file that nibabel or zlib gave up on."""
-    if isinstance(error, FileNotFoundError) and path.is_symlink():
-        return UnreadableVolume(
-            f"{path} is a link to {path.readlink()}, which does not exist (not downloaded yet?)"
-        )
-    if isinstance(error, FileNotFoundError):
-        return UnreadableVolume(
-            f"{path} does not "
-            f"exist{'' if not path.exists() else f' as a whole: {error.filename} is missing'}"
-        )
-    if isinstance(error, PermissionError):
-        return UnreadableVolume(f"{path} may not be read (permission denied)")
-    if isinstance(error, TripWireError):
-        return UnreadableVolume(
-            f"{path} cannot be read here ({str(error).splitlines()[0]}); install the package or "
-            "convert it to NIfTI"
-        )
-    return UnreadableVolume(
-        f"{path} is corrupt or truncated "
-        f"({str(error).splitlines()[0] if str(error) else type(error).__name__})"
-    )
-
-
 def scan_shape(path: Path, image: SpatialImage) -> tuple[int, int, int]:
     """The 3D shape, without axes of length one behind it.
 
@@ -171,49 +68,6 @@ def scan_shape(path: Path, image: SpatialImage) -> tuple[int, int, int]:
             f"{path} has shape {shape}; expected at least {FEWEST_SLICES} slices along every axis"
         )
     return shape
-
-
-def scan_affine(path: Path, image: SpatialImage) -> np.ndarray:
-    """Voxel-to-world matrix, the first usable of nibabel's choice, sform and qform.
-
-    Raises UnreadableVolume.
-    """
-    candidates = [image.affine]
-    if isinstance(image, nib.Nifti1Image):
-        candidates += [
-            image.get_sform(),
-            image.header.get_qform() if image.header["qform_code"] > 0 else None,
-        ]
-    for affine in candidates:
-        if affine is not None and np.all(np.isfinite(affine)):
-            affine = np.asarray(affine, np.float64)
-            axes = np.linalg.norm(affine[:3, :3], axis=0)
-            if axes.min() > 0 and abs(np.linalg.det(affine[:3, :3] / axes)) > 0.1:
-                affine = in_mm(affine, image)
-                axes = np.linalg.norm(affine[:3, :3], axis=0)
-                if axes.min() > VOXEL_MM[0] and axes.max() < VOXEL_MM[1]:
-                    return affine
-    raise UnreadableVolume(
-        f"{path} has no usable voxel size or orientation (pixdim "
-        f"{tuple(float(size) for size in image.header.get_zooms()[:3])} and its "
-        f"affine; expected {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm); convert it again"
-    )
-
-
-def in_mm(affine: np.ndarray, image: SpatialImage) -> np.ndarray:
-    """The affine in mm. NIfTI may say metres or micrometres; that is believed only where mm would
-    be impossible, as many tools write mm and another unit.
-    """
-    unit = image.header.get_xyzt_units()[0] if isinstance(image, nib.Nifti1Image) else "mm"
-    size = np.linalg.norm(affine[:3, :3], axis=0).max()
-    factor = (
-        1000.0
-        if unit == "meter" and size < VOXEL_MM[0]
-        else 0.001
-        if unit == "micron" and size > VOXEL_MM[1]
-        else 1.0
-    )
-    return np.diag([factor, factor, factor, 1.0]) @ affine
 
 
 def read_scan(path: Path) -> Scan:

@@ -7,6 +7,7 @@ import gc
 import gzip
 import os
 import struct
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from scaling.data.head import find_head
+from scaling.data.headers import describe_header
 from scaling.data.reading import UnreadableVolume, read_mask, read_scan
 from scaling.data.volume import BACKGROUND, read_volume
 from scaling.study.config import Volumes
@@ -212,3 +214,149 @@ def test_real_awkward_files_are_read_or_refused_in_one_sentence() -> None:
     assert not any("\n" in sentence for sentence in refused.values())
     assert set(refused) >= {"asl_4d.nii.gz", "multi_echo_4d.nii"}
     assert not {path for path in refused if path.startswith(("oblique", "shear"))}
+
+
+def nifti_bytes(brain: np.ndarray, **fields: object) -> bytes:
+    """A NIfTI file with fields of its header set as no library would write them."""
+    image = nib.Nifti1Image(brain, SPACING)
+    image.set_qform(SPACING, 1)
+    image.set_sform(SPACING, 2)
+    content = bytearray(image.to_bytes())
+    header = nib.Nifti1Header(bytes(content[:348]), check=False)
+    for name, value in fields.items():
+        header[name] = value
+    content[:348] = header.binaryblock
+    return bytes(content)
+
+
+QUATERNION = (0.5773505, 0.5773505, 0.5773505)  # of length 1 + 9e-7, rounded
+
+
+def test_quaternion_rounded_past_one_beside_a_good_sform_is_harmless(
+    tmp_path: Path, brain: np.ndarray
+) -> None:
+    fields = dict(zip(("quatern_b", "quatern_c", "quatern_d"), QUATERNION, strict=True))
+    path = write(tmp_path / "a.nii.gz", gzip.compress(nifti_bytes(brain, **fields)))
+    np.testing.assert_allclose(read_scan(path).affine, SPACING)
+
+
+def test_quaternion_rounded_past_one_alone_is_brought_to_one(
+    tmp_path: Path, brain: np.ndarray
+) -> None:
+    fields = dict(zip(("quatern_b", "quatern_c", "quatern_d"), QUATERNION, strict=True))
+    content = nifti_bytes(brain, sform_code=0, **fields)
+    scan = read_scan(write(tmp_path / "a.nii.gz", gzip.compress(content)))
+    # b = c = d, a = 0: half a turn about the diagonal of the axes.
+    turn = np.full((3, 3), 2 / 3) - np.eye(3)
+    spacing = np.abs(turn @ np.diag([3.0, 2.5, 4.0]))
+    np.testing.assert_allclose(
+        sorted(np.abs(scan.affine[:3, :3]).ravel()), sorted(spacing.ravel()), atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("broken", ["srow_x", "quatern_b"])
+def test_form_with_nan_gives_way_to_the_other(
+    tmp_path: Path, brain: np.ndarray, broken: str
+) -> None:
+    path = write(tmp_path / "a.nii", nifti_bytes(brain, **{broken: np.nan}))
+    np.testing.assert_allclose(read_scan(path).affine, SPACING, atol=1e-4)
+    assert describe_header(path)["unreadable"] == ""
+
+
+@pytest.mark.parametrize("offset", [0, 100, 347])
+def test_voxels_inside_the_header_are_refused(
+    tmp_path: Path, brain: np.ndarray, offset: int
+) -> None:
+    path = write(tmp_path / "a.nii.gz", gzip.compress(nifti_bytes(brain, vox_offset=offset)))
+    with pytest.raises(UnreadableVolume, match="inside its header"):
+        read_scan(path)
+
+
+@pytest.mark.parametrize("pixdim", [0.0, np.nan])
+def test_file_without_form_and_voxel_size_is_refused(
+    tmp_path: Path, brain: np.ndarray, pixdim: float
+) -> None:
+    sizes = [1, 3.0, pixdim, 4.0, 1, 1, 1, 1]
+    content = nifti_bytes(brain, sform_code=0, qform_code=0, pixdim=sizes)
+    with pytest.raises(UnreadableVolume, match="no sform, no qform"):
+        read_scan(write(tmp_path / "a.nii", content))
+
+
+@pytest.mark.parametrize("ending", [".img", ".hdr"])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_nifti_pair_is_read_by_either_name(
+    tmp_path: Path, brain: np.ndarray, ending: str, zipped: bool
+) -> None:
+    nib.save(nib.Nifti1Pair(brain, SPACING), tmp_path / "pair.img")
+    if zipped:
+        for file in (tmp_path / "pair.img", tmp_path / "pair.hdr"):
+            write(file.with_name(f"{file.name}.gz"), gzip.compress(file.read_bytes()))
+            file.unlink()
+    path = tmp_path / f"pair{ending}{'.gz' if zipped else ''}"
+    np.testing.assert_array_equal(read_scan(path).voxels, brain)
+    described = describe_header(path)
+    assert (described["remark"], described["unreadable"]) == ("", "")
+
+
+def test_half_of_a_pair_says_which_half_is_missing(tmp_path: Path, brain: np.ndarray) -> None:
+    nib.save(nib.Nifti1Pair(brain, SPACING), tmp_path / "pair.img")
+    (tmp_path / "pair.hdr").unlink()
+    with pytest.raises(UnreadableVolume, match=r"pair.hdr is missing"):
+        read_scan(tmp_path / "pair.img")
+
+
+def test_bytes_after_the_last_gzip_member_are_ignored(tmp_path: Path, brain: np.ndarray) -> None:
+    content = gzip.compress(stored(brain)) + b"rsync: connection closed"
+    np.testing.assert_array_equal(read_scan(write(tmp_path / "a.nii.gz", content)).voxels, brain)
+
+
+@pytest.mark.parametrize("name", ["a.mgh", "a.mgz"])
+def test_freesurfer_file_under_the_other_name_is_read(
+    tmp_path: Path, brain: np.ndarray, name: str
+) -> None:
+    content = nib.freesurfer.MGHImage(brain, SPACING).to_bytes()
+    path = write(tmp_path / name, gzip.compress(content) if name == "a.mgh" else content)
+    np.testing.assert_array_equal(read_scan(path).voxels, brain)
+
+
+def test_gzip_that_inflates_beyond_its_header_stops_there(
+    tmp_path: Path, brain: np.ndarray
+) -> None:
+    bomb = gzip.compress(stored(brain) + bytes(2**28), 9)
+    path = write(tmp_path / "a.nii.gz", bomb)
+    tracemalloc.start()
+    np.testing.assert_array_equal(read_scan(path).voxels, brain)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS pointer"),
+        (b"\n<!DOCTYPE html>\n<html><body>Log in</body></html>", "web page"),
+        (b"/annex/objects/MD5E-s1--0.nii.gz\n", "not downloaded yet"),
+        (b"PK\x03\x04" + bytes(400), "zip file"),
+        (bytes(128) + b"DICM" + bytes(400), "DICOM"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.mgz"])
+def test_file_that_is_something_else_says_what_it_is(
+    tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
+    with pytest.raises(UnreadableVolume, match=words):
+        read_scan(write(tmp_path / name, content))
+
+
+def test_remarks_of_headers_say_which_form_is_used(tmp_path: Path, brain: np.ndarray) -> None:
+    zero = {f"srow_{axis}": 0 for axis in "xyz"}
+    path = write(tmp_path / "a.nii", nifti_bytes(brain, **zero))
+    assert describe_header(path)["remark"].endswith("its qform is used")
+    path = write(tmp_path / "b.nii", nifti_bytes(brain, qoffset_x=18.0))
+    assert "18 mm apart; the sform is used" in describe_header(path)["remark"]
+    turned = {"quatern_d": np.sin(np.radians(6))}  # 12 degrees about the third axis
+    path = write(tmp_path / "c.nii", nifti_bytes(brain, **turned))
+    assert "turned by 12 degrees" in describe_header(path)["remark"]
+    path = write(tmp_path / "d.nii", nifti_bytes(brain, qoffset_x=1e-3))
+    assert describe_header(path)["remark"] == ""
