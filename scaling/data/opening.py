@@ -125,7 +125,7 @@ def open_by_content(path: Path, start: bytes, whole: bool) -> SpatialImage:
     if first.startswith(MGH_VERSION) and compressed != name.endswith((".mgz", ".gz")):
         content = path.read_bytes()
         content = decompressed(content, 2**40) if compressed else content
-        return nib.freesurfer.MGHImage.from_bytes(content)
+        return nib.MGHImage.from_bytes(content)
     return cast(SpatialImage, nib.load(path))
 
 
@@ -134,6 +134,7 @@ def nifti_header(path: Path, block: bytes) -> nib.Nifti1Header:
 
     Raises UnreadableVolume where the header cannot be right, though nibabel would accept it.
     """
+    kind: type[nib.Nifti1Header]
     if block[4:6] in (b"n+", b"ni"):
         single = block[4:6] == b"n+"
         kind = nib.Nifti2Header if single else nib.nifti2.Nifti2PairHeader
