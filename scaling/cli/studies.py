@@ -9,8 +9,10 @@ import typer
 from scaling.cli.locate import locate
 from scaling.cli.terminal import console, errors
 from scaling.engines import slurm
+from scaling.engines.engine import Queued
 from scaling.engines.jobs import does_not_fit, load_cluster
-from scaling.engines.listing import plan_as_json, print_jobs, print_plan, print_status
+from scaling.engines.listing import plan_as_json, print_plan, print_status
+from scaling.engines.queue_listing import print_jobs
 from scaling.runs.experiment import freeze, load_study
 from scaling.runs.plan import Plan, make_plan
 from scaling.runs.rundir import Status, plan_status
@@ -64,6 +66,9 @@ def run(
     cluster: Annotated[
         Path | None, typer.Option(help="TOML file of cluster facts, for SLURM.", show_default=False)
     ] = None,
+    max_jobs: Annotated[
+        int, typer.Option(min=0, help="SLURM jobs of the study in the queue at most; 0: no limit.")
+    ] = 0,
 ) -> None:
     """Run a study: whatever is not done yet, from data to report.
 
@@ -82,15 +87,29 @@ def run(
         carry_out(study_dir, plan)
     else:
         freeze(plan.study, study_dir)
-        submitted = slurm.submit(study_dir, plan, statuses, load_cluster(cluster))
-        for name, number in submitted.items():
-            console.print(f"{number:>8} {name}", markup=False, highlight=False)
-        waiting = len(slurm.queued(study_dir))
-        console.print(
-            f"{len(submitted)} jobs submitted, {waiting} queued in all; "
-            f"`scaling status {study_dir}` shows them",
+        facts = load_cluster(cluster)
+        tell(study_dir, slurm.submit(study_dir, plan, statuses, facts, max_jobs))
+
+
+def tell(study_dir: Path, submission: slurm.Submission) -> None:
+    """Print what went into the queue, and how to add what did not; exit code 1 if anything did not."""
+    for number, jobs in submission.arrays.items():
+        names = jobs[0].name if len(jobs) == 1 else f"{jobs[0].name} and {len(jobs) - 1} more"
+        console.print(f"{number:>8} {names}", markup=False, highlight=False)
+    waiting = len(slurm.queued(study_dir))
+    console.print(
+        f"{submission.jobs} jobs submitted, {waiting} queued in all; "
+        f"`scaling status {study_dir}` shows them",
+        markup=False,
+    )
+    if submission.left_out:
+        errors.print(
+            f"{len(submission.left_out)} jobs stay out ({submission.reason}), the first is "
+            f"{submission.left_out[0].name}; run the same command again once some have ended, it "
+            "adds the rest",
             markup=False,
         )
+        raise typer.Exit(1)
 
 
 @studies_app.command(rich_help_panel=PANEL)
@@ -185,10 +204,11 @@ def status(experiment: Experiment, set_: Set = None, scale: Scale = None, out: O
     resolved, study_dir, statuses = planned(experiment, set_, out, scale)
     print_status(study_dir, resolved, statuses, console)
     if (study_dir / "jobs").exists():
+        queue: dict[str, Queued] | None
         try:
             queue = slurm.queued(study_dir)
         except ValueError as error:  # the study can be looked at from anywhere
-            queue = {}
+            queue = None
             errors.print(f"the queue cannot be seen from here: {error}", markup=False)
         print_jobs(study_dir, resolved, statuses, queue, console)
 

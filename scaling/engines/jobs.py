@@ -16,8 +16,8 @@ from scaling.runs.experiment import explain
 from scaling.runs.plan import Plan, Step, TransferStep
 from scaling.study.strict import STRICT
 
-# Beyond the estimate of a job's hours: it may be half as fast as expected, and starting, compiling and
-# reading take a while.
+# Beyond the estimate of a job's hours: it may be half as fast as expected, and starting, compiling
+# and reading take a while.
 SLOWER, START_HOURS = 2.0, 0.25
 ALONE = ("prepare", "report")  # jobs that every other waits for, or that wait for every other
 
@@ -43,13 +43,16 @@ class Cluster:
     max_hours: float = 24.0
     """Time limit of a job. One that needs longer saves before its end and queues itself again."""
     job_hours: float = 2.0
-    """Short steps are packed into jobs of about this length by the plan's estimate; 0: not at all."""
+    """Short steps are packed into jobs of about this length by the plan's estimate; 0: not at all.
+    """
     max_running: int = 0
     """Jobs of one array that may run at the same time; 0 for no limit."""
     max_array: int = 1000
     """Jobs of one array; SLURM's MaxArraySize is 1001 unless the cluster says otherwise."""
     max_restarts: int = 3
-    """Restarts in a row, without a checkpoint or a finished step in between, after which a job stops."""
+    """Restarts in a row, without a checkpoint or a finished step in between, after which a job
+    stops.
+    """
     grace_seconds: int = 120
     """Seconds before its time limit at which a job is told to save."""
     command: str = ""
@@ -62,7 +65,13 @@ class Cluster:
     """Further options of sbatch."""
 
     def __post_init__(self) -> None:
-        positive = ("devices_per_node", "cpus_per_device", "grace_seconds", "max_hours", "max_array")
+        positive = (
+            "devices_per_node",
+            "cpus_per_device",
+            "grace_seconds",
+            "max_hours",
+            "max_array",
+        )
         for field in positive:
             if getattr(self, field) <= 0:
                 raise ValueError(f"{field} is {getattr(self, field)}; expected more than 0")
@@ -73,8 +82,8 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Job:
-    """Steps that run one after the other on `devices`; `needs` are names of jobs; `expected` hours by
-    the plan's estimate.
+    """Steps that run one after the other on `devices`; `needs` are names of jobs; `expected` hours
+    by the plan's estimate.
     """
 
     name: str
@@ -100,8 +109,8 @@ def load_cluster(file: Path) -> Cluster:
 
 
 def make_jobs(plan: Plan, left: Collection[str] | None = None) -> list[Job]:
-    """Group a plan's steps (or those `left` of them): data; every stretch of pretraining by itself; all
-    tasks of one checkpoint or control; table and report.
+    """Group a plan's steps (or those `left` of them): data; every stretch of pretraining by itself;
+    all tasks of one checkpoint or control; table and report.
     """
     accelerator = plan.study.execution.accelerator
     groups: dict[str, list[Step]] = {}
@@ -211,6 +220,6 @@ def does_not_fit(plan: Plan, device_memory_gb: float = 0) -> str:
     device = "a device of this cluster" if device_memory_gb else accelerator
     return (
         f"{largest.name} does not fit: it needs {largest.memory / 1e9:.1f} GB on each of "
-        f"{math.prod(largest.mesh)} devices, and {device} has {room / 1e9:.0f} GB; use more devices "
-        "in execution.mesh, execution.accumulate, pretrain.remat or a smaller batch"
+        f"{math.prod(largest.mesh)} devices, and {device} has {room / 1e9:.0f} GB; use more "
+        "devices in execution.mesh, execution.accumulate, pretrain.remat or a smaller batch"
     )

@@ -10,13 +10,18 @@ from rich.console import Console
 from rich.table import Table
 
 from scaling.costs.flops import hours
-from scaling.engines.engine import Queued
 from scaling.engines.jobs import does_not_fit, make_jobs
-from scaling.files import read_json
-from scaling.runs.plan import Plan, PretrainStep, Step
-from scaling.runs.rundir import Status, attempts
+from scaling.runs.plan import Plan, Step
+from scaling.runs.rundir import ERROR, Status, damage_of, seconds_spent
 
-COLOURS = {"done": "green", "failed": "red", "partial": "yellow", "stale": "yellow", "todo": ""}
+COLOURS = {
+    "done": "green",
+    "failed": "red",
+    "damaged": "red",
+    "partial": "yellow",
+    "stale": "yellow",
+    "todo": "",
+}
 
 
 def print_plan(plan: Plan, statuses: Mapping[str, Status], console: Console) -> None:
@@ -124,79 +129,30 @@ def print_status(
     for kind in dict.fromkeys(step.kind for step in plan.steps):
         steps = [step for step in plan.steps if step.kind == kind]
         tally = Counter(statuses[step.name] for step in steps)
-        finished = [
-            study_dir / step.name / "DONE"
-            for step in steps
-            if statuses[step.name] in ("done", "stale")
-        ]
-        spent = sum(read_json(marker)["seconds"] for marker in finished)
+        finished = [step for step in steps if statuses[step.name] in ("done", "stale")]
+        spent = sum(seconds_spent(study_dir / step.name) or 0.0 for step in finished)
         table.add_row(kind, *(str(tally[state] or "-") for state in states), f"{spent:.1f}")
     console.print(table)
     for step in plan.steps:
-        if statuses[step.name] == "failed":
-            console.print(
-                f"{step.name}: {(study_dir / step.name / 'ERROR').read_text().strip()}",
-                style="red",
-                markup=False,
-            )
+        sentence = trouble(study_dir, step, statuses[step.name])
+        if sentence:
+            console.print(f"{step.name}: {sentence}", style="red", markup=False)
     if (study_dir / "report.html").exists():
         console.print(f"Report: {study_dir / 'report.html'}", markup=False)
 
 
-def print_jobs(
-    study_dir: Path,
-    plan: Plan,
-    statuses: Mapping[str, Status],
-    queue: Mapping[str, Queued],
-    console: Console,
-) -> None:
-    """The jobs of what is not finished, how far they are, and device hours spent and left."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("job", "steps done", "in the queue", "reason", "progress"):
-        table.add_column(heading)
-    left = 0.0
-    for job in make_jobs(plan):
-        done = [step for step in job.steps if statuses[step.name] == "done"]
-        if len(done) == len(job.steps) and job.name not in queue:
-            continue
-        left += sum(
-            hours(step.flops, plan.study.execution.accelerator)
-            for step in job.steps
-            if step not in done
-        )
-        held = queue.get(job.name)
-        state, reason = (
-            (f"{held.id} {held.state}", held.reason.replace("None", ""))
-            if held
-            else ("not queued", "")
-        )
-        running = next((step for step in job.steps if step not in done), job.steps[-1])
-        table.add_row(
-            job.name, f"{len(done)}/{len(job.steps)}", state, reason, progress(study_dir, running)
-        )
-    console.print(table)
-    spent = (
-        sum(
-            attempt["seconds"] * attempt["devices"]
-            for step in plan.steps
-            for attempt in attempts(study_dir / step.name)
-        )
-        / 3600
-    )
-    console.print(
-        f"{spent:.2f} device hours spent, about {left:.2f} left by the plan's estimate",
-        highlight=False,
-    )
-
-
-def progress(study_dir: Path, step: Step) -> str:
-    """How far a pretraining step is, by the last line it logged."""
-    file = study_dir / step.name / "metrics.jsonl"
-    lines = file.read_text().splitlines() if file.exists() else []
-    if not lines or not isinstance(step.config, PretrainStep):
-        return ""
-    row = json.loads(lines[-1])
-    return f"{row['samples'] / step.config.end:.0%}, {row['samples_per_second']:.0f} samples/s"
+def trouble(study_dir: Path, step: Step, status: Status) -> str:
+    """Why a step failed, or which of its files is damaged; "" for any other."""
+    match status:
+        case "failed":
+            try:
+                return (study_dir / step.name / ERROR).read_text(errors="replace").strip()
+            except FileNotFoundError:  # it has just begun again
+                return ""
+        case "damaged":
+            return f"{damage_of(study_dir, step)}; `scaling run` runs it again"
+        case _:
+            return ""
 
 
 def count(value: float) -> str:

@@ -1,7 +1,7 @@
 """The jobs of a study for the terminal: in the queue, how far they are, or how they ended."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -20,25 +20,21 @@ def print_jobs(
     study_dir: Path,
     plan: Plan,
     statuses: Mapping[str, Status],
-    queue: Mapping[str, Queued],
+    queue: Mapping[str, Queued] | None,
     console: Console,
 ) -> None:
     """Print the queued jobs and how far they are, those that ended before their steps were done and
-    why, and the device hours spent and left.
+    why, and the device hours spent and left. Without a `queue`, which can be seen on the cluster
+    only, the hours alone.
     """
     latest: dict[str, tuple[str, Submitted]] = {}  # step -> the last job that was to run it
     for task, job in submitted_jobs(study_dir):
         latest |= dict.fromkeys(job.steps, (task, job))
     unfinished = [step for step in plan.steps if statuses[step.name] != "done"]
     jobs = dict(latest[step.name] for step in unfinished if step.name in latest)
-    ended = {task: job for task, job in jobs.items() if task not in queue}
-    console.print(queue_table(study_dir, plan, statuses, queue, jobs))
-    states = ended_states([job.id for job in ended.values() if job.id])
-    for job in ended.values():
-        state = states.get(job.id, "gone: SLURM does not say how it ended")
-        line = last_line(job.log) or "(empty log)"
-        sentence = f"{job.id or 'never started'} {job.name}: {state}; {job.log}: {line}"
-        console.print(sentence, markup=False, highlight=False)
+    if queue is not None:
+        console.print(queue_table(study_dir, plan, statuses, queue, jobs))
+        print_ended([job for task, job in jobs.items() if task not in queue], console)
     accelerator = plan.study.execution.accelerator
     left = sum(hours(step.flops, accelerator) for step in unfinished)
     spent = 0.0
@@ -49,6 +45,16 @@ def print_jobs(
         f"{spent:.2f} device hours spent, about {left:.2f} left by the plan's estimate",
         highlight=False,
     )
+
+
+def print_ended(jobs: Sequence[Submitted], console: Console) -> None:
+    """Print how jobs ended whose steps are not done, with the last line of their logs."""
+    states = ended_states([job.id for job in jobs if job.id])
+    for job in jobs:
+        state = states.get(job.id, "gone, and SLURM does not say how it ended")
+        line = last_line(job.log) or "(no log)"
+        sentence = f"{job.id or '-'} {job.name}: {state}; {job.log}: {line}"
+        console.print(sentence, markup=False, highlight=False)
 
 
 def queue_table(

@@ -1,9 +1,9 @@
 """Carry a plan out as SLURM jobs: we plan, SLURM schedules. Needs no accounting, no rights, and no
 process that stays.
 
-What is done is told by the run directories; what is queued, by `squeue`: an array of jobs carries its
-study's folder and its own name as its comment, and `jobs/ARRAY.json` says which steps its tasks run. So
-any of these commands can be killed and called again.
+What is done is told by the run directories; what is queued, by `squeue`: an array of jobs carries
+its study's folder and its own name as its comment, and `jobs/ARRAY.json` says which steps its tasks
+run. So any of these commands can be killed and called again.
 """
 
 import getpass
@@ -43,12 +43,12 @@ def submit(
     cluster: Cluster,
     max_jobs: int = 0,
 ) -> Submission:
-    """Submit every step that is neither done nor queued, as arrays of jobs, one or more per level of
-    needs; at most so many that `max_jobs` are queued in all (0: no limit).
+    """Submit every step that is neither done nor queued, as arrays of jobs, one or more per level
+    of needs; at most so many that `max_jobs` are queued in all (0: no limit).
 
-    What SLURM does not take any more is left out, and so is what would come after it. Raises ValueError
-    when a step does not fit into a device's memory or the mesh does not fill nodes, or, in its own
-    words, when SLURM takes nothing.
+    What SLURM does not take any more is left out, and so is what would come after it. Raises
+    ValueError when a step does not fit into a device's memory or the mesh does not fill nodes, or,
+    in its own words, when SLURM takes nothing.
     """
     if sentence := does_not_fit(plan, cluster.device_memory_gb):
         raise ValueError(sentence)
@@ -95,8 +95,8 @@ def flat(arrays: Sequence[Sequence[Job]]) -> list[Job]:
 
 
 def arrays(jobs: Sequence[Job], cluster: Cluster) -> list[list[Job]]:
-    """Jobs that can be one array: of one level of needs, of as many devices, and of a similar length,
-    as an array has one time limit. In an order that respects needs.
+    """Jobs that can be one array: of one level of needs, of as many devices, and of a similar
+    length, as an array has one time limit. In an order that respects needs.
     """
     depth = levels(jobs)
     together: dict[tuple[int, int, int], list[Job]] = {}
@@ -128,7 +128,8 @@ def submit_array(
     script = folder / f"{array}.sh"
     chosen = options(study_dir, array, jobs, waits, cluster)
     write_text(script, write_script(study_dir, array, jobs, cluster))
-    # Before the jobs exist: whatever happens to this process, their steps are recognised in the queue.
+    # Before the jobs exist: whatever happens to this process, their steps are recognised in the
+    # queue.
     write_json(folder / f"{array}.json", record)
     try:
         number = call("sbatch", *chosen, str(script)).split(";")[0]
@@ -154,7 +155,7 @@ def submitted_jobs(study_dir: Path) -> list[tuple[str, Submitted]]:
 
 def tasks_of_steps(study_dir: Path, queue: Mapping[str, Queued]) -> dict[str, str]:
     """Step -> SLURM's id of the queued task that will run it."""
-    tasks = {}
+    tasks: dict[str, str] = {}
     for task, job in submitted_jobs(study_dir):
         if task in queue:
             tasks |= dict.fromkeys(job.steps, queue[task].id)
@@ -174,13 +175,15 @@ def queued(study_dir: Path) -> dict[str, Queued]:
 
 
 def ended_states(ids: Sequence[str]) -> dict[str, str]:
-    """How jobs ended, by their ids: OUT_OF_MEMORY, TIMEOUT, NODE_FAIL, ...; those of which SLURM knows
-    nothing any more are missing. Asks the accounts, or, where none are kept, the controller.
+    """How jobs ended, by their ids: OUT_OF_MEMORY, TIMEOUT, NODE_FAIL, ...; those of which SLURM
+    knows nothing any more are missing. Asks the accounts, or, where none are kept, the controller.
     """
     if not ids:
         return {}
     try:
-        lines = call("sacct", "--noheader", "--parsable2", "--format=JobID,State", f"--jobs={','.join(ids)}")
+        lines = call(
+            "sacct", "--noheader", "--parsable2", "--format=JobID,State", f"--jobs={','.join(ids)}"
+        )
         states = dict(line.split("|", 1) for line in lines.splitlines() if "." not in line)
         return {number: state.split()[0] for number, state in states.items() if state}
     except ValueError:
@@ -210,8 +213,8 @@ def call(command: str, *arguments: str) -> str:
     """Run one of SLURM's commands. Raises ValueError with its own words when it fails."""
     if shutil.which(command) is None:
         raise ValueError(
-            f"there is no {command} on this machine; run where SLURM's client is installed, or with "
-            "--engine local"
+            f"there is no {command} on this machine; run where SLURM's client is installed, or "
+            "with --engine local"
         )
     done = subprocess.run([command, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from scaling.engines.jobs import Cluster, Job
 
-# 85: told to stop, saved. 137, 140, 143: killed, by USR2, by TERM before it could save. All go on from
-# what is on the disk, so they are queued again; a cancelled job is no longer running, and is not.
+# 85: told to stop, saved. 137, 140, 143: killed, by USR2, by TERM before it could save. All go on
+# from what is on the disk, so they are queued again; a cancelled job is no longer running, and is
+# not.
 SCRIPT = """\
 #!/bin/bash
 # Written by `scaling run --engine slurm`; array {array}.
@@ -72,8 +73,8 @@ def write_script(study_dir: Path, array: str, jobs: Sequence[Job], cluster: Clus
 def options(
     study_dir: Path, array: str, jobs: Sequence[Job], waits: Sequence[str], cluster: Cluster
 ) -> list[str]:
-    """Options of sbatch for an array of jobs that starts once the arrays `waits` have ended, however
-    they ended: a step whose needs are not done says so, and all others of the array go on.
+    """Options of sbatch for an array of jobs that starts once the arrays `waits` have ended,
+    however they ended: a step whose needs are not done says so, and all others of the array go on.
 
     Raises ValueError when the mesh does not fill nodes.
     """
@@ -82,7 +83,8 @@ def options(
     if nodes and rest:
         raise ValueError(
             f"execution.mesh has {devices} devices, which do not fill nodes of "
-            f"{cluster.devices_per_node}; choose a multiple of devices_per_node, or less than one node"
+            f"{cluster.devices_per_node}; choose a multiple of devices_per_node, or less than one "
+            "node"
         )
     per_node = min(devices, cluster.devices_per_node)
     minutes = min(cluster.max_hours, max(job.hours for job in jobs)) * 60
