@@ -21,6 +21,82 @@ Data flows one way; a folder imports only from those above it:
     engines/       carry a Plan out
     cli/           the verbs
 
+What experiment files use is here: `from scaling import Study, Data, Task, Mae, ViT`. It is
+imported when it is first used, and imports no jax.
+
 Start reading at `scaling.study.config.Study`, then `scaling.runs.plan.make_plan` and
 `scaling.engines.run_step.run_step`.
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scaling.study.config import Study
+    from scaling.study.data import Data, Source, Split, Volumes
+    from scaling.study.execution import Execution
+    from scaling.study.families import ResEnc, UNet, ViT
+    from scaling.study.objectives import Contrastive, CrossSequence, Hybrid, Mae, Momentum
+    from scaling.study.phantom import Ageing, Cohort, Infarcts, Meningiomas, Phantom, Scanner
+    from scaling.study.pretraining import Pretrain
+    from scaling.study.protocols import Classical, Finetune, Probe, Transfer
+    from scaling.study.question import Estimand, SmallestEffects
+    from scaling.study.tasks import Task
+
+# Module of scaling.study -> what experiment files use of it.
+PUBLIC = {
+    "config": ("Study",),
+    "data": ("Data", "Source", "Split", "Volumes"),
+    "execution": ("Execution",),
+    "families": ("ResEnc", "UNet", "ViT"),
+    "objectives": ("Contrastive", "CrossSequence", "Hybrid", "Mae", "Momentum"),
+    "phantom": ("Ageing", "Cohort", "Infarcts", "Meningiomas", "Phantom", "Scanner"),
+    "pretraining": ("Pretrain",),
+    "protocols": ("Classical", "Finetune", "Probe", "Transfer"),
+    "question": ("Estimand", "SmallestEffects"),
+    "tasks": ("Task",),
+}
+
+__all__ = [
+    "Ageing",
+    "Classical",
+    "Cohort",
+    "Contrastive",
+    "CrossSequence",
+    "Data",
+    "Estimand",
+    "Execution",
+    "Finetune",
+    "Hybrid",
+    "Infarcts",
+    "Mae",
+    "Meningiomas",
+    "Momentum",
+    "Phantom",
+    "Pretrain",
+    "Probe",
+    "ResEnc",
+    "Scanner",
+    "SmallestEffects",
+    "Source",
+    "Split",
+    "Study",
+    "Task",
+    "Transfer",
+    "UNet",
+    "ViT",
+    "Volumes",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported now. Raises AttributeError for any other."""
+    for module, names in PUBLIC.items():
+        if name in names:
+            return getattr(importlib.import_module(f"scaling.study.{module}"), name)
+    raise AttributeError(f"module 'scaling' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What completion offers."""
+    return sorted([*globals(), *__all__])

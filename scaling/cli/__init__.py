@@ -16,6 +16,7 @@ from scaling.cli.curves import tables_app
 from scaling.cli.data import data_app
 from scaling.cli.handin import handin_app
 from scaling.cli.imports import imports_app
+from scaling.cli.init import init_app
 from scaling.cli.models import models_app
 from scaling.cli.rank import rank_app
 from scaling.cli.reports import reports_app
@@ -46,6 +47,7 @@ app = typer.Typer(
     help=HELP,
     epilog=EXIT_CODES,
 )
+app.add_typer(init_app)
 app.add_typer(studies_app)
 app.add_typer(reports_app)
 app.add_typer(handin_app)

@@ -35,6 +35,7 @@ from scaling.runs.rundir import (
     record_attempt,
     step_status,
 )
+from scaling.tracking.groups import group_of
 from scaling.tracking.tracker import track
 from scaling.training.loop import pretrain
 
@@ -167,8 +168,7 @@ def carry_out(
             checkpoint = None
             if config.arm == "pretrained":
                 checkpoint = study_dir / step.needs[0] / "checkpoints"
-            group = f"{config.objective}-{config.size}"
-            with track(folder, plan.study.name, step, group, execution) as tracker:
+            with track(folder, plan.study.name, step, group_of(step), execution) as tracker:
                 cache = study_cache(study_dir)
                 tracker.summarise(transfer(folder, checkpoint, config, cache, progress))
                 tracker.table("results", read_parquet(folder / "results.parquet"))

@@ -14,6 +14,7 @@ POINTS = 120  # of one step's curve: more cannot be told apart on a page
 TAIL = 2_000_000  # bytes: of a longer log only evenly spaced lines are read
 COLUMNS = (
     "run",
+    "step",
     "objective",
     "family",
     "size",
@@ -31,8 +32,8 @@ COLUMNS = (
 def training_curves(study_dir: Path, plan: Plan) -> pd.DataFrame:
     """One row per logged point of every pretraining step, finished or not.
 
-    `run` names the trunk that steps share, `part` is "trunk" or "cooldown"; `flops` are those of
-    the whole run up to a point. `heldout_loss` is NaN where it was not logged.
+    `run` names the trunk that steps share, `step` the one a point is of, `part` is "trunk" or
+    "cooldown"; `flops` are those of the whole run up to a point. `heldout_loss` is NaN where it was not logged.
     """
     rows: list[dict[str, Any]] = []
     for step in plan.steps:
@@ -52,6 +53,7 @@ def curve_facts(step: Step) -> dict[str, Any]:
     name = step.name.removeprefix("pretrain/")
     return {
         "run": name.rpartition("-trunk-")[0] or name.rpartition("-")[0],
+        "step": step.name,
         "objective": config.objective.label,
         "family": config.backbone,
         "size": rung(config.backbone, config.size),

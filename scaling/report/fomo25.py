@@ -1,4 +1,7 @@
-"""The findings of FOMO25 asked of a study, as rows of text: pretraining against controls, objectives by task, the ranking."""
+"""The findings of FOMO25 asked of a study, as rows of text.
+
+They are: pretraining against controls, objectives by task, the ranking.
+"""
 
 import math
 from collections.abc import Mapping
@@ -19,7 +22,8 @@ CHOICES = {
     "probe": "probe on frozen encoder",
     "neighbours": "nearest neighbours, frozen encoder",
 }
-# The challenge's leaderboards: fomo25.github.io, and "Findings from the FOMO25 Challenge" (arXiv 2604.11679).
+# The challenge's leaderboards: fomo25.github.io, and "Findings from the FOMO25 Challenge"
+# (arXiv 2604.11679).
 PUBLISHED = Path(__file__).parent / "published_fomo25.csv"
 PUBLISHED_COLUMNS = {
     "infarct": ("auroc",),
@@ -30,12 +34,16 @@ WIDEST = 1000.0  # beyond it an interval says no more than that there is none
 
 
 def against_rows(findings: Mapping[str, Findings], by_objective: bool) -> Rows:
-    """Finding (a), of all pretrained models or by objective: protocol, task, objective, control, scores, difference (positive: pretraining
-    is better), its interval, decision, models that are better than the mean of the control.
+    """Finding (a), of all pretrained models or by objective.
+
+    Columns: protocol, task, objective, control, scores, difference (positive: pretraining is
+    better), its interval, decision, models that are better than the mean of the control.
     """
     rows = []
-    for protocol, found in findings.items():
-        for one in (one for one in found.against if (one.objective != "all") == by_objective):
+    for protocol, answers in findings.items():
+        for one in answers.against:
+            if (one.objective != "all") != by_objective:
+                continue
             comparison = one.comparison
             effect, relative = comparison.effect, comparison.relative
             known = (
@@ -54,7 +62,8 @@ def against_rows(findings: Mapping[str, Findings], by_objective: bool) -> Rows:
                     one.task,
                     one.objective,
                     control_of(comparison.arm_b)[0],
-                    f"{label_of(one.metric)} {score(comparison.mean_a, one.metric)} against {score(comparison.mean_b, one.metric)}",
+                    f"{label_of(one.metric)} {score(comparison.mean_a, one.metric)} "
+                    f"against {score(comparison.mean_b, one.metric)}",
                     change(effect.estimate, relative),
                     interval,
                     f"{DECISIONS[effect.decision][0]} {effect.decision}",
@@ -80,7 +89,7 @@ def difference_rows(found: Findings) -> Rows:
 
 
 def ranking_rows(found: Findings) -> tuple[list[str], Rows]:
-    """Headings, and a row per model, best first: place, tier, interval, score and rank of every metric."""
+    """Headings, and a row per model, best first: rank, interval, tier, score of every metric."""
     if found.ranking is None:
         return [], []
     headings = [
@@ -112,7 +121,10 @@ def ranking_rows(found: Findings) -> tuple[list[str], Rows]:
 
 
 def published_rows(tasks: list[str]) -> tuple[list[str], Rows]:
-    """The challenge's own leaderboards, where the study has its three tasks: headings, and a row per team."""
+    """The challenge's own leaderboards: headings, and a row per team.
+
+    Nothing where the study lacks one of the three tasks.
+    """
     if not set(PUBLISHED_COLUMNS) <= set(tasks):
         return [], []
     table = pd.read_csv(PUBLISHED, comment="#")

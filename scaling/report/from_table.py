@@ -15,8 +15,11 @@ def report_from_table(
     lower: bool | None = None,
     effect: float | None = None,
 ) -> ReportInput:
-    """Curves, verdicts, what is said beyond the runs and self-tests of a table shaped by `scaling.laws.tables.shaped`; y is the name its
-    value had. What cannot be judged is listed as a problem."""
+    """Curves, verdicts, what is said beyond the runs, and self-tests of anybody's table.
+
+    The table was shaped by `scaling.laws.tables.shaped`; y is the name its value had. What cannot
+    be judged is listed as a problem.
+    """
     verdicts, problems = judged(data, y, metric, lower, effect, None)
     results = results_table(data, name, y, metric)
     tests: dict[str, SelfTest] = {}

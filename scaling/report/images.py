@@ -11,13 +11,19 @@ WIDTH = 216  # pixels of a picture
 
 
 def mid_slices(volume: npt.NDArray[np.floating]) -> list[npt.NDArray[np.floating]]:
-    """Axial, coronal and sagittal slice through the middle of a RAS volume [D, H, W], each as rows from the top (front or crown)."""
+    """Axial, coronal and sagittal slice through the middle of a RAS volume [D, H, W].
+
+    Each has its rows from the top (front or crown).
+    """
     d, h, w = (n // 2 for n in volume.shape)
     return [plane.T[::-1] for plane in (volume[:, :, w], volume[:, h, :], volume[d, :, :])]
 
 
 def montage(volume: npt.NDArray[np.floating], low: float, high: float) -> str:
-    """The three mid-slices one below the other, grey from `low` to `high`, as a data URI; what is not finite is black."""
+    """The three mid-slices one below the other, as the data URI of a PNG.
+
+    Grey goes from `low` to `high`; what is not finite is black.
+    """
     slices = mid_slices(
         np.nan_to_num(np.asarray(volume, np.float32), nan=low, posinf=high, neginf=low)
     )
@@ -40,8 +46,6 @@ def montage(volume: npt.NDArray[np.floating], low: float, high: float) -> str:
 def window(original: npt.NDArray[np.floating]) -> tuple[float, float]:
     """The grey window of a brain: its 1st to 99.7th percentile, shared by all pictures of it."""
     finite = original[np.isfinite(original)]
-    return (
-        (float(np.percentile(finite, 1)), float(np.percentile(finite, 99.7)))
-        if finite.size
-        else (0.0, 1.0)
-    )
+    if not finite.size:
+        return 0.0, 1.0
+    return float(np.percentile(finite, 1)), float(np.percentile(finite, 99.7))

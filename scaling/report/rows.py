@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scaling.report.inputs import PRETRAINING
+from scaling.report.inputs import COLUMNS
 from scaling.report.style import hours, si
 
 Rows = list[list[str]]
 
 
 def cost_rows(steps: pd.DataFrame) -> Rows:
-    """Per kind of step: kind, steps, finished, failed, time taken, FLOPs, estimated accelerator-hours; the totals last."""
+    """A row per kind of step, the totals last.
+
+    Columns: kind, steps, finished, failed, time taken, FLOPs, estimated accelerator-hours.
+    """
     rows = []
     groups = [*steps.groupby("kind", sort=False), *([("all steps", steps)] if len(steps) else [])]
     for kind, group in groups:
@@ -35,9 +38,12 @@ def cost_rows(steps: pd.DataFrame) -> Rows:
 
 
 def pretraining_table(pretraining: pd.DataFrame) -> tuple[list[str], Rows]:
-    """Headings, and one row per run with what it cost and reached; columns that are not the report's own come last, as they are."""
+    """Headings, and one row per run with what it cost and reached.
+
+    Columns that are not the report's own come last, as they are.
+    """
     ordered = pretraining.sort_values(["objective", "params", "duration", "seed"])
-    further = [str(c) for c in pretraining if c not in PRETRAINING]
+    further = [str(c) for c in pretraining if c not in COLUMNS["pretraining"]]
     headings = [
         "Run",
         "Parameters",
@@ -68,13 +74,19 @@ def pretraining_table(pretraining: pd.DataFrame) -> tuple[list[str], Rows]:
 
 
 def results_data(results: pd.DataFrame) -> dict[str, Any]:
-    """The whole results table, column by column, JSON-safe (what is not finite is null), for the page's own script."""
+    """The whole results table, column by column, for the page's own script.
+
+    It is safe for JSON: what is not finite is null.
+    """
     columns = {str(c): [_plain(v) for v in results[c].tolist()] for c in results.columns}
     return {"columns": list(columns), "data": list(columns.values())}
 
 
 def fact_rows(facts: dict[str, Any]) -> Rows:
-    """Names and values of provenance or of what was held fixed; names within names are joined by a dot, other values are JSON."""
+    """Names and values of provenance or of what was held fixed.
+
+    Names within names are joined by a dot, other values are JSON.
+    """
     rows: Rows = []
     for name, value in facts.items():
         if isinstance(value, dict):
@@ -87,7 +99,7 @@ def fact_rows(facts: dict[str, Any]) -> Rows:
 
 
 def study_facts(results: pd.DataFrame) -> list[tuple[str, str]]:
-    """The study's extent: counts of pretrained runs, sizes, durations, seeds, and the largest of each axis."""
+    """The study's extent: counts of pretrained runs, sizes, durations, seeds; the range of each."""
     runs = results[results["arm"] == "pretrained"].drop_duplicates("run")
     if runs.empty:
         return []
@@ -96,7 +108,7 @@ def study_facts(results: pd.DataFrame) -> list[tuple[str, str]]:
         ("sizes", _span(runs["params"], "parameters")),
         ("durations", _span(runs["duration"], "samples")),
         ("seeds", f"{runs['seed'].nunique()}"),
-        ("objectives", ", ".join(sorted(map(str, runs["objective"].unique()))) or "not told"),
+        ("objectives", ", ".join(sorted(map(str, runs["objective"].unique()))) or "not stated"),
     ]
 
 

@@ -1,7 +1,9 @@
 """Names, colours and number formats shared by all figures and tables.
 
-Ordered levels (sizes, durations) take an ordered ramp of blues and a marker shape each; controls take one orange and two greys with
-a dash pattern each: everything can be told apart without colour (palette checked for the three common kinds of colour blindness)."""
+Ordered levels (sizes, durations) take an ordered ramp of blues and a marker shape each; series
+(objectives, families) take unordered colours; controls take an orange, greys and a dash pattern
+each: everything can be told apart without colour (palette checked for the three common kinds of
+colour blindness). The page turns light colours into dark ones itself (`page.js`)."""
 
 import math
 from collections.abc import Sequence
@@ -14,6 +16,8 @@ from scaling.laws.known_metrics import KnownMetric, known_metric, label_of
 
 INK, MUTED, GRID, ACCENT = "#1c2733", "#5c6b7a", "#e3e8ed", "#1f5f99"
 RAMP = ["#74b3d8", "#2f7fbd", "#0d2f5c"]
+# Okabe and Ito, "Color Universal Design" (2008), darkened to be read on white.
+SERIES = ["#0a5fa0", "#b0690a", "#0b7d5c", "#a44a86", "#6b5b00", "#2b8fc0", "#9c3a1e"]
 SYMBOLS = ["circle", "square", "diamond", "triangle-up", "pentagon", "x", "star", "hexagon"]
 FONT = '-apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, "Liberation Sans", sans-serif'
 
@@ -46,24 +50,35 @@ def heading(metric: str) -> str:
 
 
 def control_of(arm: str) -> tuple[str, str, str]:
-    return CONTROLS.get(arm, (arm, "#3f4650", "longdash"))
+    """Label, colour and dash of a control; any other arm is a reference under its own name."""
+    return CONTROLS.get(arm, (arm, "#8a2d5f", "longdashdot"))
 
 
 def direction(metric: str) -> str:
+    """Which way a metric is better, for an axis."""
     return "lower is better ↓" if metric_of(metric).lower_is_better else "higher is better ↑"
 
 
 def axis_title(metric: str, task: str) -> str:
-    unit = " in years" if metric == "mae" and "age" in task else ""
+    """The title of an axis of scores."""
+    unit = f" in {unit_of(metric, task)}" if unit_of(metric, task) else ""
     return f"{heading(metric)}{unit} ({direction(metric)})"
 
 
+def unit_of(metric: str, task: str) -> str:
+    """The unit of a metric where it has one: an error of an age is in years."""
+    return "years" if metric in ("mae", "rmse") and "age" in task.lower() else ""
+
+
 def ramp(n: int) -> list[str]:
-    """n colours from light to dark."""
-    return [
-        str(c)
-        for c in sample_colorscale(RAMP, [1.0] if n == 1 else [i / (n - 1) for i in range(n)])
-    ]
+    """n colours from light to dark, for ordered levels."""
+    places = [place / (n - 1) for place in range(n)] if n > 1 else [1.0]
+    return [str(colour) for colour in sample_colorscale(RAMP, places)]
+
+
+def palette(n: int) -> list[str]:
+    """n colours without an order, for series; they repeat after seven."""
+    return [SERIES[place % len(SERIES)] for place in range(n)]
 
 
 def si(x: float | None, unit: str = "") -> str:
@@ -83,24 +98,25 @@ def hours(seconds: float | None) -> str:
         return "–"
     if seconds < 60:
         return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.2f} h"
+    if seconds < 3600:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.2f} h"
 
 
 def score(x: float, metric: str) -> str:
-    return (
-        f"{x:.{3 if metric_of(metric).bounds else 2}f}".replace("-", "−")
-        if math.isfinite(x)
-        else "–"
-    )
+    """A score of a metric: three decimals where it has bounds, else two."""
+    if not math.isfinite(x):
+        return "–"
+    decimals = 3 if metric_of(metric).bounds else 2
+    return f"{x:.{decimals}f}".replace("-", "−")
 
 
 def change(x: float | None, relative: bool, decimals: int = 3) -> str:
     """A signed change, in per cent where it is a fraction."""
     if x is None:
         return "–"
-    return (f"{100 * x:+.1f}\N{NO-BREAK SPACE}%" if relative else f"{x:+.{decimals}f}").replace(
-        "-", "−"
-    )
+    text = f"{100 * x:+.1f}\N{NO-BREAK SPACE}%" if relative else f"{x:+.{decimals}f}"
+    return text.replace("-", "−")
 
 
 def rgba(colour: str, alpha: float) -> str:
@@ -112,11 +128,19 @@ def rgba(colour: str, alpha: float) -> str:
 def base_figure(
     traces: Sequence[go.Scatter], *, alt: str, x_title: str, y_title: str, height: int = 440
 ) -> go.Figure:
-    """A figure in the report's style; `alt` is its text for readers who do not see it (kept in layout.meta);
-    without traces it stands in the figure's place."""
+    """A figure in the report's style.
+
+    `alt` is its text for readers who do not see it (kept in layout.meta); without traces it stands
+    in the figure's place.
+    """
     axis = {
-        "gridcolor": GRID, "zeroline": False, "linecolor": MUTED, "ticks": "outside", "tickcolor": MUTED, "automargin": True,
-    }  # fmt: skip
+        "gridcolor": GRID,
+        "zeroline": False,
+        "linecolor": MUTED,
+        "ticks": "outside",
+        "tickcolor": MUTED,
+        "automargin": True,
+    }
     layout = go.Layout(
         template=go.layout.Template(),
         meta={"alt": alt},

@@ -1,6 +1,9 @@
-"""From the tidy results table to what one figure shows: a row per run with its mean and interval over few-shot draws.
+"""From the tidy results to what one figure shows: a row per run, mean and interval over draws.
 
-A score of a run and draw is the plain mean over the sites of a domain; its interval over draws is Student's t at 90 %."""
+A score of a run and draw is the plain mean over the sites of a domain; its interval over few-shot
+draws is Student's t at 90 %. A *series* is what sets pretrained runs apart beyond size, duration
+and seed: objective, family of networks, share of the data (`scaling.laws.series`).
+"""
 
 from dataclasses import dataclass
 
@@ -10,89 +13,101 @@ from scipy.stats import t as student_t
 
 from scaling.laws.arms import SUPERVISED, baseline_arm
 from scaling.laws.known_metrics import METRICS
+from scaling.laws.series import column_as_text, series_of
 from scaling.report.style import metric_of
 
 CONFIDENCE = 0.90
-RUN = ["run", "objective", "size", "params", "duration", "seed"]
+ALL = "all"  # the view of every series in one figure
+RUN = ["run", "series", "network", "size", "params", "duration", "flops", "seed"]
+KNOWN_ARMS = ("scratch", "random", *SUPERVISED, "classical")
 
 
 @dataclass(frozen=True)
 class View:
-    """One choice of what to look at; `key` names it in the page."""
+    """One choice of what to look at; `key` names it in the page. Series "all" shows every one."""
 
     metric: str
-    objective: str
+    series: str
     domain: str
     protocol: str
     shots: int
 
     @property
     def key(self) -> str:
-        return "|".join(
-            map(str, (self.metric, self.objective, self.domain, self.protocol, self.shots))
-        )
+        parts = (self.metric, self.series, self.domain, self.protocol, self.shots)
+        return "|".join(map(str, parts))
+
+
+def with_series(results: pd.DataFrame) -> pd.DataFrame:
+    """The results with the columns `series`, and `network`: rungs of two families told apart."""
+    if "series" in results and "network" in results:
+        return results
+    network = column_as_text(results, "family") + "-" + column_as_text(results, "size")
+    return results.assign(series=series_of(results), network=network)
 
 
 def views(
     results: pd.DataFrame, task: str, protocol: str = "finetune", domain: str = "out"
 ) -> list[View]:
-    """All views of a task that hold a pretrained run, the one to show first at the front: the task's first metric (AUROC, Dice, mean
-    absolute error), the domain and the protocol that are asked for, most shots."""
-    rows = results[
-        (results["task"] == task) & (results["arm"] == "pretrained") & np.isfinite(results["value"])
-    ]
-    found = rows[["metric", "objective", "domain", "protocol", "shots"]].drop_duplicates()
+    """All views of a task that hold a pretrained run, the one to show first at the front.
+
+    First: the task's main metric (AUROC, Dice, mean absolute error), all series together, the
+    domain and the protocol that are asked for, most shots.
+    """
+    results = with_series(results)
+    pretrained = (results["task"] == task) & (results["arm"] == "pretrained")
+    rows = results[pretrained & np.isfinite(results["value"])]
+    choices = rows[["metric", "series", "domain", "protocol", "shots"]].drop_duplicates()
+    listed = [View(m, s, d, p, int(n)) for m, s, d, p, n in choices.itertuples(index=False)]
+    if len(choices["series"].unique()) > 1:
+        listed += {View(v.metric, ALL, v.domain, v.protocol, v.shots) for v in listed}
     metrics = list(METRICS)
 
-    def order(view: View) -> tuple[int, bool, bool, str, int, str]:
+    def order(view: View) -> tuple[int, bool, bool, str, int, bool, str]:
         place = metrics.index(view.metric) if view.metric in metrics else len(metrics)
-        return (
-            place,
-            view.domain != domain,
-            view.protocol != protocol,
-            view.protocol,
-            -view.shots,
-            view.objective,
-        )
+        other_domain, other_protocol = view.domain != domain, view.protocol != protocol
+        first = view.series != ALL
+        protocol_name, fewer = view.protocol, -view.shots
+        return (place, other_domain, other_protocol, protocol_name, fewer, first, view.series)
 
-    return sorted(
-        (View(m, o, d, p, int(s)) for m, o, d, p, s in found.itertuples(index=False)), key=order
-    )
+    return sorted(listed, key=order)
 
 
 def draw_scores(results: pd.DataFrame, task: str, view: View, arm: str) -> pd.DataFrame:
-    """One row per run and draw of an arm: its columns, `value` (mean over sites), `cases` (sum over sites) and `sites`.
+    """One row per run and draw of an arm: `RUN`, `value` (mean over sites), `cases`, `sites`.
 
-    A control has no objective, and often one protocol only: then that one, whatever the view's."""
-    rows = results[
-        (results["task"] == task) & (results["arm"] == arm) & (results["metric"] == view.metric)
-    ]
-    rows = rows[(rows["domain"] == view.domain) & np.isfinite(rows["value"])]
+    A control has no series, and often one protocol only: then that one, whatever the view's.
+    """
+    results = with_series(results)
+    of_task = (results["task"] == task) & (results["metric"] == view.metric)
+    of_arm = (results["arm"] == arm) & (results["domain"] == view.domain)
+    rows = results[of_task & of_arm & np.isfinite(results["value"])]
     if arm == "pretrained":
-        rows = rows[
-            (rows["protocol"] == view.protocol)
-            & (rows["objective"] == view.objective)
-            & (rows["shots"] == view.shots)
-        ]
+        rows = rows[(rows["protocol"] == view.protocol) & (rows["shots"] == view.shots)]
+        if view.series != ALL:
+            rows = rows[rows["series"] == view.series]
     elif arm in SUPERVISED:  # by a protocol of its own, on all labelled cases
         rows = rows[rows["shots"] == rows["shots"].max()]
     else:
         rows = rows[rows["shots"] == view.shots]
         same = rows["protocol"] == view.protocol
-        rows = rows[
-            same if same.any() or rows.empty else rows["protocol"] == rows["protocol"].iloc[0]
-        ]
-    rows = rows.fillna(
-        {"objective": "", "size": "", "params": 0, "duration": 0, "seed": 0}
-    )  # what a control has none of
+        if same.any():
+            rows = rows[same]
+        elif len(rows):
+            rows = rows[rows["protocol"] == rows["protocol"].iloc[0]]
+    # What a control has none of.
+    empty = {"size": "", "params": 0, "duration": 0, "flops": 0.0, "seed": 0}
+    rows = rows.fillna(empty)
     grouped = rows.groupby([*RUN, "draw"]).agg({"value": "mean", "cases": "sum", "site": "count"})
     return grouped.rename(columns={"site": "sites"}).reset_index()
 
 
 def over_draws(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Mean and Student's t interval over draws of each group: columns `by`, mean, low, high (NaN from a single draw), draws, cases, sites.
+    """Mean and Student's t interval over the draws of each group.
 
-    Runs that share a group (seeds, sizes) are averaged within a draw first."""
+    Columns: `by`, mean, low, high (NaN from a single draw), draws, cases, sites. Runs that share a
+    group (seeds, sizes) are averaged within a draw first.
+    """
     values = scores.pivot_table("value", by, "draw")
     mean, draws = values.mean(axis=1), values.count(axis=1)
     half = student_t.ppf((1 + CONFIDENCE) / 2, draws - 1) * values.std(axis=1) / np.sqrt(draws)
@@ -101,38 +116,47 @@ def over_draws(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 def run_points(results: pd.DataFrame, task: str, view: View) -> pd.DataFrame:
-    """One row per pretrained run: its columns, then mean, low, high over draws, draws, cases, sites; by duration, then parameters."""
+    """One row per pretrained run with the columns of `over_draws`; by duration, then size."""
     points = over_draws(draw_scores(results, task, view, "pretrained"), RUN)
-    return points.sort_values(["duration", "params", "seed"], ignore_index=True)
+    return points.sort_values(["duration", "params", "series", "seed"], ignore_index=True)
 
 
 def controls(results: pd.DataFrame, task: str, view: View) -> dict[str, pd.DataFrame]:
-    """Each control arm's scores per run and draw, those of the known controls first: of the networks that the view shows, where a control
-    has any of them. Arms without results are left out.
+    """Each control arm's scores per run and draw, those of the known controls first.
+
+    Of the networks that the view shows, where a control has any of them. Arms without results are
+    left out. An arm that is none of the known ones is a reference: an encoder from elsewhere.
     """
-    arms = [a for a in results.loc[results["task"] == task, "arm"].unique() if a != "pretrained"]
-    known = ["scratch", "random", *SUPERVISED, "classical"]
-    arms.sort(key=lambda a: (known.index(a) if a in known else len(known), a))
-    shown = draw_scores(results, task, view, "pretrained")["size"].unique()
-    found = {arm: draw_scores(results, task, view, arm) for arm in arms}
-    own = {arm: scores["size"].isin(shown) for arm, scores in found.items()}
-    return {
-        arm: scores[own[arm]] if own[arm].any() else scores
-        for arm, scores in found.items()
-        if len(scores)
-    }
+    results = with_series(results)
+    of_task = results[results["task"] == task]
+    arms = [arm for arm in of_task["arm"].unique() if arm != "pretrained"]
+    places = {arm: place for place, arm in enumerate(KNOWN_ARMS)}
+    arms.sort(key=lambda arm: (places.get(arm, len(places)), arm))
+    shown = draw_scores(results, task, view, "pretrained")["network"].unique()
+    chosen = {}
+    for arm in arms:
+        scores = draw_scores(results, task, view, arm)
+        same_network = scores["network"].isin(shown)
+        if same_network.any():
+            scores = scores[same_network]
+        if len(scores):
+            chosen[arm] = scores
+    return chosen
 
 
 def paired_improvement(results: pd.DataFrame, task: str, view: View) -> pd.DataFrame:
-    """Per run, how much better it is than the untrained encoder of its size on the same draws (positive = better, whichever way the
-    metric points): the columns of `run_points` and `baseline`, the mean score it is compared with."""
+    """Per run, how much better it is than the untrained encoder of its network on the same draws.
+
+    Positive is better, whichever way the metric points. Columns of `run_points`, and `baseline`,
+    the mean score that the run is compared with.
+    """
     pretrained = draw_scores(results, task, view, "pretrained")
     control = draw_scores(results, task, view, baseline_arm(view.protocol))
-    control = control.groupby(["size", "draw"])["value"].mean().rename("baseline").reset_index()
-    pairs = pretrained.merge(control, on=["size", "draw"])
+    by_draw = control.groupby(["network", "draw"])["value"].mean().rename("baseline")
+    pairs = pretrained.merge(by_draw.reset_index(), on=["network", "draw"])
     sign = -1.0 if metric_of(view.metric).lower_is_better else 1.0
     difference = pairs.assign(value=sign * (pairs["value"] - pairs["baseline"]))
     points = over_draws(difference, RUN)
     means = pairs.groupby("run")["baseline"].mean()
     points["baseline"] = points["run"].map(means)
-    return points.sort_values(["params", "duration", "seed"], ignore_index=True)
+    return points.sort_values(["params", "duration", "series", "seed"], ignore_index=True)

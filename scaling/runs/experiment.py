@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from scaling.files import FORMAT, check_format, write_json
+from scaling.runs.user_input import blame, read_value, wrap_single_values
 from scaling.study.config import Study
 from scaling.study.phantom import Phantom
 
@@ -103,6 +104,8 @@ def executed(file: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except ValidationError as error:
         raise ValueError(f"{file}: {explain(error)}") from error
+    except Exception as error:  # whatever a user's file does, the user is told where
+        raise ValueError(blame(file, error)) from error
     return module
 
 
@@ -122,8 +125,14 @@ def override(config: Config, overrides: Sequence[str]) -> Config:
                 f"override {text!r} has no '='; expected FIELD=VALUE such as pretrain.batch=32"
             )
         set_field(values, path.strip(), value)
+    adapter = TypeAdapter(type(config))
     try:
-        return TypeAdapter(type(config)).validate_python(values)
+        try:
+            return adapter.validate_python(values)
+        except ValidationError as error:
+            if not wrap_single_values(values, error):
+                raise
+            return adapter.validate_python(values)
     except ValidationError as error:
         raise ValueError(explain(error)) from error
 
@@ -141,7 +150,7 @@ def set_field(values: dict[str, Any], path: str, text: str) -> None:
             )
         place = int(key) if isinstance(node, list) else key
         if depth == len(keys) - 1:
-            node[place] = parse(text)
+            node[place] = read_value(text)
         else:
             if isinstance(node[place], tuple):
                 node[place] = list(node[place])
@@ -153,14 +162,6 @@ def field_names(node: Any) -> list[str]:
     if isinstance(node, list):
         return [str(position) for position in range(len(node))]
     return list(node) if isinstance(node, dict) else []
-
-
-def parse(text: str) -> Any:
-    """JSON where it is JSON, else the text itself."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
 
 
 def explain(error: ValidationError) -> str:

@@ -18,6 +18,7 @@ from scaling.processes.distributed import agreed, is_main, meet, stop, stopping
 from scaling.runs.plan import PretrainStep, Step
 from scaling.runs.rundir import Progress
 from scaling.study.config import Execution
+from scaling.tracking.groups import group_of
 from scaling.tracking.tracker import Tracker, track
 from scaling.training.checkpoint import Checkpoints, load_state, newest, require_newest
 from scaling.training.collapse import collapse_warning, describe_embeddings
@@ -79,7 +80,6 @@ def pretrain(
     if pairs == "sequences":
         session_pairs(cache, heldout)  # fails now rather than after training
     flops = step.flops / max(1, step.samples)
-    group = f"{config.objective.label}-{config.size}"
     key = data_key(config.seed)
     if jax.process_count() > 1:
         # Some find the program in the compilation cache, others take a minute longer than collectives wait for them.
@@ -90,7 +90,7 @@ def pretrain(
     meet()
     began = time.perf_counter()
     with (
-        track(folder, study, step, group, execution, start) as tracker,
+        track(folder, study, step, group_of(step), execution, start) as tracker,
         Checkpoints(own) as checkpoints,
     ):
         peak = peak_of(jax.devices()[0].device_kind, mesh.size)
@@ -159,7 +159,8 @@ def pretrain(
             tracker.image(
                 "reconstruction", "original, what the encoder sees, reconstruction", middle
             )
-    warnings = collapse_warning(step.name, **embeddings)
+    temperature = getattr(config.objective, "temperature", None)
+    warnings = collapse_warning(step.name, len(crops), temperature is not None, **embeddings)
     if is_main():
         for sentence in warnings:
             Console(stderr=True).print(sentence, style="yellow", markup=False)

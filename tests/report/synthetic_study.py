@@ -5,7 +5,7 @@ import pandas as pd
 
 from scaling.laws import holm, self_test, verdict
 from scaling.report import ReportInput, fit_curves, look_beyond
-from scaling.report.inputs import LR_TRANSFER, PRETRAINING, STEPS, WSD_COSINE
+from scaling.report.inputs import COLUMNS
 
 SIZES = {"xs": 120_000, "s": 900_000, "m": 6_800_000}
 DURATIONS = (5_000, 20_000, 80_000)
@@ -118,6 +118,24 @@ def synthetic_cases(task: str, metric: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def synthetic_arms() -> pd.DataFrame:
+    """Per-case Dice of three pretrained runs and one control, which is 0.05 worse."""
+    rng = np.random.default_rng(5)
+    difficulty = 0.1 * rng.normal(size=30)
+    rows = []
+    for arm, run, level in (
+        ("pretrained", "one", 0.55),
+        ("pretrained", "two", 0.56),
+        ("pretrained", "three", 0.54),
+        ("scratch", "scratch", 0.50),
+    ):
+        for case in range(30):
+            value = level + difficulty[case] + 0.01 * rng.normal()
+            facts = {"arm": arm, "run": run, "objective": "mae", "protocol": "finetune"}
+            rows.append({**facts, "draw": 0, "case": case, "value": value, "size": 1.0})
+    return pd.DataFrame(rows)
+
+
 def synthetic_pretraining() -> pd.DataFrame:
     rows = [
         (
@@ -136,7 +154,7 @@ def synthetic_pretraining() -> pd.DataFrame:
         for s, p in SIZES.items()
         for d in DURATIONS
     ]
-    return pd.DataFrame(rows, columns=list(PRETRAINING))
+    return pd.DataFrame(rows, columns=list(COLUMNS["pretraining"]))
 
 
 def synthetic_steps() -> pd.DataFrame:
@@ -157,7 +175,22 @@ def synthetic_steps() -> pd.DataFrame:
         )
         for t in TASKS
     ]
-    return pd.DataFrame(rows, columns=list(STEPS))
+    return pd.DataFrame(rows, columns=list(COLUMNS["steps"]))
+
+
+def synthetic_training() -> pd.DataFrame:
+    """A trunk and a cooldown for each duration of every size, losses falling as a power law."""
+    rows = []
+    for place, (size, params) in enumerate(SIZES.items()):
+        for end in DURATIONS:
+            for part, first, last in (("trunk", 0.02, 0.8), ("cooldown", 0.8, 1.0)):
+                for share in np.linspace(first, last, 20):
+                    samples = share * end
+                    loss = 0.9 - 0.02 * np.log(samples + 1) - 0.02 * place
+                    step = f"mae-{size}-seed0-{part}-{end}"
+                    facts = (f"mae-{size}-seed0", step, "mae", size, params, 0, part)
+                    rows.append((*facts, samples, 6.0 * params * samples, loss))
+    return pd.DataFrame(rows, columns=list(COLUMNS["training"]))
 
 
 def synthetic_rates() -> pd.DataFrame:
@@ -177,7 +210,7 @@ def synthetic_rates() -> pd.DataFrame:
                         0.5 - width / 1e3 + 0.01 * np.log2(rate / best) ** 2,
                     )
                 )
-    return pd.DataFrame(rows, columns=list(LR_TRANSFER))
+    return pd.DataFrame(rows, columns=list(COLUMNS["rates"]))
 
 
 def synthetic_schedules() -> pd.DataFrame:
@@ -188,7 +221,7 @@ def synthetic_schedules() -> pd.DataFrame:
         for power, rate in enumerate((1e-3, 2e-3, 4e-3)):
             rows.append(("xs", d, 0, "wsd", rate, 0.6 * d, loss * (1.005 + 0.1 * abs(power - 1))))
             rows.append(("xs", d, 0, "cosine", rate, d, loss * (1 + 0.1 * abs(power - place % 3))))
-    return pd.DataFrame(rows, columns=list(WSD_COSINE))
+    return pd.DataFrame(rows, columns=list(COLUMNS["schedules"]))
 
 
 def brain(blur: float) -> np.ndarray:
@@ -219,6 +252,7 @@ def synthetic_study() -> ReportInput:
         },
         provenance={"python": "3.11.7", "jax": "0.10.2", "commit": "abc1234", "devices": "1 x cpu"},
         pretraining=synthetic_pretraining(),
+        training=synthetic_training(),
         steps=synthetic_steps(),
         verdicts=verdicts,
         curves=fit_curves(results),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,21 +12,25 @@ import pandas as pd
 import pytest
 from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 from synthetic_study import DURATIONS, SIZES, TASKS, synthetic_results
 
 from scaling.report import ReportInput, write_report
 
-FIGURES = ["figure-verdicts", "figure-mae-loss-size", "figure-mae-loss-duration"]
-FIGURES += [
-    f"figure-{task}-{kind}" for task in TASKS for kind in ("size", "duration", "improvement")
-]
+FIGURES = ["figure-verdicts", "figure-mae-training", "figure-mae-loss-compute"]
+FIGURES += ["figure-mae-loss-size", "figure-mae-loss-duration"]
+KINDS = ("compute", "size", "duration", "improvement")
+FIGURES += [f"figure-{task}-{kind}" for task in TASKS for kind in KINDS]
 
 
 def opened(browser: Chrome, page: Path) -> Chrome:
     browser.get_log("browser"), browser.get_log("performance")  # forget the page before
     browser.get(page.as_uri())
+    WebDriverWait(browser, 60, 0.05).until(
+        lambda b: b.execute_script("return document.documentElement.dataset.ready === 'yes'")
+    )
     return browser
 
 
@@ -112,7 +117,7 @@ def test_hovering_a_point_shows_its_run_and_score(
     text = label.get_attribute("textContent")
     assert "mae-m-seed0-80000" in text
     assert f"AUROC {rows['value'].mean():.3f}" in text
-    assert "3 draws of 16 shots · 48 test cases, 2 sites" in text
+    assert "3 draws of 16 labelled cases · 48 test cases, 2 sites" in text
 
 
 def test_choosing_another_view_redraws_all_figures_of_the_task(
@@ -347,3 +352,110 @@ def test_write_report_replaces_an_older_page_whole(tmp_path: Path) -> None:
     assert path == tmp_path / "report.html"
     assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_page_is_small_and_its_head_answers_per_task(
+    browser: Chrome, report: Path, study: ReportInput
+) -> None:
+    assert report.stat().st_size < 3e6
+    opened(browser, report)
+    cards = browser.find_elements(By.CSS_SELECTOR, ".card")
+    assert [card.find_element(By.TAG_NAME, "h3").text for card in cards] == list(TASKS)
+    for card, verdict in zip(cards, study.verdicts, strict=True):
+        assert verdict.decision in card.text
+        assert "times the compute" in card.text
+        assert "interval" in card.text
+        assert "Next" in card.text
+        assert "MCP-Mod" not in card.text  # the statistics are folded
+    assert "Interim: 12 of 13 steps are done." in browser.find_element(By.TAG_NAME, "header").text
+
+
+def test_numbers_of_a_figure_are_a_table_and_follow_its_view(
+    browser: Chrome, report: Path, study: ReportInput
+) -> None:
+    opened(browser, report)
+    drawn(browser, "figure-infarct-size")
+    details = browser.find_element(
+        By.CSS_SELECTOR, "details.numbers[data-figure='figure-infarct-size']"
+    )
+    details.find_element(By.TAG_NAME, "summary").send_keys(Keys.ENTER)  # by keyboard
+
+    def rows() -> list[list[str]]:
+        script = "return [...arguments[0].querySelectorAll('tbody tr')].map(r => [...r.cells].map(c => c.textContent))"
+        return browser.execute_script(script, details)
+
+    wait_for(lambda: bool(rows()))
+    chosen = "task == 'infarct' and protocol == 'finetune' and domain == '{}'"
+    for domain in ("out", "in"):
+        of_run = study.results.query(
+            chosen.format(domain) + " and run == 'mae-m-seed0-80000' and metric == 'auroc'"
+        )
+        (row,) = [r for r in rows() if r[0] == "80 k samples" and r[1] == str(SIZES["m"])]
+        assert float(row[2]) == pytest.approx(of_run["value"].mean(), rel=1e-5)
+        assert float(row[3]) < float(row[2]) < float(row[4])
+        if domain == "out":
+            form = browser.find_element(By.CSS_SELECTOR, "#task-infarct form")
+            Select(form.find_element(By.NAME, "domain")).select_by_value("in")
+
+
+def test_figure_is_saved_as_svg(browser: Chrome, report: Path, tmp_path: Path) -> None:
+    opened(browser, report)
+    browser.execute_cdp_cmd(
+        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)}
+    )
+    drawn(browser, "figure-verdicts")
+    button = browser.find_element(By.CSS_SELECTOR, "button.save[data-figure='figure-verdicts']")
+    browser.execute_script("arguments[0].click()", button)
+    file = tmp_path / "figure-verdicts.svg"
+    wait_for(file.exists)
+    assert file.read_text().startswith("<svg")
+    assert "not worth having" in file.read_text()
+
+
+def test_dark_screen_turns_the_page_and_its_figures_dark(browser: Chrome, report: Path) -> None:
+    def scheme(value: str) -> None:
+        features = [{"name": "prefers-color-scheme", "value": value}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+    def brightness(selector: str, name: str) -> float:
+        script = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
+        text = browser.execute_script(script, selector, name)
+        return sum(float(part) for part in re.findall(r"[\d.]+", text)[:3]) / 3
+
+    scheme("dark")
+    try:
+        opened(browser, report)
+        drawn(browser, "figure-verdicts")
+        assert brightness("body", "background-color") < 60
+        assert brightness("body", "color") > 180
+        assert brightness("#figure-verdicts .main-svg", "background-color") < 60
+        assert brightness("#figure-verdicts .xtick text", "fill") > 150
+        assert errors(browser) == []
+    finally:
+        scheme("light")
+    wait_for(lambda: brightness("#figure-verdicts .main-svg", "background-color") > 240)
+
+
+def test_printed_page_draws_every_figure_within_the_width_of_a4(
+    browser: Chrome, report: Path
+) -> None:
+    opened(browser, report)
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    widths = browser.execute_script(
+        "return [...document.querySelectorAll('.plot')].map(p => p.querySelector('.main-svg').width.baseVal.value)"
+    )
+    browser.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert len(widths) >= len(FIGURES)
+    assert max(widths) <= 690  # 182 mm at 96 pixels an inch
+
+
+def test_tables_on_a_phone_scroll_inside_their_place(browser: Chrome, report: Path) -> None:
+    metrics = {"width": 390, "height": 850, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        opened(browser, report)
+        assert browser.execute_script("return document.documentElement.scrollWidth") == 390
+        script = "const t = document.querySelector('#costs .wide'); return [t.scrollWidth > t.clientWidth, t.tabIndex]"
+        assert browser.execute_script(script) == [True, 0]
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

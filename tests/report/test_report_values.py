@@ -17,13 +17,16 @@ from synthetic_study import (
     DURATIONS,
     SIZES,
     brain,
+    synthetic_arms,
     synthetic_pretraining,
     synthetic_rates,
     synthetic_results,
     synthetic_schedules,
     synthetic_steps,
+    synthetic_training,
 )
 
+from scaling.laws import find
 from scaling.report import (
     ReportInput,
     View,
@@ -35,10 +38,15 @@ from scaling.report import (
     terminal_summary,
     views,
 )
+from scaling.report.cards import card
+from scaling.report.curves import agreement
+from scaling.report.forests import against_controls
 from scaling.report.images import mid_slices, montage, window
+from scaling.report.losses import loss_against_compute, training_figure
 from scaling.report.rows import cost_rows, pretraining_table, results_data
 from scaling.report.style import si
 from scaling.report.tuning import best_rates, compared, rate_sweep, schedules
+from scaling.report.words import answer
 
 AGE = View("mae", "mae", "out", "finetune", 16)
 
@@ -102,14 +110,12 @@ def test_performance_control_line_is_mean_of_its_draws_per_size() -> None:
 
 def test_performance_controls_are_of_the_networks_shown() -> None:
     results = synthetic_results()
-    other = results[results["size"] == "xs"].assign(size="unet-xs", params=50_000)
-    other["objective"] = other["objective"].where(other["arm"] != "pretrained", "mae, unet")
+    other = results[results["size"] == "xs"].assign(params=50_000, family="unet")
     other["run"] += "-unet"
-    both = pd.concat([results, other])
-    line = trace(
-        performance(both, "brain-age", replace(AGE, objective="mae, unet"), "size"), "from scratch"
-    )
-    ladder = trace(performance(both, "brain-age", AGE, "size"), "from scratch")
+    both = pd.concat([results.assign(family="vit"), other])
+    unet, vit = replace(AGE, series="mae, unet"), replace(AGE, series="mae, vit")
+    line = trace(performance(both, "brain-age", unet, "size"), "from scratch")
+    ladder = trace(performance(both, "brain-age", vit, "size"), "from scratch")
     assert list(ladder.x) == list(SIZES.values())
     assert line.y == pytest.approx([ladder.y[0]] * 2)  # one network: a level line
 
@@ -227,6 +233,7 @@ def test_forest_shows_each_effect_in_units_of_the_smallest(study: ReportInput) -
     drawn = {
         y: (x, a, b)
         for t in figure.data
+        if t.name != "beyond the axis"
         for y, x, a, b in zip(t.y, t.x, t.error_x.arrayminus, t.error_x.array, strict=True)
     }
     assert len(drawn) == 9
@@ -250,8 +257,9 @@ def test_forest_beyond_its_axis_keeps_the_near_end_of_the_interval(study: Report
         }
     )
     figure = forest([type(verdict)(**{**vars(verdict), "effects": (far,)})])
-    (points,) = figure.data
+    points, arrow = figure.data
     assert points.marker.symbol[0] == "triangle-right"
+    assert list(arrow.marker.symbol) == ["triangle-right"]
     assert points.x[0] - points.error_x.arrayminus[0] == pytest.approx(5)
 
 
@@ -362,10 +370,11 @@ def test_reconstruction_pictures_share_the_grey_window_of_the_original() -> None
 def test_terminal_summary_has_a_line_per_task_and_the_path(study: ReportInput) -> None:
     lines = terminal_summary(study, Path("out/report.html")).splitlines()
     assert [
-        verdict.sentence in line for verdict, line in zip(study.verdicts, lines[1:4], strict=True)
+        verdict.sentence in line for verdict, line in zip(study.verdicts, lines[2:5], strict=True)
     ] == [True] * 3
-    assert lines[4] == "  1 problem, listed in the report."
-    assert lines[5] == f"Report: {Path('out/report.html')}"
+    assert lines[1] == "  Interim: 12 of 13 steps are done."
+    assert lines[5] == "  1 problem, listed in the report."
+    assert lines[6] == f"Report: {Path('out/report.html')}"
 
 
 def test_report_input_without_a_column_names_it() -> None:
@@ -382,3 +391,110 @@ def test_ramp_of_figures_gets_darker() -> None:
     colours = [t.marker.color for t in figure.data if t.mode == "markers"]
     light = [sum(float(c) for c in colour[4:-1].split(",")) for colour in colours]
     assert all(a > b for a, b in pairwise(light))
+
+
+def test_series_of_several_objectives_are_one_figure_each_at_its_largest_budget() -> None:
+    results = synthetic_results()
+    other = results[results["arm"] == "pretrained"].assign(objective="contrastive")
+    other["run"] = other["run"].str.replace("mae", "contrastive")
+    both = pd.concat([results, other])
+    everything = views(both, "brain-age")[0]
+    assert everything == replace(AGE, series="all")
+    against_size = performance(both, "brain-age", everything, "size")
+    for name in ("mae", "contrastive"):
+        expected = [
+            np.mean(means_of_draws(both, f"{name}-{s}-seed0-80000", AGE, "brain-age"))
+            for s in SIZES
+        ]
+        assert trace(against_size, name).y == pytest.approx(expected)
+    against_compute = performance(both, "brain-age", everything, "compute")
+    assert len(trace(against_compute, "mae").x) == 9
+    lines = [t for t in against_compute.data if t.name == "mae" and t.mode == "lines"]
+    assert [len(line.x) for line in lines] == [3, 3, 3]  # a line per network joins its durations
+
+
+def test_compute_axis_shows_the_flops_of_each_run() -> None:
+    results = synthetic_results()
+    figure = performance(results, "brain-age", AGE, "compute")
+    shown = sorted(x for t in figure.data if t.mode == "markers" for x in t.x)
+    assert shown == pytest.approx(sorted(6.0 * p * d for p in SIZES.values() for d in DURATIONS))
+
+
+def test_compute_axis_without_flops_is_parameters_times_samples() -> None:
+    figure = performance(synthetic_results().assign(flops=np.nan), "brain-age", AGE, "compute")
+    assert "parameters × samples" in figure.layout.xaxis.title.text
+    shown = sorted(x for t in figure.data if t.mode == "markers" for x in t.x)
+    assert shown == pytest.approx(sorted(float(p * d) for p in SIZES.values() for d in DURATIONS))
+
+
+def test_card_states_the_effect_in_the_metrics_unit(study: ReportInput) -> None:
+    age = card(study, "brain-age", "brain-age")
+    verdict = study.verdict("brain-age")
+    budget = verdict.effects[0]
+    start, end = verdict.baseline, verdict.baseline * (1 - budget.estimate)
+    assert f"Mean absolute error from {start:.2f} to {end:.2f} years" in age.effect
+    assert f"−{budget.high * start:.2f} to −{budget.low * start:.2f}" in age.effect
+    ratio = 6_800_000 * 80_000 / (120_000 * 5_000)
+    assert age.tried.startswith(f"{ratio:.0f} times the compute: from 120 k parameters")
+    assert "estimating age" in age.answer
+
+
+def test_card_of_a_task_with_missing_runs_is_interim_and_gives_no_verdict(
+    study: ReportInput,
+) -> None:
+    partial = replace(study, runs={"infarct": (3, 9), "meningioma": (9, 9), "brain-age": (9, 9)})
+    infarct = card(partial, "infarct", "infarct")
+    assert infarct.decision == "interim"
+    assert infarct.answer == "No verdict yet: 3 of 9 runs have finished."
+    assert "improves meningioma" in answer(partial)
+    assert answer(partial).endswith("There is no verdict for infarct yet.")
+    assert "infarct: interim, from 3 of 9 runs; no verdict yet." in terminal_summary(
+        partial, Path("report.html")
+    )
+
+
+def test_answer_speaks_only_of_what_was_varied(study: ReportInput) -> None:
+    one_size = [replace(v, sizes=1, durations=3) for v in study.verdicts]
+    assert answer(replace(study, verdicts=one_size)).startswith("A model pretrained for longer")
+    one_duration = [replace(v, sizes=3, durations=1) for v in study.verdicts]
+    assert answer(replace(study, verdicts=one_duration)).startswith("A larger model improves")
+
+
+def test_curve_and_card_that_disagree_say_why(study: ReportInput) -> None:
+    verdict, curve = study.verdict("infarct"), study.curves["infarct", "auroc", "size"]
+    low, high = float(SIZES["xs"]), float(SIZES["m"])
+    assert "lies within the card's interval" in agreement(curve, verdict, "size", low, high)
+    size = replace(verdict.effect("size"), low=0.5, high=0.6)
+    far = replace(verdict, effects=(verdict.effects[0], size))
+    assert "lies outside of the card's interval" in agreement(curve, far, "size", low, high)
+
+
+def test_loss_frontier_is_the_lowest_loss_of_no_more_compute() -> None:
+    runs = synthetic_pretraining().sort_values("flops")
+    (frontier,) = [
+        t for t in loss_against_compute(synthetic_pretraining(), "mae").data if t.name == "frontier"
+    ]
+    expected = [runs["loss"].iloc[: place + 1].min() for place in range(len(runs))]
+    assert frontier.y == pytest.approx(expected)
+
+
+def test_training_figure_draws_trunk_and_cooldowns_of_a_run_in_one_colour() -> None:
+    figure = training_figure(synthetic_training(), "mae")
+    assert len({t.legendgroup for t in figure.data}) == len(SIZES)
+    assert sum(bool(t.showlegend) for t in figure.data) == len(SIZES)
+    for size in SIZES:
+        of_run = [t for t in figure.data if t.legendgroup == f"mae-{size}-seed0"]
+        assert {t.line.dash for t in of_run} == {"solid", "dot"}
+        assert len({t.line.color for t in of_run}) == 1
+        (cooldowns,) = [t for t in of_run if t.line.dash == "dot"]
+        assert list(cooldowns.x).count(None) == len(DURATIONS) - 1
+
+
+def test_forest_of_controls_is_in_units_of_the_smallest_effect() -> None:
+    cases = synthetic_arms()
+    findings = find({("infarct", "dice"): cases}, {"dice": 0.01})
+    (one,) = [a for a in findings.against if a.objective == "all"]
+    figure = against_controls(findings)
+    assert figure.data[0].x[0] == pytest.approx(one.comparison.effect.estimate / 0.01)
+    (row,) = figure.layout.meta["table"]["rows"]
+    assert row[4] == one.comparison.effect.decision

@@ -30,9 +30,18 @@ def test_spread_is_one_for_random_directions_and_nought_for_one() -> None:
 def test_collapsed_embeddings_are_told_in_one_sentence_and_healthy_ones_are_not() -> None:
     z = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
     collapsed = z[:1] + 1e-4 * z
-    (sentence,) = collapse_warning(
-        "pretrain/momentum-xxs-seed0-320", **describe_embeddings(collapsed)
-    )
+    run = "pretrain/momentum-xxs-seed0-320"
+    (sentence,) = collapse_warning(run, 64, True, **describe_embeddings(collapsed))
+    assert "temperature" in sentence
+    (masked,) = collapse_warning(run, 64, False, **describe_embeddings(collapsed))
+    assert "temperature" not in masked
     assert sentence.startswith("the embeddings of pretrain/momentum-xxs-seed0-320 have collapsed")
-    assert not collapse_warning("run", **describe_embeddings(z))
+    assert not collapse_warning("run", 64, True, **describe_embeddings(z))
     assert np.isfinite(list(describe_embeddings(np.zeros((8, 4), np.float32)).values())).all()
+
+
+@pytest.mark.parametrize("scans", [1, 3, 7])
+def test_few_held_out_scans_raise_no_alarm(scans: int) -> None:
+    alike = np.ones((scans, 32), np.float32)
+    assert describe_embeddings(alike)["embedding_std"] < 1e-6
+    assert collapse_warning("run", scans, False, **describe_embeddings(alike)) == []
