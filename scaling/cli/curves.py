@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from scaling.cli.own_tables import axes_of, read_scores, score_column
 from scaling.cli.terminal import console
 
 tables_app = typer.Typer()
@@ -85,8 +86,8 @@ def emit(document: Any, as_json: bool, sentences: list[str]) -> None:
 @tables_app.command(rich_help_panel=PANEL)
 def fit(
     table: Table,
-    x: X,
-    y: Y,
+    x: X = "",
+    y: Y = "",
     by: By = None,
     run: Run = None,
     case: Case = None,
@@ -110,11 +111,12 @@ def fit(
     """Fit curves: forms, parameters, intervals, and how the fits converged."""
     from scaling.laws.curves.curve import fit as fit_curve
     from scaling.laws.curves.losses import huber as huber_loss
-    from scaling.laws.tables import direction, read_table, shaped, tasks_of
+    from scaling.laws.tables import direction, shaped, tasks_of
     from scaling.laws.verdicts.scores import run_scores
 
-    columns = x.split(",")
-    data = shaped(read_table(table), columns, y, roles(by, run, case, draw, cluster))
+    scores = read_scores(table)
+    columns, y = x.split(",") if x else axes_of(scores), y or score_column(scores)
+    data = shaped(scores, columns, y, roles(by, run, case, draw, cluster))
     names = ("size", "duration")[: len(columns)]
     documents, sentences = [], []
     for task, name, part in tasks_of(data, y, metric):
@@ -239,12 +241,12 @@ def frontier(
     from scaling.laws.curves.curve import fit as fit_curve
     from scaling.laws.curves.frontier import budgets_within
     from scaling.laws.curves.frontier import frontier as best_use
-    from scaling.laws.tables import direction, read_table, shaped, tasks_of
+    from scaling.laws.tables import direction, shaped, tasks_of
     from scaling.laws.verdicts.scores import run_scores
 
     documents, sentences = [], []
     for task, name, part in tasks_of(
-        shaped(read_table(table), x.split(","), y, roles(by, run, case, draw, cluster)), y, metric
+        shaped(read_scores(table), x.split(","), y, roles(by, run, case, draw, cluster)), y, metric
     ):
         rows = run_scores(part, name)
         is_lower, bounds, _ = direction(name, rows["value"], lower)

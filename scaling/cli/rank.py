@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scaling.cli.curves import PANEL, Json, Table, emit
+from scaling.cli.own_tables import read_models
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,12 +53,11 @@ def rank(
     """
     from scaling.laws.columns import require_columns
     from scaling.laws.plain import plain
-    from scaling.laws.tables import read_table
     from scaling.laws.verdicts.rankings import better_than, rank_differences
     from scaling.laws.verdicts.rankings import rank as rank_models
     from scaling.study.challenge import load_challenge
 
-    data = read_table(table)
+    data = read_models(table)
     name = model or next((column for column in ("model", "team") if column in data), "model")
     require_columns(data, [name])
     if {"task", "metric", "case"} <= set(data):

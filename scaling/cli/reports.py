@@ -17,6 +17,7 @@ from scaling.cli.curves import (
     Run,
     roles,
 )
+from scaling.cli.own_tables import read_scores
 from scaling.cli.studies import PANEL, RUNS, Out, Scale, Set, planned, show_summary
 from scaling.cli.terminal import console, errors
 
@@ -82,8 +83,9 @@ def report_study(
     from scaling.engines.reporting import write_study_report
     from scaling.transfer.collect import collect
 
-    plan, study_dir, _ = planned(experiment, overrides, out, scale)
-    collect(study_dir, plan)
+    plan, study_dir, statuses = planned(experiment, overrides, out, scale)
+    if statuses["collect"] != "done":
+        collect(study_dir, plan)
     write_study_report(study_dir, plan)
     show_summary(study_dir)
     if wandb:
@@ -103,10 +105,10 @@ def report_table(
     folder: Path,
 ) -> None:
     """Write the page of a table of results into `folder`, and print the verdicts."""
-    from scaling.laws.tables import read_table, shaped
+    from scaling.laws.tables import shaped
     from scaling.report import report_from_table, terminal_summary, write_report
 
-    data = shaped(read_table(table), x, y, columns)
+    data = shaped(read_scores(table), x, y, columns)
     made = report_from_table(data, table.stem, y, metric, lower, effect)
     folder.mkdir(parents=True, exist_ok=True)
     written = write_report(made, folder)

@@ -23,6 +23,7 @@ from scaling.cli.curves import (
     numbers,
     roles,
 )
+from scaling.cli.own_tables import read_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,9 +52,9 @@ def verdict(
 ) -> None:
     """Does more budget help each task? One decision with an error bar, for a stated smallest
     effect worth having."""
-    from scaling.laws.tables import judged, read_table, shaped
+    from scaling.laws.tables import judged, shaped
 
-    data = shaped(read_table(table), x.split(","), y, roles(by, run, case, draw, cluster, block))
+    data = shaped(read_scores(table), x.split(","), y, roles(by, run, case, draw, cluster, block))
     verdicts, problems = judged(data, y, metric, lower, effect, relative)
     if not verdicts:
         raise ValueError("; ".join(problems))

@@ -14,12 +14,9 @@ from scaling.engines.training_curves import training_curves
 from scaling.files import read_json, write_text
 from scaling.report import ReportInput, fit_curves, look_beyond, terminal_summary, write_report
 from scaling.runs.plan import Plan, PretrainStep, Step, TransferStep
-from scaling.runs.rundir import Status, plan_status
+from scaling.runs.rundir import DESCRIBING, Status, plan_status
 from scaling.study.config import Study
 from scaling.transfer.collect import PREDICTIONS, PRETRAINING, RESULTS
-
-# What describes the others is not counted among the steps of a study.
-DESCRIBING = ("collect", "report")
 
 
 def write_study_report(study_dir: Path, plan: Plan) -> None:

@@ -21,7 +21,7 @@ def equal_compute(outlook: Outlook, task: str, metric: str) -> go.Figure:
     """
     curve = outlook.curve
     budgets = budgets_within(curve)
-    traces = []
+    traces: list[go.Scatter] = []
     for budget, colour in zip(budgets, ramp(len(budgets)), strict=True):
         line = iso_compute(curve, float(budget), points=60)
         line = line[line["duration"].between(curve.x_low[1] * 0.999, curve.x_high[1] * 1.001)]

@@ -36,19 +36,20 @@ def wrap_single_values(values: dict[str, Any], error: ValidationError) -> bool:
         *path, last = item["loc"]
         node: Any = values
         for key in path:
-            if not isinstance(node, dict | list) or key not in keys_of(node):
-                return False
-            node = node[key]
-        single = isinstance(node, dict) and isinstance(node.get(last), str | int | float | dict)
-        if not single:
+            node = entry_of(node, key)
+        if not isinstance(node, dict) or not isinstance(node.get(last), str | int | float | dict):
             return False
         node[last] = [node[last]]
     return True
 
 
-def keys_of(node: dict[str, Any] | list[Any]) -> list[Any]:
-    """What a node can be asked for."""
-    return list(node) if isinstance(node, dict) else list(range(len(node)))
+def entry_of(node: Any, key: int | str) -> Any:
+    """The entry of a dictionary or list, None where there is none."""
+    if isinstance(node, dict):
+        return node.get(key)
+    if isinstance(node, list) and isinstance(key, int) and key < len(node):
+        return node[key]
+    return None
 
 
 def blame(file: Path, error: Exception) -> str:
