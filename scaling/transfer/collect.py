@@ -1,15 +1,21 @@
 """Every transfer's results in one tidy table, with the facts of the run they came from."""
 
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from scaling.files import read_json, write_table
+from scaling.files import read_json, read_marker, read_parquet, write_table
+from scaling.runs.digests import DamagedError, require_whole
 from scaling.runs.plan import Plan, PretrainStep, Step, TransferStep, trunk_name
+from scaling.runs.rundir import DONE, disown
 
 RESULTS = "results.parquet"
 PREDICTIONS = "predictions.parquet"
 PRETRAINING = "pretraining.parquet"
+COLLECTED = (RESULTS, PREDICTIONS, "summary.json")  # what is read of a transfer or of a cooldown
 
 
 def collect(study_dir: Path, plan: Plan) -> None:
@@ -18,26 +24,41 @@ def collect(study_dir: Path, plan: Plan) -> None:
     Steps that are not done are left out: the report counts them. Raises ValueError when no
     transfer is done.
     """
-    finished = [step for step in plan.steps if (study_dir / step.name / "DONE").exists()]
+    finished = [step for step in plan.steps if is_whole(study_dir, plan, step)]
     transfers = [step for step in finished if isinstance(step.config, TransferStep)]
     if not transfers:
         raise ValueError(
             f"{study_dir} has no finished transfer to collect; run `scaling run` first, "
             "`scaling status` shows why"
         )
-    facts = {step.name: run_facts(plan, step) for step in transfers}
+    facts = [run_facts(plan, step) for step in transfers]
     for file in (RESULTS, PREDICTIONS):
-        parts = []
-        for step in transfers:
-            of_step = pd.read_parquet(study_dir / step.name / file)
-            parts.append(described(of_step, facts[step.name]))
-        table = pd.concat(parts, ignore_index=True)
+        tables = [read_parquet(study_dir / step.name / file) for step in transfers]
+        table = described(tables, facts)
         write_table(table, study_dir / file)
         if file == RESULTS:
             write_table(table, study_dir / "results.csv")
     runs = [step for step in finished if step.kind == "cooldown"]
     rows = [pretraining_row(study_dir, step) for step in runs]
     write_table(pd.DataFrame(rows), study_dir / PRETRAINING)
+
+
+def is_whole(study_dir: Path, plan: Plan, step: Step) -> bool:
+    """Whether a step is done and the files that are collected from it are what was written. One that
+    is not is named on standard error, left out, and run again by the next `scaling run`.
+    """
+    folder = study_dir / step.name
+    done = read_marker(folder / DONE)
+    if done is None or step.kind not in ("cooldown", "transfer"):
+        return False
+    records = done.get("files", {})
+    try:
+        require_whole(folder, records, [name for name in COLLECTED if name in records])
+    except DamagedError as error:
+        print(f"scaling: {error}; {step.name} is left out", file=sys.stderr, flush=True)
+        disown(study_dir, plan, error.file, str(error))
+        return False
+    return True
 
 
 def run_facts(plan: Plan, step: Step) -> dict[str, object]:
@@ -68,10 +89,8 @@ def run_facts(plan: Plan, step: Step) -> dict[str, object]:
 
 def pretraining_flops_of(plan: Plan, transfer: Step, duration: int) -> float:
     """FLOPs of the pretraining that a transfer starts from; 0 of a control."""
-    for step in plan.steps:
-        if step.name == transfer.needs[0] and step.kind == "cooldown":
-            return step.flops / step.samples * duration
-    return 0.0
+    run = plan.step_of[transfer.needs[0]]
+    return run.flops / run.samples * duration if run.kind == "cooldown" else 0.0
 
 
 def rung(family: str, size: str) -> str:
@@ -79,13 +98,17 @@ def rung(family: str, size: str) -> str:
     return size.removeprefix(f"{family}-")
 
 
-def described(table: pd.DataFrame, facts: dict[str, object]) -> pd.DataFrame:
-    """Put a run's facts before a table's own columns.
+def described(
+    tables: Sequence[pd.DataFrame], facts: Sequence[Mapping[str, object]]
+) -> pd.DataFrame:
+    """The tables of all runs as one, each run's facts before its tables' own columns.
 
     An untrained encoder that stays frozen is a control of its own (arm "random"), and so is a
     network that was trained on all labelled cases.
     """
-    table = pd.concat([pd.DataFrame(facts, index=table.index), table], axis=1)
+    rows = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
+    repeated = pd.DataFrame(list(facts)).iloc[rows].reset_index(drop=True)
+    table = pd.concat([repeated, pd.concat(tables, ignore_index=True)], axis=1)
     untrained, protocol = table["arm"] == "scratch", table["protocol"]
     table.loc[untrained & protocol.isin(["probe", "neighbours"]), "arm"] = "random"
     supervised = untrained & protocol.str.startswith("supervised")

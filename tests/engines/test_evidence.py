@@ -44,7 +44,7 @@ def rows(arm: str, run: str, protocol: str, shots: int, value: float) -> pd.Data
         "params": 1000,
         "duration": 160,
     }
-    return described(table, {**facts, "seed": 0, "trunk": run, "task": AGE.name})
+    return described([table], [{**facts, "seed": 0, "trunk": run, "task": AGE.name}])
 
 
 PREDICTIONS = pd.concat(
