@@ -19,6 +19,13 @@ import typer
 
 from scaling.cli import app
 from scaling.study.config import Study
+from scaling.study.families import FAMILIES
+from scaling.study.objectives import OBJECTIVES
+
+# Fields of these types hold any class that is registered: the library's own are listed.
+OPEN: dict[Any, dict[str, Any]] = {
+    kinds.base: dict(kinds.classes) for kinds in (OBJECTIVES, FAMILIES)
+}
 
 FOLDER = Path(__file__).parent / "reference"
 
@@ -40,7 +47,7 @@ def config_classes(config: type) -> Iterator[type]:
 def classes_in(annotation: Any) -> list[type]:
     """The config classes that a type annotation mentions."""
     if hasattr(annotation, "__pydantic_fields__"):
-        return [annotation]
+        return [annotation, *OPEN.get(annotation, {}).values()]
     mentioned: list[type] = []
     for argument in get_args(annotation):
         mentioned.extend(classes_in(argument))

@@ -182,7 +182,7 @@ def plans(published: Path | None) -> dict[str, Any]:
 
 def resolved(file: Path, scale: str | None, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     """A plan: its config, a row per step, and what sharing trunks saves; or why there is none."""
-    from scaling.costs.flops import hours
+    from scaling.costs.accelerators import hours
     from scaling.runs.experiment import load_study
     from scaling.runs.plan import make_plan
 

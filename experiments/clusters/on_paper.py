@@ -3,13 +3,8 @@
 python experiments/clusters/on_paper.py
 """
 
-from scaling.costs.flops import (
-    ACCELERATORS,
-    decoder_parameters,
-    encoder_parameters,
-    hours,
-    pretraining_flops,
-)
+from scaling.costs.accelerators import ACCELERATORS, hours
+from scaling.costs.flops import pretraining_flops
 from scaling.costs.memory import step_memory
 from scaling.study.config import Mae, Pretrain, ViT
 from scaling.study.ladder import resolve_decoder, resolve_encoder
@@ -27,11 +22,11 @@ def main() -> None:
     )
     for size in ("m", "l", "xl", "2xl", "3xl", "4xl"):
         encoder, decoder = resolve_encoder(FAMILY, size), resolve_decoder(FAMILY)
-        parameters = encoder_parameters(encoder) + decoder_parameters(encoder, decoder)
+        parameters = encoder.parameters + decoder.parameters(encoder)
         for devices in (8, 64, 512):
             memory = step_memory(Mae(), encoder, decoder, RECIPE, (1, devices, 1), ACCELERATOR)
-            # Fully sharded: weights are gathered forward and again backward, gradients are reduced and scattered; float32.
-            sent = 3 * 4 * parameters * (devices - 1) / devices
+            # Fully sharded: weights are gathered forward and again backward, gradients are reduced and scattered; bfloat16.
+            sent = 3 * 2 * parameters * (devices - 1) / devices
             alone = hours(pretraining_flops(Mae(), encoder, decoder, RECIPE) * samples, ACCELERATOR)
             fits = "" if memory < ACCELERATORS[ACCELERATOR].memory else " (does not fit)"
             print(

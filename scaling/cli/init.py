@@ -8,7 +8,7 @@ import typer
 
 from scaling.cli.draft import Facts, experiment_text, facts_of
 from scaling.cli.terminal import console, progress_bar
-from scaling.costs.flops import hours
+from scaling.costs.accelerators import hours
 from scaling.runs.experiment import load_study
 from scaling.runs.plan import Plan, make_plan
 

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from scaling.cli.terminal import console
-from scaling.costs.flops import decoder_parameters, encoder_parameters, pretraining_flops
+from scaling.costs.flops import pretraining_flops
 from scaling.costs.memory import sample_memory
 from scaling.engines.listing import count
 from scaling.study.config import Mae, Pretrain
@@ -40,11 +40,11 @@ def ladder(family: Family, pretrain: Pretrain, objective: Mae) -> list[Rung]:
     ladder_rungs = []
     for size in rungs(family):
         encoder = resolve_encoder(family, size, pretrain.parametrisation)
-        parameters = encoder_parameters(encoder)
-        total = parameters + decoder_parameters(encoder, decoder)
+        parameters = encoder.parameters
+        total = parameters + decoder.parameters(encoder)
         flops = pretraining_flops(objective, encoder, decoder, pretrain)
-        activations, _ = sample_memory(objective, encoder, decoder, pretrain, "h100")
-        ladder_rungs.append(Rung(family.kind, size, parameters, total, flops, round(activations)))
+        kept = sample_memory(objective, encoder, decoder, pretrain, "h100").kept
+        ladder_rungs.append(Rung(family.kind, size, parameters, total, flops, round(kept)))
     return ladder_rungs
 
 

@@ -48,10 +48,11 @@ def draw_pairs(
     batch: int,
     seed: int,
     pairs: Literal["crops", "sequences"],
+    views: int = 2,
 ) -> Draw:
-    """Two views of one subject at a time.
+    """Two views of one subject at a time, or `views` crops.
 
-    "crops": two places of one scan; an epoch visits each scan of `rows` once. "sequences": one
+    "crops": `views` places of one scan; an epoch visits each scan of `rows` once. "sequences": one
     place in two scans of one session that differ in sequence (all scans of a session share their
     grid); an epoch visits each session of `rows` that has two sequences once, in random scans of
     it, and never the others. Raises ValueError as `draw_crops` does, and when no session has two
@@ -59,13 +60,13 @@ def draw_pairs(
     """
     room = _room(cache, rows, crop)
 
-    def two_crops(step: int) -> tuple[np.ndarray, np.ndarray]:
+    def crops(step: int) -> tuple[np.ndarray, np.ndarray]:
         scans = rows[shuffled(len(rows), seed, step, batch)]
-        corners = _stream(seed, CORNER, step).integers(0, room + 1, (batch, 2, 3))
-        return np.stack([scans, scans], 1), corners
+        corners = _stream(seed, CORNER, step).integers(0, room + 1, (batch, views, 3))
+        return np.repeat(scans[:, None], views, axis=1), corners
 
     if pairs == "crops":
-        return two_crops
+        return crops
     sessions = session_pairs(cache, rows)
     partners = np.concatenate(sessions)  # [P, 2], the pairs of all sessions
     count = np.array([len(session) for session in sessions])

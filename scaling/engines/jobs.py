@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as config
 
-from scaling.costs.flops import ACCELERATORS, hours
+from scaling.costs.accelerators import ACCELERATORS, hours
 from scaling.runs.experiment import explain
 from scaling.runs.plan import Plan, Step, TransferStep
 from scaling.study.strict import STRICT

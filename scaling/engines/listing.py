@@ -9,7 +9,7 @@ from typing import get_args
 from rich.console import Console
 from rich.table import Table
 
-from scaling.costs.flops import hours
+from scaling.costs.accelerators import hours
 from scaling.engines.jobs import does_not_fit, make_jobs
 from scaling.runs.plan import Plan, Step
 from scaling.runs.rundir import ERROR, Status, damage_of, seconds_spent

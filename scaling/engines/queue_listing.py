@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from scaling.costs.flops import hours
+from scaling.costs.accelerators import hours
 from scaling.engines.engine import Queued, Submitted
 from scaling.engines.slurm import ended_states, submitted_jobs
 from scaling.runs.plan import Plan, PretrainStep, Step

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scaling.costs.flops import hours
+from scaling.costs.accelerators import hours
 from scaling.engines.evidence import findings, judge
 from scaling.engines.training_curves import training_curves
 from scaling.files import read_json, write_text

@@ -1,67 +1,80 @@
 """Softmax attention in the form that is fast where it runs."""
 
+from typing import assert_never
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from scaling.study.shapes import Platform
+
 TILE = 128  # keys, or queries, whose weights are in the cache together
 
+Heads = Float[Array, "B N H K"]
 
-def attend(
-    q: Float[Array, "B N H K"], k: Float[Array, "B N H K"], v: Float[Array, "B N H K"]
-) -> Float[Array, "B N H K"]:
-    """Softmax attention; on GPUs cuDNN's, which never writes the N x N weights down, in bfloat16 (it takes heads 8, 16, ... 128 wide)."""
-    backend = jax.default_backend()
-    if backend == "cpu":
-        return tiled(*(x.astype(jnp.float32) for x in (q, k, v))).astype(q.dtype)
-    flash = backend == "gpu" and q.dtype == jnp.bfloat16
-    return jax.nn.dot_product_attention(q, k, v, implementation="cudnn" if flash else None)
+
+def attend(q: Heads, k: Heads, v: Heads, platform: Platform) -> Heads:
+    """Softmax attention.
+
+    On GPUs it is cuDNN's in bfloat16, which never writes the N x N weights down and takes heads of
+    8, 16, ... 128 channels.
+    """
+    match platform:
+        case "cpu":
+            exact = tiled(*(x.astype(jnp.float32) for x in (q, k, v)))
+            return exact.astype(q.dtype)
+        case "gpu" if q.dtype == jnp.bfloat16:
+            return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
+        case "gpu" | "tpu":
+            return jax.nn.dot_product_attention(q, k, v)
+        case _:
+            assert_never(platform)
 
 
 @jax.custom_vjp
-def tiled(
-    q: Float[Array, "B N H K"], k: Float[Array, "B N H K"], v: Float[Array, "B N H K"]
-) -> Float[Array, "B N H K"]:
-    """Softmax attention, some queries at a time; the backward pass computes the weights again, for some keys at a time.
+def tiled(q: Heads, k: Heads, v: Heads) -> Heads:
+    """Softmax attention, some queries at a time; the backward pass computes the weights again, for
+    some keys at a time.
 
     Source: Dao et al. 2022 (FlashAttention), without splitting the softmax.
     """
     return tiled_forward(q, k, v)[0]
 
 
-def tiled_forward(q: Array, k: Array, v: Array) -> tuple[Array, tuple[Array, ...]]:
-    q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
+def tiled_forward(q: Heads, k: Heads, v: Heads) -> tuple[Heads, tuple[Array, ...]]:
+    """Attention, and what the backward pass needs."""
+    q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))  # [B, H, N, K]
 
-    def some(q: Float[Array, "B H n K"]) -> tuple[Array, Array]:
-        scores = scaled(q) @ jnp.swapaxes(k, -1, -2)
+    def attend_some(queries: Float[Array, "B H n K"]) -> tuple[Array, Array]:
+        scores = scaled(queries) @ jnp.swapaxes(k, -1, -2)  # [B, H, n, N]
         top = scores.max(-1, keepdims=True)
         weights = jnp.exp(scores - top)
         total = weights.sum(-1, keepdims=True)
         return (weights @ v) / total, top + jnp.log(total)
 
-    out, log_total = (joined(x) for x in jax.lax.map(some, parts(q)))
+    out, log_total = (joined(x) for x in jax.lax.map(attend_some, tiles(q)))
     return jnp.swapaxes(out, 1, 2), (q, k, v, out, log_total)
 
 
-def tiled_backward(kept: tuple[Array, ...], gradient: Array) -> tuple[Array, Array, Array]:
-    q, k, v, out, log_total = kept
-    gradient = jnp.swapaxes(gradient, 1, 2)
-    mean = jnp.swapaxes((gradient * out).sum(-1, keepdims=True), -1, -2)
-    log_total, queries = jnp.swapaxes(log_total, -1, -2), scaled(q)
+def tiled_backward(residuals: tuple[Array, ...], gradient: Heads) -> tuple[Heads, Heads, Heads]:
+    """Gradients of queries, keys and values."""
+    q, k, v, out, log_total = residuals
+    gradient = jnp.swapaxes(gradient, 1, 2)  # [B, H, N, K]
+    mean = jnp.swapaxes((gradient * out).sum(-1, keepdims=True), -1, -2)  # [B, H, 1, N]
+    log_total = jnp.swapaxes(log_total, -1, -2)  # [B, H, 1, N]
+    queries = scaled(q)
 
-    def some(of_q: Array, keys: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
-        k, v = keys  # [B, H, n, K]
-        weights = jnp.exp(
-            k @ jnp.swapaxes(queries, -1, -2) - log_total
-        )  # [B, H, n, N]: transposed, which spares most transposed products
-        of_scores = weights * (v @ jnp.swapaxes(gradient, -1, -2) - mean)
-        return of_q + jnp.swapaxes(of_scores, -1, -2) @ scaled(k), (
-            of_scores @ queries,
-            weights @ gradient,
-        )
+    def of_some_keys(of_q: Array, some: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+        keys, values = some  # [B, H, n, K]
+        # The weights are transposed, [B, H, n, N], which spares most transposed products.
+        weights = jnp.exp(keys @ jnp.swapaxes(queries, -1, -2) - log_total)
+        of_scores = weights * (values @ jnp.swapaxes(gradient, -1, -2) - mean)
+        of_q = of_q + jnp.swapaxes(of_scores, -1, -2) @ scaled(keys)
+        return of_q, (of_scores @ queries, weights @ gradient)
 
-    of_q, (of_k, of_v) = jax.lax.scan(some, jnp.zeros_like(q), (parts(k), parts(v)))
-    return tuple(jnp.swapaxes(x, 1, 2) for x in (of_q, joined(of_k), joined(of_v)))  # type: ignore[return-value]
+    of_q, (of_k, of_v) = jax.lax.scan(of_some_keys, jnp.zeros_like(q), (tiles(k), tiles(v)))
+    of_k, of_v = joined(of_k), joined(of_v)
+    return jnp.swapaxes(of_q, 1, 2), jnp.swapaxes(of_k, 1, 2), jnp.swapaxes(of_v, 1, 2)
 
 
 tiled.defvjp(tiled_forward, tiled_backward)
@@ -72,15 +85,16 @@ def scaled(x: Float[Array, "*B K"]) -> Float[Array, "*B K"]:
     return x * x.shape[-1] ** -0.5
 
 
-def parts(x: Float[Array, "B H N K"]) -> Float[Array, "P B H n K"]:
-    """Cut the tokens into equal parts of at most `TILE`; into one where they divide badly."""
+def tiles(x: Float[Array, "B H N K"]) -> Float[Array, "T B H n K"]:
+    """Cut the tokens into T equal tiles of at most `TILE`; into one where they divide badly."""
     B, H, N, K = x.shape
     size = max(size for size in range(1, TILE + 1) if N % size == 0)
-    size = size if 4 * size >= TILE else N
+    if 4 * size < TILE:
+        size = N
     return jnp.moveaxis(x.reshape(B, H, N // size, size, K), 2, 0)
 
 
-def joined(x: Float[Array, "P B H n K"]) -> Float[Array, "B H N K"]:
-    """Undo `parts`."""
-    P, B, H, n, K = x.shape
-    return jnp.moveaxis(x, 0, 2).reshape(B, H, P * n, K)
+def joined(x: Float[Array, "T B H n K"]) -> Float[Array, "B H N K"]:
+    """Undo `tiles`."""
+    T, B, H, n, K = x.shape
+    return jnp.moveaxis(x, 0, 2).reshape(B, H, T * n, K)

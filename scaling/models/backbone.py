@@ -1,75 +1,139 @@
-"""The one interface through which any backbone serves any objective and any task: pure functions over nested dicts of arrays."""
+"""The one interface through which any backbone serves any objective and any task: pure functions
+over nested dicts of arrays.
+"""
 
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from scaling.models import unet, vit
+from scaling.models.compute import Compute
+from scaling.models.heads import Features, PooledHead, SegmentationHead, UNetHead
 from scaling.models.parameters import Parameters, keys_from, parameters_of, structure
 from scaling.models.parametrisation import scaled_init
-from scaling.models.patches import patchify, sincos_positions, unpatchify
-from scaling.models.transformer import Constrain, unconstrained
-from scaling.models.unet import CnnDecoder, CnnEncoder
-from scaling.models.vit import MaeDecoder, VitEncoder
-from scaling.study.config import Remat, Shape3
-from scaling.study.ladder import (
-    CnnDecoderShape,
-    CnnShape,
-    Decoder,
-    Encoder,
-    VitDecoderShape,
-    VitShape,
-)
+from scaling.study.families import FAMILIES, Family
+from scaling.study.ladder import CnnShape, Decoder, Encoder, VitShape
+from scaling.study.protocols import Shape3
 
-Features = tuple[Array, ...]
+
+class Modules(NamedTuple):
+    """What makes and applies the networks of one class of shapes."""
+
+    encoder: Callable[[Any, nnx.Rngs, Compute], nnx.Module]
+    """`encoder(shape, rngs, compute)` is a module that maps volumes [B, D, H, W] to features: a
+    tuple, finest first, or the tokens [B, N, E] alone.
+    """
+    decoder: Callable[[Any, Any, Shape3, nnx.Rngs, Compute], nnx.Module]
+    """`decoder(shape, encoder_shape, crop, rngs, compute)` is the module that reconstructs."""
+    encode_visible: Callable[[Any, Array, Array, Shape3], Features]
+    """`encode_visible(encoder, patches [B, N, P], visible [B, M], crop)` gives the features of the
+    patches at those M indices, and nothing of the others.
+    """
+    decode: Callable[[Any, Features, Array, int], Array]
+    """`decode(decoder, features, visible [B, M], patch)` predicts all voxels [B, N, P]."""
+    segmentation_head: Callable[[Any, int, Shape3, nnx.Rngs, Compute], nnx.Module]
+    """`segmentation_head(shape, sequences, volume, rngs, compute)` is a module that maps features
+    [B, S, ...] and which sequences are present [B, S] to logits [B, D, H, W].
+    """
+
+
+BACKBONES: dict[type[Encoder], Modules] = {
+    VitShape: Modules(
+        encoder=vit.VitEncoder,
+        decoder=vit.MaeDecoder,
+        encode_visible=vit.encode_visible,
+        decode=lambda decoder, features, visible, patch: vit.decode(decoder, features, visible),
+        segmentation_head=lambda shape, sequences, volume, rngs, compute: SegmentationHead(
+            shape, sequences, volume, rngs
+        ),
+    ),
+    CnnShape: Modules(
+        encoder=unet.CnnEncoder,
+        decoder=lambda shape, encoder, crop, rngs, compute: unet.CnnDecoder(
+            encoder.features, shape.skips, rngs, compute
+        ),
+        encode_visible=unet.encode_visible,
+        decode=lambda decoder, features, visible, patch: unet.decode(decoder, features, patch),
+        segmentation_head=lambda shape, sequences, volume, rngs, compute: UNetHead(
+            shape, sequences, rngs, compute
+        ),
+    ),
+}
+
+
+def register_backbone(family: type[Family], shape: type[Encoder], modules: Modules) -> None:
+    """Make a user's backbone known: studies may then name its family among their `families`.
+
+    Raises ValueError where its kind is taken.
+    """
+    FAMILIES.register(family)
+    BACKBONES[shape] = modules
+
+
+def modules_of(shape: Encoder) -> Modules:
+    """What makes the networks of a shape. Raises TypeError for a class that is not registered."""
+    modules = BACKBONES.get(type(shape))
+    if modules is None:
+        raise TypeError(
+            f"nothing makes encoders of class {type(shape).__name__}; "
+            "expected a class given to scaling.models.backbone.register_backbone"
+        )
+    return modules
 
 
 class EncoderFunctions(NamedTuple):
-    """An encoder alone.
-
-    `init(key)` makes its parameters; `encode(parameters, volumes [B, D, H, W])` gives tokens [B, N, E], one for each cube of
-    `stride` voxels in row-major order; `features(parameters, volumes)` all that a segmentation head reads: the tokens of a ViT
-    ([B, N, E],), the pyramid of a CNN, finest first ([B, d, h, w, C], ...), whose last level the tokens are.
-    """
+    """An encoder alone."""
 
     init: Callable[[PRNGKeyArray], Parameters]
+    """`init(key)` makes its parameters."""
     encode: Callable[[Parameters, Float[Array, "B D H W"]], Float[Array, "B N E"]]
+    """`encode(parameters, volumes)` gives tokens, one for each cube of `stride` voxels in row-major
+    order.
+    """
     features: Callable[[Parameters, Float[Array, "B D H W"]], Features]
+    """`features(parameters, volumes)` gives all that a segmentation head reads: the tokens of a ViT
+    ([B, N, E],), the pyramid of a CNN, finest first ([B, d, h, w, C], ...), whose last level the
+    tokens are.
+    """
 
 
 class Backbone(NamedTuple):
-    """An encoder and the decoder of masked reconstruction, for volumes of one crop, cut into N cubes of the encoder's `patch` voxels.
-
-    `init(key)` makes {"encoder": ..., "decoder": ...}; `encode_visible(parameters["encoder"], patches [B, N, P], kept [B, M])`
-    gives the features of those M patches that `kept` names, nothing of the others: a tuple, the last of which has the encoder's
-    tokens [B, ..., E] (a ViT leaves hidden patches out, a CNN sees zeros there); `decode(parameters["decoder"], features, kept)`
-    predicts the voxels of all patches from them: float32 [B, N, P].
+    """An encoder and the decoder of masked reconstruction, for volumes of one crop, cut into N
+    cubes of the encoder's `patch` voxels.
     """
 
     init: Callable[[PRNGKeyArray], Parameters]
+    """`init(key)` makes {"encoder": ..., "decoder": ...}."""
     encode_visible: Callable[[Parameters, Float[Array, "B N P"], Int[Array, "B M"]], Features]
+    """`encode_visible(parameters["encoder"], patches, visible)` gives the features of the M patches
+    at the indices `visible`, nothing of the others: a tuple, the last of which has the encoder's
+    tokens [B, ..., E]. A ViT leaves hidden patches out, a CNN sees zeros there.
+    """
     decode: Callable[[Parameters, Features, Int[Array, "B M"]], Float[Array, "B N P"]]
+    """`decode(parameters["decoder"], features, visible)` predicts the voxels of all patches, in
+    float32.
+    """
 
 
-def build_encoder(
-    shape: Encoder,
-    dtype: str = "float32",
-    remat: Remat = "none",
-    constrain: Constrain = unconstrained,
-) -> EncoderFunctions:
-    """The functions of one encoder."""
-    make_encoder = encoder_maker(dtype, remat, constrain)
-    graph = cache(lambda: structure(lambda rngs: make_encoder(shape, rngs)))
+def build_encoder(shape: Encoder, compute: Compute | None = None) -> EncoderFunctions:
+    """The functions of one encoder, by default as the devices at hand compute it in float32."""
+    compute = compute or Compute()
+    make_encoder = modules_of(shape).encoder
+
+    @cache
+    def graph() -> Any:
+        return structure(lambda rngs: make_encoder(shape, rngs, compute))
 
     def init_of(shape: Encoder) -> Callable[[PRNGKeyArray], Parameters]:
-        return lambda key: parameters_of(make_encoder(shape, keys_from(key)))
+        return lambda key: parameters_of(make_encoder(shape, keys_from(key), compute))
 
     def features(parameters: Parameters, volumes: Float[Array, "B D H W"]) -> Features:
-        found = nnx.merge(graph(), parameters)(volumes)
-        return found if isinstance(found, tuple) else (found,)
+        features = nnx.merge(graph(), parameters)(volumes)
+        return features if isinstance(features, tuple) else (features,)
 
     def encode(parameters: Parameters, volumes: Float[Array, "B D H W"]) -> Float[Array, "B N E"]:
         last = features(parameters, volumes)[-1]
@@ -79,79 +143,62 @@ def build_encoder(
 
 
 def build_backbone(
-    encoder: Encoder,
-    decoder: Decoder,
-    crop: Shape3,
-    dtype: str = "float32",
-    remat: Remat = "none",
-    constrain: Constrain = unconstrained,
+    encoder: Encoder, decoder: Decoder, crop: Shape3, compute: Compute | None = None
 ) -> Backbone:
     """The functions of an encoder and its reconstruction decoder, for volumes of `crop` voxels."""
-    make_encoder = encoder_maker(dtype, remat, constrain)
-
-    def make_decoder(encoder: Encoder, rngs: nnx.Rngs) -> nnx.Module:
-        if isinstance(encoder, VitShape) and isinstance(decoder, VitDecoderShape):
-            return MaeDecoder(decoder, encoder, crop, rngs, jnp.dtype(dtype), remat, constrain)
-        assert isinstance(encoder, CnnShape)
-        assert isinstance(decoder, CnnDecoderShape)
-        return CnnDecoder(
-            encoder.features,
-            decoder.skips,
-            rngs,
-            dtype=jnp.dtype(dtype),
-            remat=remat,
-            constrain=constrain,
-        )
+    compute = compute or Compute()
+    modules = modules_of(encoder)
 
     # Not made before they are needed: shapes alone are asked for more often.
-    encoder_graph = cache(lambda: structure(lambda rngs: make_encoder(encoder, rngs)))
-    decoder_graph = cache(lambda: structure(lambda rngs: make_decoder(encoder, rngs)))
+    @cache
+    def encoder_graph() -> Any:
+        return structure(lambda rngs: modules.encoder(encoder, rngs, compute))
+
+    @cache
+    def decoder_graph() -> Any:
+        return structure(lambda rngs: modules.decoder(decoder, encoder, crop, rngs, compute))
 
     def init_of(shape: Encoder) -> Callable[[PRNGKeyArray], Parameters]:
         def init(key: PRNGKeyArray) -> Parameters:
             rngs = keys_from(key)
-            modules = {"encoder": make_encoder(shape, rngs), "decoder": make_decoder(shape, rngs)}
-            return {name: parameters_of(module) for name, module in modules.items()}
+            encoder_module = modules.encoder(shape, rngs, compute)
+            decoder_module = modules.decoder(decoder, shape, crop, rngs, compute)
+            return {
+                "encoder": parameters_of(encoder_module),
+                "decoder": parameters_of(decoder_module),
+            }
 
         return init
 
     def encode_visible(
-        parameters: Parameters, patches: Float[Array, "B N P"], kept: Int[Array, "B M"]
+        parameters: Parameters, patches: Float[Array, "B N P"], visible: Int[Array, "B M"]
     ) -> Features:
-        encode = nnx.merge(encoder_graph(), parameters)
-        if isinstance(encoder, VitShape):
-            positions = jnp.asarray(sincos_positions(crop, encoder.patch, encoder.width))
-            return (
-                encode.encode_patches(
-                    jnp.take_along_axis(patches, kept[..., None], axis=1), positions[kept]
-                ),
-            )
-        seen = (
-            jnp.zeros(patches.shape[:2], patches.dtype)
-            .at[jnp.arange(patches.shape[0])[:, None], kept]
-            .set(1)
-        )
-        return encode(unpatchify(patches * seen[..., None], crop, encoder.patch))
+        module = nnx.merge(encoder_graph(), parameters)
+        return modules.encode_visible(module, patches, visible, crop)
 
     def decode(
-        parameters: Parameters, features: Features, kept: Int[Array, "B M"]
+        parameters: Parameters, features: Features, visible: Int[Array, "B M"]
     ) -> Float[Array, "B N P"]:
-        decode = nnx.merge(decoder_graph(), parameters)
-        if isinstance(encoder, VitShape):
-            return decode(features[-1], kept).astype(jnp.float32)
-        return patchify(decode(features), encoder.patch).astype(jnp.float32)
+        module = nnx.merge(decoder_graph(), parameters)
+        return modules.decode(module, features, visible, encoder.patch).astype(jnp.float32)
 
     return Backbone(scaled_init(init_of, encoder), encode_visible, decode)
 
 
-def encoder_maker(
-    dtype: str, remat: Remat, constrain: Constrain
-) -> Callable[[Encoder, nnx.Rngs], nnx.Module]:
-    """What makes the encoder module of a shape."""
+def make_head(
+    kind: str,
+    encoder: Encoder,
+    sequences: int,
+    shape: Shape3,
+    rngs: nnx.Rngs,
+    compute: Compute | None = None,
+) -> nnx.Module:
+    """The head of a kind of task.
 
-    def make(shape: Encoder, rngs: nnx.Rngs) -> nnx.Module:
-        if isinstance(shape, VitShape):
-            return VitEncoder(shape, rngs, jnp.dtype(dtype), remat, constrain)
-        return CnnEncoder(shape, rngs, jnp.dtype(dtype), remat, constrain)
-
-    return make
+    All take what `EncoderFunctions.features` gives for each sequence, [B, S, ...], and which are
+    present, [B, S].
+    """
+    if kind != "segmentation":
+        return PooledHead(encoder, sequences, rngs)
+    compute = compute or Compute()
+    return modules_of(encoder).segmentation_head(encoder, sequences, shape, rngs, compute)

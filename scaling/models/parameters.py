@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import jax
 from flax import nnx
@@ -12,14 +12,16 @@ Parameters = dict[str, Any]
 Make = Callable[[nnx.Rngs], nnx.Module]
 
 
-class Keys:
+class Keys(nnx.Rngs):
     """The keys of a module's parameters, those of `nnx.Rngs(key)`, counted in Python.
 
-    A traced `nnx.Rngs` words an error message at every key, which took half of the time of building a program.
+    A traced `nnx.Rngs` words an error message at every key, which took half of the time of building
+    a program.
     """
 
     def __init__(self, key: PRNGKeyArray):
-        self.key, self.count = key, 0
+        self.key = nnx.data(key)
+        self.count = 0
 
     def params(self) -> PRNGKeyArray:
         """The next key."""
@@ -27,9 +29,9 @@ class Keys:
         return jax.random.fold_in(self.key, self.count - 1)
 
 
-def keys_from(key: PRNGKeyArray) -> nnx.Rngs:
+def keys_from(key: PRNGKeyArray) -> Keys:
     """What a module's layers draw their keys from, one after the other."""
-    return cast(nnx.Rngs, Keys(key))
+    return Keys(key)
 
 
 def structure(make: Make) -> Any:
@@ -45,9 +47,8 @@ def parameters_of(module: nnx.Module) -> Parameters:
 def xavier(key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "*k C F"]:
     """Xavier-uniform weights of a linear map or a convolution (Glorot and Bengio 2010).
 
-    Drawn flat: XLA for CPU takes seconds to compile random bits of five axes.
+    They are drawn flat: XLA for CPU takes seconds to compile random bits of five axes.
     """
     fans = math.prod(shape[:-2]) * (shape[-2] + shape[-1])
-    return math.sqrt(6 / fans) * jax.random.uniform(key, (math.prod(shape),), minval=-1.0).reshape(
-        shape
-    )
+    flat = jax.random.uniform(key, (math.prod(shape),), minval=-1.0)
+    return math.sqrt(6 / fans) * flat.reshape(shape)

@@ -1,55 +1,33 @@
 """Hyperparameters that hold for every size: maximal-update parametrisation for AdamW.
 
-Source: Yang et al. 2022 (Tensor Programs V, table 8) for width, in the form that needs no multipliers in the forward pass; Yang et al.
-2023 (Tensor Programs VI) for depth. With r = width / base width and l = depth / base depth:
+Source: Yang et al. 2022 (Tensor Programs V, table 8) for width, in the form that needs no
+multipliers in the forward pass; Yang et al. 2023 (Tensor Programs VI) for depth. With
+r = width / base width and l = depth / base depth:
 
     weights (rows grow, columns grow)      deviation at the start     learning rate
     input     no,  yes: and biases, norms  as at the base             1
     hidden    yes, yes                     that / sqrt(r)             1 / r
     output    yes, no                      that / r                   1 / r
-    within a stack of l times the blocks   last layers: / sqrt(l)     / sqrt(l), last layers of a branch / l
+    within a stack of l times the blocks   last layers: / sqrt(l)     / sqrt(l), last layers of a
+                                                                      branch / l
 
-Attention keeps 1 / sqrt(head width): heads stay 64 wide, their number grows. Convolutional levels are normalised and their number of
-blocks does not follow the width: no rule for depth. Weight decay is not scaled: a weight shrinks by the scheduled rate times the decay
-at every width (see `scaling.training.optimizer`). Adam's epsilon is far below every gradient.
+Attention keeps 1 / sqrt(head width): heads stay 64 wide, their number grows. Convolutional levels
+are normalised and their number of blocks does not follow the width: no rule for depth. Weight decay
+is not scaled: a weight shrinks by the scheduled rate times the decay at every width (see
+`scaling.training.optimizer`). Adam's epsilon is far below every gradient.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import jax
 from jaxtyping import PRNGKeyArray
 
-from scaling.study.ladder import Encoder, VitShape
+from scaling.study.ladder import Encoder
 
 Init = Callable[[PRNGKeyArray], Any]
 BRANCH_ENDS = ("attention_out", "mlp_out")
-
-
-def widened(encoder: Encoder) -> Encoder:
-    """The encoder at twice the width: what grows, grows here."""
-    if isinstance(encoder, VitShape):
-        return replace(
-            encoder,
-            width=2 * encoder.width,
-            heads=2 * encoder.heads,
-            mlp_width=2 * encoder.mlp_width,
-        )
-    return replace(encoder, features=tuple(2 * channels for channels in encoder.features))
-
-
-def deepened(encoder: Encoder) -> Encoder:
-    """The encoder with one more transformer block."""
-    return replace(encoder, depth=encoder.depth + 1) if isinstance(encoder, VitShape) else encoder
-
-
-def as_base(encoder: Encoder) -> Encoder:
-    """An encoder of the same shape that is its own base: its initial values are not scaled in turn."""
-    if isinstance(encoder, VitShape):
-        return replace(encoder, base_width=encoder.width, base_depth=encoder.depth)
-    return replace(encoder, base_width=encoder.features[0])
 
 
 def scaled_init(init_of: Callable[[Encoder], Init], encoder: Encoder) -> Init:
@@ -57,50 +35,68 @@ def scaled_init(init_of: Callable[[Encoder], Init], encoder: Encoder) -> Init:
     if encoder.widening == encoder.deepening == 1:
         return init_of(encoder)
 
+    def scale(value: Any, factor: float) -> Any:
+        return value if factor == 1 else value * factor
+
     def init(key: PRNGKeyArray) -> Any:
         starts, _ = multipliers(init_of, encoder)
-        return jax.tree.map(
-            lambda value, factor: value if factor == 1 else value * factor,
-            init_of(encoder)(key),
-            starts,
-        )
+        return jax.tree.map(scale, init_of(encoder)(key), starts)
 
     return init
 
 
 def rate_multipliers(init_of: Callable[[Encoder], Init], encoder: Encoder) -> Any:
-    """Each parameter's share of the scheduled learning rate, a tree of floats. None, for all 1, at the base, as in the standard
-    parametrisation, whose every width is its own base.
+    """Each parameter's share of the scheduled learning rate, a tree of floats.
+
+    None, for all 1, at the base, as in the standard parametrisation, whose every width is its own
+    base.
     """
-    return None if encoder.widening == encoder.deepening == 1 else multipliers(init_of, encoder)[1]
+    if encoder.widening == encoder.deepening == 1:
+        return None
+    _, rates = multipliers(init_of, encoder)
+    return rates
 
 
 def multipliers(init_of: Callable[[Encoder], Init], encoder: Encoder) -> tuple[Any, Any]:
-    """Factors on each parameter's initial values (Xavier at its own width) and on its learning rate, two trees of floats.
+    """Factors on each parameter's initial values (Xavier at its own width) and on its learning
+    rate, two trees of floats.
 
-    Which dimensions grow is read off the shapes of `init_of` a wider and a deeper encoder: any model and any objective will do.
+    Which dimensions grow is read off the shapes of `init_of` a wider and a deeper encoder: any
+    model and any objective will do. All three are their own base, so that nothing is scaled twice.
     """
-    shapes = (as_base(shape) for shape in (encoder, widened(encoder), deepened(encoder)))
-    own, wide, deep = (jax.eval_shape(init_of(shape), jax.random.key(0)) for shape in shapes)
-    r, l = encoder.widening, encoder.deepening  # noqa: E741
+    key = jax.random.key(0)
+    normal = jax.eval_shape(init_of(encoder.as_base()), key)
+    wide = jax.eval_shape(init_of(encoder.widened().as_base()), key)
+    deep = jax.eval_shape(init_of(encoder.deepened().as_base()), key)
 
-    def factors(path: Any, own: Any, wide: Any, deep: Any) -> tuple[float, float]:
+    def factors(path: Any, normal: Any, wide: Any, deep: Any) -> tuple[float, float]:
         start, rate = 1.0, 1.0
         if path[-1].key == "kernel":
-            fans, grow = (
-                own.shape[-2:],
-                [a != b for a, b in zip(own.shape[-2:], wide.shape[-2:], strict=True)],
-            )
-            base = [fan / r if grows else fan for fan, grows in zip(fans, grow, strict=True)]
-            start *= math.sqrt(sum(fans) / sum(base))
-            if grow[0]:
-                start /= math.sqrt(r) if grow[1] else r
-                rate /= r
-        if own.shape != deep.shape:
-            rate /= math.sqrt(l)
+            start, rate = width_factors(normal.shape[-2:], wide.shape[-2:], encoder.widening)
+        if normal.shape != deep.shape:
+            root = math.sqrt(encoder.deepening)
+            rate /= root
             if path[-2].key in BRANCH_ENDS:
-                start, rate = start / math.sqrt(l), rate / math.sqrt(l)
+                start, rate = start / root, rate / root
         return start, rate
 
-    both = jax.tree_util.tree_map_with_path(factors, own, wide, deep)
-    return jax.tree.transpose(jax.tree.structure(own), jax.tree.structure((0, 0)), both)
+    both = jax.tree_util.tree_map_with_path(factors, normal, wide, deep)
+    return jax.tree.transpose(jax.tree.structure(normal), jax.tree.structure((0, 0)), both)
+
+
+def width_factors(
+    fans: tuple[int, ...], wide_fans: tuple[int, ...], widening: float
+) -> tuple[float, float]:
+    """Factors on initial values and rate of weights with these (rows, columns), which are
+    `wide_fans` at twice the width.
+    """
+    rows_grow, columns_grow = fans[0] != wide_fans[0], fans[1] != wide_fans[1]
+    base_rows = fans[0] / widening if rows_grow else fans[0]
+    base_columns = fans[1] / widening if columns_grow else fans[1]
+    # Xavier's deviation at the base: the weights were drawn with that of their own width.
+    start = math.sqrt(sum(fans) / (base_rows + base_columns))
+    rate = 1.0
+    if rows_grow:
+        start /= math.sqrt(widening) if columns_grow else widening
+        rate /= widening
+    return start, rate

@@ -4,11 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from scaling.study.config import Shape3
+from scaling.study.protocols import Shape3
 
 
 def patchify(volume: Float[Array, "B D H W"], patch: int) -> Float[Array, "B N P"]:
-    """Cut volumes into cubic patches: [B, D, H, W] -> [B, N, P], N in row-major order of the patch grid, P = patch^3."""
+    """Cut volumes into cubic patches of P = patch^3 voxels: [B, D, H, W] -> [B, N, P], N in
+    row-major order of the patch grid.
+    """
     B, D, H, W = volume.shape
     d, h, w = D // patch, H // patch, W // patch
     blocks = volume.reshape(B, d, patch, h, patch, w, patch)
@@ -27,13 +29,16 @@ def unpatchify(
 def sincos_positions(shape: tuple[int, ...], patch: int, width: int) -> Float[np.ndarray, "N E"]:
     """Fixed 3D sine-cosine positions [N, E]: a third of the width per axis, in units of patches.
 
-    Source: Vaswani et al. 2017, section 3.5, per axis as in He et al. 2022. Channels left over by the division by six stay 0.
+    Source: Vaswani et al. 2017, section 3.5, per axis as in He et al. 2022. Channels left over by
+    the division by six stay 0.
     """
     frequencies = width // 6
     rates = 10000.0 ** (-np.arange(frequencies) / frequencies)
     grid = np.meshgrid(*(np.arange(length // patch) for length in shape), indexing="ij")
     angles = [axis.reshape(-1, 1) * rates for axis in grid]
-    waves = [wave for angle in angles for wave in (np.sin(angle), np.cos(angle))]
+    waves = []
+    for angle in angles:
+        waves += [np.sin(angle), np.cos(angle)]
     encoded = np.concatenate(waves, axis=1)
     return np.pad(encoded, ((0, 0), (0, width - encoded.shape[1]))).astype(np.float32)
 
@@ -41,9 +46,16 @@ def sincos_positions(shape: tuple[int, ...], patch: int, width: int) -> Float[np
 def grid_pool(
     tokens: Float[Array, "B N E"], shape: Shape3, patch: int, grid: int
 ) -> Float[Array, "B G E"]:
-    """Mean of the tokens in each of G = grid^3 cells: [B, N, E] -> [B, G, E]. Keeps location, which a mean of all tokens loses."""
-    cells = [np.arange(length // patch) * grid // (length // patch) for length in shape]
+    """Mean of the tokens in each of G = grid^3 cells: [B, N, E] -> [B, G, E].
+
+    It keeps location, which a mean of all tokens loses.
+    """
+    cells = []
+    for length in shape:
+        count = length // patch
+        cells.append(np.arange(count) * grid // count)
     d, h, w = np.meshgrid(*cells, indexing="ij")
-    membership = np.eye(grid**3, dtype=np.float32)[(d * grid + h) * grid + w].reshape(-1, grid**3)
+    cell = (d * grid + h) * grid + w  # of each token of the grid
+    membership = np.eye(grid**3, dtype=np.float32)[cell].reshape(-1, grid**3)  # [N, G]
     weights = membership / np.maximum(membership.sum(0), 1)
     return jnp.einsum("bne,ng->bge", tokens, weights)

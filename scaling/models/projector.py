@@ -14,22 +14,27 @@ from scaling.study.ladder import Encoder
 
 
 class Head(nnx.Module):
-    """Two layers: [B, E] -> [B, K], in float32. Layer norm instead of batch norm: a case does not depend on the batch."""
+    """Two layers: [B, E] -> [B, K], in float32.
+
+    Layer norm instead of batch norm: a case does not depend on the batch.
+    """
 
     def __init__(self, width: int, hidden: int, out: int, rngs: nnx.Rngs):
-        self.hidden = Linear(width, hidden, jnp.dtype("float32"), rngs)
+        self.hidden = Linear(width, hidden, "float32", rngs)
         self.norm = nnx.LayerNorm(hidden, rngs=rngs)
-        self.out = Linear(hidden, out, jnp.dtype("float32"), rngs)
+        self.out = Linear(hidden, out, "float32", rngs)
 
     def __call__(self, x: Float[Array, "B E"]) -> Float[Array, "B K"]:
         return self.out(jax.nn.gelu(self.norm(self.hidden(x))))
 
 
 class HeadFunctions(NamedTuple):
-    """`init(key)` makes the parameters, `apply(parameters, x [B, E])` gives [B, K]."""
+    """A head apart from its parameters."""
 
     init: Callable[[PRNGKeyArray], Parameters]
+    """`init(key)` makes the parameters."""
     apply: Callable[[Parameters, Float[Array, "B E"]], Float[Array, "B K"]]
+    """`apply(parameters, x)` is the head's output."""
 
 
 def build_head(width: int, hidden: int, out: int) -> HeadFunctions:

@@ -1,4 +1,6 @@
-"""Rematerialisation: which values of the forward pass the backward pass finds, and which it computes once more."""
+"""Rematerialisation: which values of the forward pass the backward pass finds, and which it computes
+once more.
+"""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,15 +13,20 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def products(primitive: Any, *_: Any, **parameters: Any) -> bool:
-    """Whether a value is worth keeping: products of weights with activations, and convolutions. Not those of attention."""
+    """Whether a value is worth keeping: products of weights with activations, and convolutions.
+
+    Those of attention are not.
+    """
     dots = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
     return primitive.name == "conv_general_dilated" or dots(primitive, *_, **parameters)
 
 
 def rematerialised(function: Function, remat: Remat) -> Function:
-    """`function` as it is ("none"), keeping its inputs alone ("blocks"), or those and its linear maps' outputs ("dots").
+    """`function` as it is ("none"), keeping its inputs alone ("blocks"), or those and its linear
+    maps' outputs ("dots").
 
-    Outside of a scan XLA undoes this on CPU: it takes the second computation for a copy of the first.
+    Outside of a scan XLA undoes this on CPU: it takes the second computation for a copy of the
+    first.
     """
     match remat:
         case "none":

@@ -1,41 +1,54 @@
-"""Convolutional encoders, plain and residual, and the decoder that leads back to the voxels. Channels last.
+"""Convolutional encoders, plain and residual, and the decoder that leads back to the voxels.
 
-A pyramid is a tuple of features, finest first: level l is [B, D / 2^l, H / 2^l, W / 2^l, C_l].
+Channels come last. A pyramid is a tuple of features, finest first: level l is
+[B, D / 2^l, H / 2^l, W / 2^l, C_l].
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from scaling.models.compute import Compute
 from scaling.models.convolution import convolve, max_pool, mean_pool, upsample
 from scaling.models.parameters import xavier
+from scaling.models.patches import patchify, unpatchify
+from scaling.models.pinning import pin
 from scaling.models.remat import rematerialised
-from scaling.models.transformer import Constrain, Linear, Stack, unconstrained
+from scaling.models.transformer import Linear, Stack
 from scaling.study.config import Remat
 from scaling.study.ladder import CnnShape
+from scaling.study.protocols import Shape3
+
+Pyramid = tuple[Float[Array, "B _ _ _ _"], ...]
+
+EPSILON = 1e-5  # added to variances, as nnU-Net and PyTorch do
+SLOPE = 0.01  # of the leaky ReLU of nnU-Net
 
 
 def activate(x: Array) -> Array:
     """The leaky ReLU of nnU-Net."""
-    return jax.nn.leaky_relu(x, 0.01)
+    return jax.nn.leaky_relu(x, SLOPE)
 
 
 class InstanceNorm(nnx.Module):
-    """Each channel of each case to zero mean and unit variance over space, in float32; then a scale and a shift (Ulyanov et al. 2016)."""
+    """Each channel of each case to zero mean and unit variance over space, in float32; then a scale
+    and a shift (Ulyanov et al. 2016).
+    """
 
     def __init__(self, channels: int):
         self.scale = nnx.Param(jnp.ones(channels))
         self.bias = nnx.Param(jnp.zeros(channels))
 
     def __call__(self, x: Float[Array, "B D H W C"]) -> Float[Array, "B D H W C"]:
+        space = (1, 2, 3)
         exact = x.astype(jnp.float32)
-        mean = exact.mean((1, 2, 3), keepdims=True)
-        gain = self.scale[...] * jax.lax.rsqrt(
-            jnp.square(exact - mean).mean((1, 2, 3), keepdims=True) + 1e-5
-        )
+        mean = exact.mean(space, keepdims=True)
+        variance = jnp.square(exact - mean).mean(space, keepdims=True)
+        gain = self.scale[...] * jax.lax.rsqrt(variance + EPSILON)
         return ((exact - mean) * gain + self.bias[...]).astype(x.dtype)
 
 
@@ -43,44 +56,49 @@ class ConvNorm(nnx.Module):
     """3 x 3 x 3 convolution and instance norm, which makes a bias of the convolution void."""
 
     def __init__(
-        self, channels: int, features: int, dtype: jnp.dtype, rngs: nnx.Rngs, stride: int = 1
+        self, channels: int, features: int, compute: Compute, rngs: nnx.Rngs, stride: int = 1
     ):
-        self.dtype, self.stride = dtype, stride
+        self.dtype, self.platform = jnp.dtype(compute.dtype), compute.platform
+        self.stride = stride
         self.kernel = nnx.Param(xavier(rngs.params(), (3, 3, 3, channels, features)))
         self.norm = InstanceNorm(features)
 
     def __call__(self, x: Float[Array, "B D H W C"]) -> Float[Array, "B d h w F"]:
-        return self.norm(
-            convolve(x.astype(self.dtype), self.kernel[...].astype(self.dtype), self.stride)
-        )
+        kernel = self.kernel[...].astype(self.dtype)
+        return self.norm(convolve(x.astype(self.dtype), kernel, self.platform, self.stride))
 
 
 class PlainLevel(nnx.Module):
-    """One level of a plain encoder: halve by the maximum (but for the first), then two convolutions."""
+    """One level of a plain encoder: halve by the maximum (but for the first), then two
+    convolutions.
+    """
 
-    def __init__(self, channels: int, features: int, first: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, channels: int, features: int, first: bool, compute: Compute, rngs: nnx.Rngs):
         self.first = first
-        self.conv_in = ConvNorm(channels, features, dtype, rngs)
-        self.conv_out = ConvNorm(features, features, dtype, rngs)
+        self.conv_in = ConvNorm(channels, features, compute, rngs)
+        self.conv_out = ConvNorm(features, features, compute, rngs)
 
     def __call__(self, x: Float[Array, "B D H W C"]) -> Float[Array, "B d h w F"]:
-        x = x if self.first else max_pool(x)
+        if not self.first:
+            x = max_pool(x)
         return activate(self.conv_out(activate(self.conv_in(x))))
 
 
 class ResidualBlock(nnx.Module):
-    """Two convolutions around which the input passes, averaged and projected where the shape changes (He et al. 2016, variant D)."""
+    """Two convolutions around which the input passes, averaged and projected where the shape
+    changes (He et al. 2016, variant D).
+    """
 
-    def __init__(self, channels: int, features: int, stride: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, channels: int, features: int, stride: int, compute: Compute, rngs: nnx.Rngs):
         self.stride = stride
-        self.conv_in = ConvNorm(channels, features, dtype, rngs, stride)
-        self.conv_out = ConvNorm(features, features, dtype, rngs)
-        self.project = (
-            None
-            if channels == features
-            else Linear(channels, features, dtype, rngs, use_bias=False)
-        )
-        self.project_norm = None if channels == features else InstanceNorm(features)
+        self.conv_in = ConvNorm(channels, features, compute, rngs, stride)
+        self.conv_out = ConvNorm(features, features, compute, rngs)
+        # Flax asks for attributes to be set once.
+        project, project_norm = None, None
+        if channels != features:
+            project = Linear(channels, features, compute.dtype, rngs, use_bias=False)
+            project_norm = InstanceNorm(features)
+        self.project, self.project_norm = project, project_norm
 
     def __call__(self, x: Float[Array, "B D H W C"]) -> Float[Array, "B d h w F"]:
         passed = mean_pool(x) if self.stride == 2 else x
@@ -90,7 +108,9 @@ class ResidualBlock(nnx.Module):
 
 
 class ResidualLevel(nnx.Module):
-    """One level of a residual encoder: a stem at full resolution or a block that halves, then equal blocks, stacked and scanned."""
+    """One level of a residual encoder: a stem at full resolution or a block that halves, then equal
+    blocks, stacked and scanned.
+    """
 
     def __init__(
         self,
@@ -98,53 +118,57 @@ class ResidualLevel(nnx.Module):
         features: int,
         blocks: int,
         first: bool,
-        dtype: jnp.dtype,
+        compute: Compute,
         rngs: nnx.Rngs,
     ):
-        self.stem = ConvNorm(channels, features, dtype, rngs) if first else None
-        self.block = ResidualBlock(
-            features if first else channels, features, 1 if first else 2, dtype, rngs
-        )
+        # Flax asks for attributes to be set once.
+        stem, rest, stride = None, None, 2
+        if first:
+            stem = ConvNorm(channels, features, compute, rngs)
+            channels, stride = features, 1
+        self.stem = stem
+        self.block = ResidualBlock(channels, features, stride, compute, rngs)
 
         def another(rngs: nnx.Rngs) -> ResidualBlock:
-            return ResidualBlock(features, features, 1, dtype, rngs)
+            return ResidualBlock(features, features, 1, compute, rngs)
 
-        self.rest = Stack(blocks - 1, another, "none", unconstrained, rngs) if blocks > 1 else None
+        # The level as a whole is rematerialised.
+        kept = replace(compute, remat="none")
+        if blocks > 1:
+            rest = Stack(blocks - 1, another, kept, rngs)
+        self.rest = rest
 
     def __call__(self, x: Float[Array, "B D H W C"]) -> Float[Array, "B d h w F"]:
-        x = self.block(x if self.stem is None else activate(self.stem(x)))
+        if self.stem is not None:
+            x = activate(self.stem(x))
+        x = self.block(x)
         return x if self.rest is None else self.rest(x)
 
 
 class CnnEncoder(nnx.Module):
-    """Volumes to a pyramid of features: [B, D, H, W] -> one [B, d, h, w, C] per level, finest first."""
+    """Volumes to a pyramid of features: [B, D, H, W] -> one [B, d, h, w, C] per level."""
 
-    def __init__(
-        self,
-        shape: CnnShape,
-        rngs: nnx.Rngs,
-        dtype: jnp.dtype = jnp.float32,
-        remat: Remat = "none",
-        constrain: Constrain = unconstrained,
-    ):
-        self.dtype, self.remat, self.constrain = dtype, remat, constrain
+    def __init__(self, shape: CnnShape, rngs: nnx.Rngs, compute: Compute):
+        self.dtype, self.remat = jnp.dtype(compute.dtype), compute.remat
+        self.patch = shape.patch
         levels: dict[str, nnx.Module] = {}
         for level, (features, blocks) in enumerate(zip(shape.features, shape.blocks, strict=True)):
-            channels = shape.features[level - 1] if level else 1
-            if shape.kind == "unet":
-                levels[f"level{level}"] = PlainLevel(channels, features, level == 0, dtype, rngs)
-            else:
-                levels[f"level{level}"] = ResidualLevel(
-                    channels, features, blocks, level == 0, dtype, rngs
-                )
+            first = level == 0
+            channels = 1 if first else shape.features[level - 1]
+            match shape.kind:
+                case "unet":
+                    made: nnx.Module = PlainLevel(channels, features, first, compute, rngs)
+                case "resenc":
+                    made = ResidualLevel(channels, features, blocks, first, compute, rngs)
+            levels[f"level{level}"] = made
         self.levels = nnx.Dict(levels)
 
-    def __call__(self, volume: Float[Array, "B D H W"]) -> tuple[Float[Array, "B d h w C"], ...]:
-        x = volume[..., None].astype(self.dtype)
+    def __call__(self, volume: Float[Array, "B D H W"]) -> Pyramid:
+        x = volume[..., None].astype(self.dtype)  # [B, D, H, W, 1]
         pyramid = []
         for depth in range(len(self.levels)):
             level = self.levels[f"level{depth}"]
-            x = self.constrain(recomputed(level, self.remat, x))
+            x = pin(recomputed(level, self.remat, x), "batch")
             pyramid.append(x)
         return tuple(pyramid)
 
@@ -152,9 +176,9 @@ class CnnEncoder(nnx.Module):
 class CnnDecoder(nnx.Module):
     """A pyramid to one value per voxel: [B, d, h, w, C] per level -> [B, D, H, W].
 
-    Each level up is a transposed convolution with stride 2, the encoder's features of that level beside it if `skips`, and one
-    convolution, as in FOMO25's pretraining decoders and nnU-Net's ResEnc ones. `beside` pyramids are read side by side, their
-    channels concatenated.
+    Each level up is a transposed convolution with stride 2, the encoder's features of that level
+    beside it if `skips`, and one convolution, as in FOMO25's pretraining decoders and nnU-Net's
+    ResEnc ones. `beside` pyramids are read side by side, their channels concatenated.
     """
 
     def __init__(
@@ -162,50 +186,70 @@ class CnnDecoder(nnx.Module):
         features: Sequence[int],
         skips: bool,
         rngs: nnx.Rngs,
+        compute: Compute,
         beside: int = 1,
-        dtype: jnp.dtype = jnp.float32,
-        remat: Remat = "none",
-        constrain: Constrain = unconstrained,
     ):
-        self.remat, self.constrain = remat, constrain
-        below, levels = beside * features[-1], {}
+        self.remat = compute.remat
+        below = beside * features[-1]
+        levels: dict[str, nnx.Module] = {}
         for level, channels in reversed(tuple(enumerate(features[:-1]))):
-            levels[f"level{level}"] = UpLevel(
-                below, beside * channels if skips else 0, channels, dtype, rngs
-            )
+            passed = beside * channels if skips else 0
+            levels[f"level{level}"] = UpLevel(below, passed, channels, compute, rngs)
             below = channels
         self.levels = nnx.Dict(levels)
-        self.voxels: nnx.Linear = Linear(below, 1, dtype, rngs)
+        self.voxels: nnx.Linear = Linear(below, 1, compute.dtype, rngs)
 
-    def __call__(self, pyramid: tuple[Float[Array, "B d h w C"], ...]) -> Float[Array, "B D H W"]:
+    def __call__(self, pyramid: Pyramid) -> Float[Array, "B D H W"]:
         x = pyramid[-1]
         for depth in reversed(range(len(self.levels))):
             level, passed = self.levels[f"level{depth}"], pyramid[depth]
-            x = self.constrain(recomputed(level, self.remat, x, passed))
+            x = pin(recomputed(level, self.remat, x, passed), "batch")
         return self.voxels(x)[..., 0]
 
 
 class UpLevel(nnx.Module):
-    """From one level to the finer one above: [B, d, h, w, C] and what the encoder had there -> [B, 2d, 2h, 2w, F]."""
+    """From one level to the finer one above: [B, d, h, w, C] and what the encoder had there ->
+    [B, 2d, 2h, 2w, F].
+    """
 
-    def __init__(self, channels: int, passed: int, features: int, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.dtype, self.skip = dtype, passed > 0
+    def __init__(self, channels: int, passed: int, features: int, compute: Compute, rngs: nnx.Rngs):
+        self.dtype, self.skip = jnp.dtype(compute.dtype), passed > 0
         self.kernel = nnx.Param(xavier(rngs.params(), (channels, 8 * features)))
         self.bias = nnx.Param(jnp.zeros(features))
-        self.conv = ConvNorm(features + passed, features, dtype, rngs)
+        self.conv = ConvNorm(features + passed, features, compute, rngs)
 
     def __call__(
         self, x: Float[Array, "B d h w C"], passed: Float[Array, "B D H W S"]
     ) -> Float[Array, "B D H W F"]:
-        x = upsample(x.astype(self.dtype), self.kernel[...].astype(self.dtype)) + self.bias[
-            ...
-        ].astype(self.dtype)
-        return activate(self.conv(jnp.concatenate([x, passed], -1) if self.skip else x))
+        kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
+        x = upsample(x.astype(self.dtype), kernel) + bias
+        if self.skip:
+            x = jnp.concatenate([x, passed], -1)
+        return activate(self.conv(x))
 
 
 def recomputed(module: nnx.Module, remat: Remat, *inputs: Array) -> Array:
     """Apply a module, keeping for the backward pass what `remat` says."""
     graph, state = nnx.split(module)
-    return rematerialised(lambda state, *inputs: nnx.merge(graph, state)(*inputs), remat)(
-        state, *inputs
-    )
+
+    def apply(state: nnx.State, *inputs: Array) -> Array:
+        return nnx.merge(graph, state)(*inputs)
+
+    return rematerialised(apply, remat)(state, *inputs)
+
+
+def encode_visible(
+    encoder: CnnEncoder,
+    patches: Float[Array, "B N P"],
+    visible: Int[Array, "B M"],
+    crop: Shape3,
+) -> Pyramid:
+    """The pyramid of a volume whose hidden patches are zeros."""
+    rows = jnp.arange(patches.shape[0])[:, None]
+    shown = jnp.zeros(patches.shape[:2], patches.dtype).at[rows, visible].set(1)  # [B, N]
+    return encoder(unpatchify(patches * shown[..., None], crop, encoder.patch))
+
+
+def decode(decoder: CnnDecoder, features: Pyramid, patch: int) -> Float[Array, "B N P"]:
+    """The voxels of all patches."""
+    return patchify(decoder(features), patch).astype(jnp.float32)

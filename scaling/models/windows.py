@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
-from scaling.study.config import Shape3
+from scaling.study.protocols import Shape3
 
 OVERLAP = 0.5  # of a window with the next one, at least
 SIGMA = 1 / 8  # of the window's side

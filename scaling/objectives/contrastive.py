@@ -1,6 +1,8 @@
-"""Contrast between views (Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual Representations").
+"""Contrast between views (Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual
+Representations").
 
-Written for the global batch: under jit the negatives are all other views, on whichever device they are.
+Written for the global batch: under jit the negatives are all other views, on whichever device they
+are.
 """
 
 import math
@@ -12,9 +14,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from scaling.models.backbone import build_encoder
+from scaling.models.compute import Compute
 from scaling.models.projector import build_projector, pooled
-from scaling.models.transformer import Constrain
-from scaling.objectives.interface import LOGGED, Metrics, Objective, Parameters, each_view
+from scaling.objectives.interface import (
+    LOGGED,
+    Logged,
+    Loss,
+    Metrics,
+    Objective,
+    Parameters,
+    each_view,
+)
 from scaling.study.config import Pretrain
 from scaling.study.ladder import Decoder, Encoder
 from scaling.study.objectives import Contrastive
@@ -27,23 +37,28 @@ def unit(x: Float[Array, "*B K"]) -> Float[Array, "*B K"]:
     return x * jax.lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-12)
 
 
-def nt_xent(projected: Float[Array, "2B K"], temperature: Array | float) -> Float[Array, ""]:
-    """Normalised temperature-scaled cross-entropy (Chen et al. 2020, eq. 1), mean over all views; rows 2i and 2i + 1 are a pair."""
+def nt_xent(
+    projected: Float[Array, "BV K"], temperature: Float[Array, ""] | float
+) -> Float[Array, ""]:
+    """Normalised temperature-scaled cross-entropy (Chen et al. 2020, eq. 1), mean over all views.
+
+    Rows 2i and 2i + 1 are a pair.
+    """
     z = unit(projected)
-    similarity = z @ z.T / temperature
+    similarity = z @ z.T / temperature  # [BV, BV]
     others = jnp.where(jnp.eye(len(z), dtype=bool), -jnp.inf, similarity)
     partner = z.reshape(-1, 2, z.shape[-1])[:, ::-1].reshape(z.shape)
-    return (jax.nn.logsumexp(others, axis=1) - (z * partner).sum(-1) / temperature).mean()
+    positives = (z * partner).sum(-1) / temperature
+    return (jax.nn.logsumexp(others, axis=1) - positives).mean()
 
 
 class Contrast(NamedTuple):
-    """The contrastive part of an objective.
-
-    `init(key)` makes its own parameters; `loss(parameters, embeddings [2B, E])` is NT-Xent of the pairs of rows, and what to log.
-    """
+    """The contrastive part of an objective."""
 
     init: Callable[[PRNGKeyArray], Parameters]
-    loss: Callable[[Parameters, Float[Array, "2B E"]], tuple[Array, Metrics]]
+    """`init(key)` makes its own parameters."""
+    loss: Callable[[Parameters, Float[Array, "BV E"]], tuple[Array, Metrics]]
+    """`loss(parameters, embeddings)` is NT-Xent of the pairs of rows, and what to log."""
 
 
 def build_contrast(config: Contrastive, encoder: Encoder) -> Contrast:
@@ -51,34 +66,33 @@ def build_contrast(config: Contrastive, encoder: Encoder) -> Contrast:
     head = build_projector(encoder, config.hidden, config.projection)
 
     def init(key: PRNGKeyArray) -> Parameters:
-        projector: Parameters = {"projector": head.init(key)}
-        learned = (
-            {"temperature": {"log": jnp.asarray(math.log(config.temperature))}}
-            if config.learned_temperature
-            else {}
-        )
-        return projector | learned
-
-    def loss(parameters: Parameters, embeddings: Float[Array, "2B E"]) -> tuple[Array, Metrics]:
-        metrics = {"embeddings": embeddings[:LOGGED]}
-        temperature: Array | float = config.temperature
+        parameters: Parameters = {"projector": head.init(key)}
         if config.learned_temperature:
-            temperature = jnp.maximum(jnp.exp(parameters["temperature"]["log"]), LOWEST_TEMPERATURE)
-            metrics["temperature"] = temperature
-        return nt_xent(head.apply(parameters["projector"], embeddings), temperature), metrics
+            parameters["temperature"] = {"log": jnp.asarray(math.log(config.temperature))}
+        return parameters
+
+    def loss(
+        parameters: Parameters, embeddings: Float[Array, "BV E"]
+    ) -> tuple[Float[Array, ""], Metrics]:
+        metrics: Metrics = {"embeddings": embeddings[:LOGGED]}
+        projected = head.apply(parameters["projector"], embeddings)
+        if not config.learned_temperature:
+            return nt_xent(projected, config.temperature), metrics
+        learned = jnp.exp(parameters["temperature"]["log"])
+        metrics["temperature"] = jnp.maximum(learned, LOWEST_TEMPERATURE)
+        return nt_xent(projected, metrics["temperature"]), metrics
 
     return Contrast(init, loss)
 
 
 def build_contrastive(
-    config: Contrastive,
-    encoder: Encoder,
-    decoder: Decoder,
-    pretrain: Pretrain,
-    constrain: Constrain,
+    config: Contrastive, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, compute: Compute
 ) -> Objective:
-    """The contrastive objective for one encoder; there is nothing to decode. Volumes are pairs [B, 2, D, H, W]."""
-    backbone = build_encoder(encoder, pretrain.dtype, pretrain.remat, constrain)
+    """The contrastive objective for one encoder; there is nothing to decode.
+
+    Volumes are pairs [B, 2, D, H, W].
+    """
+    backbone = build_encoder(encoder, compute)
     contrast = build_contrast(config, encoder)
 
     def init(key: PRNGKeyArray) -> Parameters:
@@ -86,10 +100,10 @@ def build_contrastive(
         return {"encoder": backbone.init(encoder_key), **contrast.init(contrast_key)}
 
     def loss(
-        parameters: Parameters, pairs: Float[Array, "B 2 D H W"], key: PRNGKeyArray
-    ) -> tuple[Array, Metrics]:
-        return contrast.loss(
-            parameters, pooled(backbone.encode(parameters["encoder"], each_view(pairs)))
-        )
+        parameters: Parameters, pairs: Float[Array, "B 2 D H W"], key: PRNGKeyArray, step: Array
+    ) -> Loss:
+        embeddings = pooled(backbone.encode(parameters["encoder"], each_view(pairs)))
+        contrastive, metrics = contrast.loss(parameters, embeddings)
+        return contrastive, Logged(metrics)
 
     return Objective(init, loss)

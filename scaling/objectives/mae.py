@@ -1,4 +1,6 @@
-"""Masked autoencoding (He et al. 2022, "Masked Autoencoders Are Scalable Vision Learners"), for volumes."""
+"""Masked autoencoding (He et al. 2022, "Masked Autoencoders Are Scalable Vision Learners"), for
+volumes.
+"""
 
 from collections.abc import Callable
 
@@ -7,33 +9,40 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from scaling.costs.flops import visible_tokens
 from scaling.models.backbone import build_backbone
+from scaling.models.compute import Compute
 from scaling.models.patches import patchify, unpatchify
-from scaling.models.transformer import Constrain
-from scaling.objectives.interface import WHOLE, Metrics, Objective, Parameters, Part
+from scaling.objectives.interface import WHOLE, Logged, Loss, Objective, Parameters, Part, Volumes
 from scaling.study.config import Pretrain, Shape3
-from scaling.study.ladder import Decoder, Encoder
+from scaling.study.ladder import Decoder, Encoder, visible_tokens
 from scaling.study.objectives import Mae
 
-EPSILON = 1e-6
+EPSILON = 1e-6  # added to the variance of a patch, as He et al. do
 
+# Indices of the visible patches of each sample, and a mask with 1 where a patch is hidden.
 Masking = tuple[Int[Array, "B M"], Float[Array, "B N"]]
 Mask = Callable[..., Masking]
 
 
 def random_masking(
-    key: PRNGKeyArray, batch: int, blocks: Int[np.ndarray, "N"], m: int, part: Part = WHOLE
+    key: PRNGKeyArray, batch: int, blocks: Int[np.ndarray, "N"], visible: int, part: Part = WHOLE
 ) -> Masking:
-    """Keep m of N patches of each sample of a part of a batch: their indices [B, M], and a mask [B, N] with 1 where hidden.
+    """Keep `visible` of N patches of each sample of a part of a batch.
 
-    `blocks` numbers the block of each patch. Blocks are kept in random order, each as a whole but for the last.
+    `blocks` numbers the block of each patch. Blocks are kept in random order, each as a whole but
+    for the last.
     """
-    scores = jax.random.uniform(key, (batch * part.of, int(blocks.max()) + 1))
+    block_count = int(blocks.max()) + 1
+    # Drawn for the whole batch, so that a batch in parts has the masks of the batch at once.
+    scores = jax.random.uniform(key, (batch * part.of, block_count))
     if part.of > 1:
-        scores = scores.reshape(batch, part.of, -1)[:, part.place]
-    kept = jnp.argsort(scores[:, blocks], axis=1)[:, :m]
-    return kept, jnp.ones((batch, len(blocks))).at[jnp.arange(batch)[:, None], kept].set(0.0)
+        scores = scores.reshape(batch, part.of, block_count)[:, part.place]
+    # A stable sort keeps the patches of a block, which have one score, together.
+    order = jnp.argsort(scores[:, blocks], axis=1)  # [B, N]
+    visible_indices = order[:, :visible]
+    rows = jnp.arange(batch)[:, None]
+    mask = jnp.ones((batch, len(blocks))).at[rows, visible_indices].set(0.0)
+    return visible_indices, mask
 
 
 def patch_blocks(grid: Shape3, block: int) -> Int[np.ndarray, "N"]:
@@ -43,10 +52,20 @@ def patch_blocks(grid: Shape3, block: int) -> Int[np.ndarray, "N"]:
 
 
 def build_masking(config: Mae, crop: Shape3, patch: int) -> Mask:
-    """mask(key, samples, part=WHOLE) for the patches of a crop."""
-    blocks = patch_blocks((crop[0] // patch, crop[1] // patch, crop[2] // patch), config.block)
-    m = visible_tokens(len(blocks), config.mask_ratio)
-    return lambda key, samples, part=WHOLE: random_masking(key, samples, blocks, m, part)
+    """`mask(key, samples, part=WHOLE)` for the patches of a crop."""
+    grid = (crop[0] // patch, crop[1] // patch, crop[2] // patch)
+    blocks = patch_blocks(grid, config.block)
+    visible = visible_tokens(len(blocks), config.mask_ratio)
+
+    def masking(key: PRNGKeyArray, samples: int, part: Part = WHOLE) -> Masking:
+        return random_masking(key, samples, blocks, visible, part)
+
+    return masking
+
+
+def exact_patches(volumes: Volumes, patch: int) -> Float[Array, "B N P"]:
+    """Patches in float32. They are cut first: float16 volumes have half as much to be moved."""
+    return patchify(volumes, patch).astype(jnp.float32)
 
 
 def patch_statistics(
@@ -63,12 +82,19 @@ def reconstruction_loss(
     mask: Float[Array, "B N"],
     config: Mae,
 ) -> Float[Array, ""]:
-    """Mean squared error over the voxels of the hidden or of all patches, each normalised to zero mean and unit variance if asked."""
+    """Mean squared error over the voxels of the hidden or of all patches, each normalised to zero
+    mean and unit variance if the config says so.
+    """
+    targets = patches
     if config.normalise_targets:
         mean, deviation = patch_statistics(patches)
-        patches = (patches - mean) / deviation
-    per_patch = jnp.square(predicted - patches).mean(-1)
-    return per_patch.mean() if config.loss_on == "all" else (per_patch * mask).sum() / mask.sum()
+        targets = (patches - mean) / deviation
+    per_patch = jnp.square(predicted - targets).mean(-1)
+    match config.loss_on:
+        case "all":
+            return per_patch.mean()
+        case "hidden":
+            return (per_patch * mask).sum() / mask.sum()
 
 
 def filled_in(
@@ -77,7 +103,7 @@ def filled_in(
     mask: Float[Array, "B N"],
     config: Mae,
 ) -> Float[Array, "B N P"]:
-    """The patches with those that were hidden as predicted."""
+    """The patches, hidden ones as predicted."""
     if config.normalise_targets:
         # The network predicts each patch up to its mean and contrast, which only the original has.
         mean, deviation = patch_statistics(patches)
@@ -86,48 +112,52 @@ def filled_in(
 
 
 def blanked(patches: Float[Array, "B N P"], mask: Float[Array, "B N"]) -> Float[Array, "B N P"]:
-    """The patches with those that were hidden in the darkest grey."""
+    """The patches, hidden ones in the darkest grey."""
     return jnp.where(mask[..., None] > 0, patches.min(), patches)
 
 
 def build_mae(
-    config: Mae, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, constrain: Constrain
+    config: Mae, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, compute: Compute
 ) -> Objective:
     """The MAE objective for one encoder. Volumes are [B, D, H, W] of `pretrain.crop`."""
-    masking = build_masking(config, pretrain.crop, encoder.patch)
-    backbone = build_backbone(
-        encoder, decoder, pretrain.crop, pretrain.dtype, pretrain.remat, constrain
-    )
+    patch = encoder.patch
+    masking = build_masking(config, pretrain.crop, patch)
+    backbone = build_backbone(encoder, decoder, pretrain.crop, compute)
 
     def predict(
         parameters: Parameters,
         patches: Float[Array, "B N P"],
         key: PRNGKeyArray,
         part: Part = WHOLE,
-    ) -> tuple[Array, Array]:
-        kept, mask = masking(key, len(patches), part)
-        features = backbone.encode_visible(parameters["encoder"], patches, kept)
-        return backbone.decode(parameters["decoder"], features, kept), mask
+    ) -> tuple[Float[Array, "B N P"], Float[Array, "B N"]]:
+        """All patches from the visible ones, and the mask."""
+        visible, mask = masking(key, len(patches), part)
+        features = backbone.encode_visible(parameters["encoder"], patches, visible)
+        return backbone.decode(parameters["decoder"], features, visible), mask
 
     def part_loss(
-        parameters: Parameters, volumes: Float[Array, "B D H W"], key: PRNGKeyArray, part: Part
-    ) -> tuple[Array, Metrics]:
-        patches = patchify(volumes, encoder.patch)
+        parameters: Parameters,
+        volumes: Float[Array, "B D H W"],
+        key: PRNGKeyArray,
+        step: Array,
+        part: Part,
+    ) -> Loss:
+        patches = exact_patches(volumes, patch)
         predicted, mask = predict(parameters, patches, key, part)
-        return reconstruction_loss(predicted, patches, mask, config), {}
+        return reconstruction_loss(predicted, patches, mask, config), Logged({})
 
     def loss(
-        parameters: Parameters, volumes: Float[Array, "B D H W"], key: PRNGKeyArray
-    ) -> tuple[Array, Metrics]:
-        return part_loss(parameters, volumes, key, WHOLE)
+        parameters: Parameters, volumes: Float[Array, "B D H W"], key: PRNGKeyArray, step: Array
+    ) -> Loss:
+        return part_loss(parameters, volumes, key, step, WHOLE)
 
     def reconstruct(
         parameters: Parameters, volumes: Float[Array, "B D H W"], key: PRNGKeyArray
     ) -> tuple[Array, Array, Array]:
-        patches = patchify(volumes, encoder.patch)
+        patches = exact_patches(volumes, patch)
         predicted, mask = predict(parameters, patches, key)
-        shown = blanked(patches, mask), filled_in(predicted, patches, mask, config)
-        seen, filled = (unpatchify(x, pretrain.crop, encoder.patch) for x in shown)
+        seen = unpatchify(blanked(patches, mask), pretrain.crop, patch)
+        filled = unpatchify(filled_in(predicted, patches, mask, config), pretrain.crop, patch)
         return volumes, seen, filled
 
     return Objective(backbone.init, loss, reconstruct, part_loss=part_loss)

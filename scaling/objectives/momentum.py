@@ -1,37 +1,48 @@
-"""Contrast against a momentum encoder (Chen et al. 2021, "An Empirical Study of Training Self-Supervised Vision Transformers")."""
+"""Contrast against a momentum encoder (Chen et al. 2021, "An Empirical Study of Training
+Self-Supervised Vision Transformers").
+"""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from scaling.models.backbone import build_encoder
+from scaling.models.compute import Compute
 from scaling.models.projector import build_head, build_projector, pooled
-from scaling.models.transformer import Constrain
 from scaling.objectives.contrastive import unit
-from scaling.objectives.interface import LOGGED, Metrics, Objective, Parameters, each_view
+from scaling.objectives.interface import (
+    LOGGED,
+    Logged,
+    Loss,
+    Objective,
+    Parameters,
+    Volumes,
+    each_view,
+)
 from scaling.study.config import Pretrain
 from scaling.study.ladder import Decoder, Encoder
 from scaling.study.objectives import Momentum
 
 
 def momentum_loss(
-    queries: Float[Array, "2B K"], keys: Float[Array, "2B K"], temperature: float
+    queries: Float[Array, "BV K"], keys: Float[Array, "BV K"], temperature: float
 ) -> Float[Array, ""]:
-    """MoCo v3's symmetric loss (Chen et al. 2021, algorithm 1): each view's query finds the other view's key among the keys of the batch.
+    """MoCo v3's symmetric loss (Chen et al. 2021, algorithm 1): each view's query finds the other
+    view's key among the keys of the batch.
 
     Rows 2i and 2i + 1 are a pair.
     """
-    q, k = (unit(x).reshape(-1, 2, x.shape[-1]) for x in (queries, keys))
-    logits = jnp.einsum("ivk,jvk->vij", q, k[:, ::-1]) / temperature
-    chosen = jnp.diagonal(logits, axis1=1, axis2=2)
-    return 2 * temperature * (jax.nn.logsumexp(logits, axis=2) - chosen).mean(1).sum()
+    q, k = (unit(x).reshape(-1, 2, x.shape[-1]) for x in (queries, keys))  # [B, 2, K]
+    logits = jnp.einsum("ivk,jvk->vij", q, k[:, ::-1]) / temperature  # [2, B, B]
+    positives = jnp.diagonal(logits, axis1=1, axis2=2)  # [2, B]
+    return 2 * temperature * (jax.nn.logsumexp(logits, axis=2) - positives).mean(1).sum()
 
 
 def build_momentum(
-    config: Momentum, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, constrain: Constrain
+    config: Momentum, encoder: Encoder, decoder: Decoder, pretrain: Pretrain, compute: Compute
 ) -> Objective:
     """The momentum objective for one encoder. Volumes are pairs [B, 2, D, H, W]."""
-    backbone = build_encoder(encoder, pretrain.dtype, pretrain.remat, constrain)
+    backbone = build_encoder(encoder, compute)
     projector = build_projector(encoder, config.hidden, config.projection)
     predictor = build_head(config.projection, config.hidden, config.projection)
 
@@ -46,19 +57,19 @@ def build_momentum(
     def followed(parameters: Parameters) -> Parameters:
         return {"target": {name: parameters[name] for name in ("encoder", "projector")}}
 
-    def project(parameters: Parameters, views: Float[Array, "2B D H W"]) -> tuple[Array, Array]:
+    def project(parameters: Parameters, views: Volumes) -> tuple[Array, Array]:
+        """Projections [BV, K] of views, and their embeddings [BV, E]."""
         embeddings = pooled(backbone.encode(parameters["encoder"], views))
         return projector.apply(parameters["projector"], embeddings), embeddings
 
     def loss(
-        parameters: Parameters, pairs: Float[Array, "B 2 D H W"], key: PRNGKeyArray
-    ) -> tuple[Array, Metrics]:
+        parameters: Parameters, pairs: Float[Array, "B 2 D H W"], key: PRNGKeyArray, step: Array
+    ) -> Loss:
         views = each_view(pairs)
         projected, embeddings = project(parameters, views)
         keys, _ = project(parameters["target"], views)
         queries = predictor.apply(parameters["predictor"], projected)
-        return momentum_loss(queries, jax.lax.stop_gradient(keys), config.temperature), {
-            "embeddings": embeddings[:LOGGED]
-        }
+        value = momentum_loss(queries, jax.lax.stop_gradient(keys), config.temperature)
+        return value, Logged({"embeddings": embeddings[:LOGGED]})
 
     return Objective(init, loss, followed=followed, momentum=config.momentum)

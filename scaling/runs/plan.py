@@ -18,7 +18,7 @@ from typing import Literal, assert_never
 from pydantic.dataclasses import dataclass as config
 
 from scaling.costs.choose_mesh import choose_mesh
-from scaling.costs.flops import encoder_parameters, pretraining_flops, transfer_flops
+from scaling.costs.flops import pretraining_flops, transfer_flops
 from scaling.study.config import (
     Data,
     Estimand,
@@ -31,7 +31,7 @@ from scaling.study.config import (
 )
 from scaling.study.families import Family
 from scaling.study.ladder import Decoder, Encoder, resolve_decoder, resolve_encoder
-from scaling.study.objectives import ObjectiveConfig
+from scaling.study.objectives import AnyObjective, ObjectiveConfig
 from scaling.study.phantom import Phantom
 from scaling.study.strict import STRICT
 
@@ -61,7 +61,7 @@ class PretrainStep:
     rate decays (None: a trunk, which never decays).
     """
 
-    objective: ObjectiveConfig
+    objective: AnyObjective
     backbone: str
     size: str
     encoder: Encoder
@@ -247,7 +247,7 @@ def pretraining_steps(
     pretrain = study.pretrain
     per_sample = pretraining_flops(objective, encoder, decoder, pretrain)
     mesh, memory = choose_mesh(objective, encoder, decoder, pretrain, study.execution)
-    parameters = encoder_parameters(encoder)
+    parameters = encoder.parameters
 
     def step(
         name: str, kind: Kind, start: int, end: int, decay_from: int | None, need: str
@@ -323,6 +323,6 @@ def transfer_step(
     if encoder is not None:
         shape = study.data.volumes.shape
         flops = transfer_flops(task, study.transfer, encoder, shape, arm == "scratch")
-        parameters = encoder_parameters(encoder)
+        parameters = encoder.parameters
     name = f"transfer/{source}-{task.name}"
     return Step(name, "transfer", resolved, needs, parameters, flops=float(flops))

@@ -10,8 +10,8 @@ from pydantic.dataclasses import dataclass
 from scaling.study.consistency import inconsistencies
 from scaling.study.data import BACKGROUND, Data, Source, Split, Volumes
 from scaling.study.execution import Execution, Mesh
-from scaling.study.families import Family, ResEnc, UNet, ViT
-from scaling.study.objectives import Mae, ObjectiveConfig
+from scaling.study.families import AnyFamily, Family, ResEnc, UNet, ViT
+from scaling.study.objectives import AnyObjective, Mae, ObjectiveConfig
 from scaling.study.pretraining import Pretrain, Remat
 from scaling.study.protocols import Augmentation, Classical, Finetune, Probe, Shape3, Transfer
 from scaling.study.question import Estimand, SmallestEffects
@@ -64,9 +64,9 @@ class Study:
     """Samples seen in pretraining."""
     tasks: tuple[Task, ...]
     """Downstream tasks."""
-    families: tuple[Family, ...] = (ViT(),)
+    families: tuple[AnyFamily, ...] = (ViT(),)
     """Kinds of encoder."""
-    objectives: tuple[ObjectiveConfig, ...] = (Mae(),)
+    objectives: tuple[AnyObjective, ...] = (Mae(),)
     """What is learned in pretraining."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of initialisation and of the order of samples."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from scaling.study.families import Family
+from scaling.study.objectives import ObjectiveConfig
 
 if TYPE_CHECKING:
     from scaling.study.config import Study
@@ -104,15 +105,12 @@ def grids(study: Study, family: Family) -> Iterator[str]:
                 f"transfer.{field}.window is {window}; expected multiples of {cube} voxels for "
                 f"{family.label}, each at most that of data.volumes.shape={shape}"
             )
-    hint = ""
-    if family.kind != "vit":
-        hint = f"; each of its levels={family.levels} but the first halves the volume"
     for axis in range(3):
         if crop[axis] > shape[axis] or crop[axis] % cube or shape[axis] % cube:
             yield (
                 f"axis {axis}: pretrain.crop={crop[axis]} and data.volumes.shape={shape[axis]} "
                 f"must be multiples of {cube} for {family.label} with patch={family.patch}, and "
-                f"the crop must fit into the volume{hint}"
+                f"the crop must fit into the volume{family.hint}"
             )
             return
 
@@ -141,11 +139,8 @@ def batches(study: Study) -> Iterator[str]:
                 "is short"
             )
     paired = [objective for objective in study.objectives if objective.pairs]
-    if paired and (pretrain.batch % 2 or pretrain.batch < 4):
-        yield (
-            f"objective {paired[0].label!r} learns from pairs: pretrain.batch={pretrain.batch} "
-            "must be even and at least 4"
-        )
+    for objective in paired:
+        yield from views(study, objective)
     if pretrain.augment == "none" and pretrain.crop == study.data.volumes.shape:
         for objective in paired:
             if objective.pairs == "crops":
@@ -154,3 +149,23 @@ def batches(study: Study) -> Iterator[str]:
                     "the whole volume and pretrain.augment 'none'; choose a smaller crop, an "
                     'augmentation, or positives="sequences"'
                 )
+
+
+def views(study: Study, objective: ObjectiveConfig) -> Iterator[str]:
+    """A batch is whole cases of an objective's views, at least two of them."""
+    count, batch = objective.views, study.pretrain.batch
+    if count < 2 or (count > 2 and objective.pairs == "sequences"):
+        yield (
+            f"objective {objective.label!r} has {count} views of pairs={objective.pairs!r}; "
+            "expected 2 views of sequences, 2 or more of crops"
+        )
+    elif count == 2 and (batch % 2 or batch < 4):
+        yield (
+            f"objective {objective.label!r} learns from pairs: pretrain.batch={batch} "
+            "must be even and at least 4"
+        )
+    elif batch % count or batch < 2 * count:
+        yield (
+            f"objective {objective.label!r} learns from {count} views of a case: "
+            f"pretrain.batch={batch} must be a multiple of {count}, and at least {2 * count}"
+        )

@@ -22,11 +22,13 @@ from scaling.training.mesh import batch_sharding, global_batch, replicated, spre
 
 
 def training_draw(cache: Cache, rows: np.ndarray, config: PretrainStep) -> Draw:
-    """Which crops each step of a run learns from: `pretrain.batch` of them, or half as many pairs."""
+    """Which crops each step of a run learns from: `pretrain.batch` of them, in groups of an objective's views."""
     recipe, pairs = config.pretrain, config.objective.pairs
     if pairs is None:
         return draw_crops(cache, rows, recipe.crop, recipe.batch, config.seed)
-    return draw_pairs(cache, rows, recipe.crop, recipe.batch // 2, config.seed, pairs)
+    views = config.objective.views
+    count = recipe.batch // views
+    return draw_pairs(cache, rows, recipe.crop, count, config.seed, pairs, views)
 
 
 def training_batches(
@@ -44,7 +46,7 @@ def training_batches(
     recipe, draw = config.pretrain, training_draw(cache, rows, config)
     if 2 * len(rows) * math.prod(cache.volumes.shape) <= execution.resident_gib * 2**30:
         return resident_batches(cache, rows, recipe.crop, draw, mesh, start)
-    batch = recipe.batch if config.objective.pairs is None else recipe.batch // 2
+    batch = recipe.batch // config.objective.views
     read = batches(cache, recipe.crop, draw, batch, start, jax.process_index(), jax.process_count())
     return Feed(global_batch(mesh, local) for local in read)
 

@@ -9,7 +9,7 @@ from scaling.data.cache import Cache
 from scaling.data.layout import select
 from scaling.data.pipeline import batches, draw_pairs, session_pairs
 from scaling.study.config import Data, Pretrain
-from scaling.study.objectives import Pairs
+from scaling.study.objectives import ObjectiveConfig
 from scaling.training.program import Program, State
 
 MAX_BATCHES = 8
@@ -53,16 +53,20 @@ def heldout_batches(crops: np.ndarray, batch: int) -> np.ndarray:
     return crops[np.arange(count * batch) % len(crops)].reshape(count, batch, *crops.shape[1:])
 
 
-def heldout_pairs(cache: Cache, rows: np.ndarray, recipe: Pretrain, pairs: Pairs) -> np.ndarray:
-    """Pairs of the held-out scans in batches float16 [K, B, 2, D, H, W], K at most eight, the same for every run.
+def heldout_pairs(
+    cache: Cache, rows: np.ndarray, recipe: Pretrain, objective: ObjectiveConfig
+) -> np.ndarray:
+    """Views of the held-out scans in batches float16 [K, B, V, D, H, W], K at most eight, the same for every run.
 
     No batch has a scan (a session, for pairs of sequences) twice: a repeated one would be its own negative. Where there are fewer than
     half a training batch, B is their number.
     """
+    pairs, views = objective.pairs, objective.views
+    assert pairs is not None
     available = len(rows) if pairs == "crops" else len(session_pairs(cache, rows))
-    batch = min(available, recipe.batch // 2)
+    batch = min(available, recipe.batch // views)
     count = min(MAX_BATCHES, available // batch)
-    draw = draw_pairs(cache, rows, recipe.crop, batch, 0, pairs)
+    draw = draw_pairs(cache, rows, recipe.crop, batch, 0, pairs, views)
     return np.stack(list(islice(batches(cache, recipe.crop, draw, batch, 0), count)))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array
 from rich.console import Console
 
-from scaling.costs.flops import peak_of
+from scaling.costs.accelerators import peak_of
 from scaling.data.cache import Cache
 from scaling.data.pipeline import nested_subset, session_pairs
 from scaling.files import replacing, write_json
@@ -83,7 +83,7 @@ def pretrain(
     key = data_key(config.seed)
     if jax.process_count() > 1:
         # Some find the program in the compilation cache, others take a minute longer than collectives wait for them.
-        shape = (recipe.batch // 2, 2, *recipe.crop) if pairs else (recipe.batch, *recipe.crop)
+        shape = config.objective.batch_shape(recipe.batch, recipe.crop)
         program.step.lower(
             state, abstract_batch(mesh, shape), key, recipe.learning_rate, decay_from, end
         ).compile()
@@ -124,7 +124,7 @@ def pretrain(
         seconds = time.perf_counter() - began
         crops = heldout_crops(cache, heldout, recipe)
         tried = (
-            heldout_pairs(cache, heldout, recipe, pairs)
+            heldout_pairs(cache, heldout, recipe, config.objective)
             if pairs
             else heldout_batches(crops, recipe.batch)
         )

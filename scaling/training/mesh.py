@@ -13,8 +13,16 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jax.tree_util import DictKey
 from jaxtyping import Array
 
+from scaling.models.pinning import Axis
+
 AXES = ("replica", "fsdp", "tensor")
 BATCH_AXES = ("replica", "fsdp")
+# The mesh axes whose devices share an axis of activations.
+SHARED_BY: dict[Axis, str | tuple[str, ...]] = {
+    "batch": BATCH_AXES,
+    "heads": "tensor",
+    "hidden": "tensor",
+}
 MIN_SHARDED = 4096  # elements; smaller arrays cost more to gather than to keep everywhere
 # The axis of a block's weights that tensor parallelism splits: first columns, then rows, so that only the second product is summed over
 # devices (Shoeybi et al. 2019, Megatron-LM).
@@ -82,25 +90,17 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-class BatchConstraint:
-    """Pins activations [B, ...] to the batch sharding, and the axis `shared` to the tensor axis: without it XLA adds all-to-alls to an
-    FSDP step.
+class ActivationSharding:
+    """Where activations lie, by the names of their axes (`scaling.models.pinning`): without it XLA
+    adds all-to-alls to an FSDP step.
     """
 
     def __init__(self, mesh: Mesh):
         self.mesh = mesh
 
-    def __call__(self, x: Array, shared: int | None = None) -> Array:
-        axes = ["tensor" if axis == shared else None for axis in range(1, x.ndim)]
-        return jax.lax.with_sharding_constraint(
-            x, NamedSharding(self.mesh, PartitionSpec(BATCH_AXES, *axes))
-        )
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, BatchConstraint) and self.mesh == other.mesh
-
-    def __hash__(self) -> int:
-        return hash(self.mesh)
+    def __call__(self, x: Array, axes: tuple[Axis | None, ...]) -> Array:
+        spec = PartitionSpec(*(None if axis is None else SHARED_BY[axis] for axis in axes))
+        return jax.lax.with_sharding_constraint(x, NamedSharding(self.mesh, spec))
 
 
 def abstract_batch(mesh: Mesh, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:

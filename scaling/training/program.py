@@ -14,15 +14,17 @@ from jaxtyping import Array, Float, Float16, PRNGKeyArray
 
 from scaling.augmentation.presets import augment
 from scaling.models.backbone import build_encoder
+from scaling.models.compute import Compute, platform_of
 from scaling.models.parametrisation import rate_multipliers
+from scaling.models.pinning import pin, pinned_by
 from scaling.models.projector import pooled
-from scaling.models.transformer import Constrain
 from scaling.objectives.build import build_objective
-from scaling.objectives.interface import Metrics, Objective, Parameters, Part
+from scaling.objectives.interface import Logged, Loss, Metrics, Objective, Parameters, Part
 from scaling.study.config import Pretrain
 from scaling.study.ladder import Decoder, Encoder
 from scaling.study.objectives import ObjectiveConfig
-from scaling.training.mesh import BatchConstraint, batch_sharding, replicated, state_sharding
+from scaling.study.shapes import Platform
+from scaling.training.mesh import ActivationSharding, batch_sharding, replicated, state_sharding
 from scaling.training.optimizer import adamw_direction, descend, warmup_stable_decay
 
 Batch = Array | np.ndarray
@@ -31,8 +33,9 @@ NEVER = 2**31 - 1  # a step that is never reached: where the decay of a trunk st
 
 
 class State(NamedTuple):
-    """Everything a run needs to go on: the number of steps done, trained parameters, optimiser moments, and the running means of
-    parameters that the objective asks for (most: none).
+    """Everything a run needs to go on: the number of steps done, trained parameters, optimiser
+    moments, and what else the objective carries: running means of parameters and running
+    statistics (most: none).
     """
 
     step: Array
@@ -70,8 +73,12 @@ def data_key(seed: int) -> PRNGKeyArray:
 
 
 def part_loss(
-    objective: Objective, inputs: Array, key: PRNGKeyArray, parts: int, constrain: Constrain
-) -> Callable[[Parameters, Array], tuple[Array, Metrics]]:
+    objective: Objective,
+    inputs: Array,
+    key: PRNGKeyArray,
+    step: Array,
+    parts: int,
+) -> Callable[[Parameters, Array], Loss]:
     """Loss and metrics of a part of a batch, given its number. Raises ValueError where the parts depend on each other."""
     loss = objective.part_loss
     if loss is None:
@@ -81,7 +88,7 @@ def part_loss(
     # Rows i, i + parts, ...: every device has its share of each part.
     rows = inputs.reshape(-1, parts, *inputs.shape[1:])
     return lambda parameters, index: loss(
-        parameters, constrain(rows[:, index]), key, Part(index, parts)
+        parameters, pin(rows[:, index], "batch"), key, step, Part(index, parts)
     )
 
 
@@ -90,21 +97,21 @@ def accumulated(
     parameters: Parameters,
     inputs: Array,
     key: PRNGKeyArray,
+    step: Array,
     parts: int,
-    constrain: Constrain,
-) -> tuple[Array, Metrics, Parameters]:
-    """Loss, metrics and gradients of a batch, one part of it at a time."""
-    loss_of = jax.value_and_grad(part_loss(objective, inputs, key, parts, constrain), has_aux=True)
+) -> tuple[Array, Logged, Parameters]:
+    """Loss, what comes with it and gradients of a batch, one part of it at a time."""
+    loss_of = jax.value_and_grad(part_loss(objective, inputs, key, step, parts), has_aux=True)
 
-    def add(total: Parameters, index: Array) -> tuple[Parameters, tuple[Array, Metrics]]:
+    def add(total: Parameters, index: Array) -> tuple[Parameters, Loss]:
         found, gradients = loss_of(parameters, index)
         return jax.tree.map(lambda a, b: a + b / parts, total, gradients), found
 
     gradients, found = jax.lax.scan(
         add, jax.tree.map(jnp.zeros_like, parameters), jnp.arange(parts)
     )
-    loss, metrics = jax.tree.map(lambda values: values.mean(0), found)
-    return loss, metrics, gradients
+    loss, logged = jax.tree.map(lambda values: values.mean(0), found)
+    return loss, logged, gradients
 
 
 def pretraining_program(
@@ -114,12 +121,19 @@ def pretraining_program(
     pretrain: Pretrain,
     mesh: Mesh,
     accumulate: int = 1,
+    platform: Platform | None = None,
 ) -> Program:
     """The pretraining program of one shape on one mesh, the same for every learning rate; gradients and held-out losses are those of
     `accumulate` parts of a batch, one after the other.
     """
     return compiled_once(
-        config, encoder, decoder, replace(pretrain, learning_rate=0.0), mesh, accumulate
+        config,
+        encoder,
+        decoder,
+        replace(pretrain, learning_rate=0.0),
+        mesh,
+        accumulate,
+        platform or platform_of(mesh.devices.flat[0]),
     )
 
 
@@ -131,13 +145,15 @@ def compiled_once(
     pretrain: Pretrain,
     mesh: Mesh,
     accumulate: int,
+    platform: Platform,
 ) -> Program:
     """`pretraining_program` of a recipe without its learning rate."""
-    constrain = BatchConstraint(mesh)
-    objective = build_objective(config, encoder, decoder, pretrain, constrain)
-    encode = build_encoder(encoder, pretrain.dtype, pretrain.remat, constrain).encode
+    compute = Compute(pretrain.dtype, pretrain.remat, platform)
+    pinned = pinned_by(ActivationSharding(mesh))
+    objective = build_objective(config, encoder, decoder, pretrain, compute)
+    encode = build_encoder(encoder, compute).encode
     rates = rate_multipliers(
-        lambda shape: build_objective(config, shape, decoder, pretrain).init, encoder
+        lambda shape: build_objective(config, shape, decoder, pretrain, compute).init, encoder
     )
     optimizer = adamw_direction(pretrain.beta2, pretrain.weight_decay, pretrain.clip_norm, rates)
     warmup = pretrain.warmup // pretrain.batch
@@ -148,16 +164,17 @@ def compiled_once(
             jnp.zeros((), jnp.int32),
             parameters,
             optimizer.init(parameters),
-            objective.followed(parameters),
+            objective.followed(parameters) | objective.statistics(parameters),
         )
 
     def views(
         volumes: Float16[Array, "B *V D H W"], key: PRNGKeyArray
     ) -> Float[Array, "B *V D H W"]:
-        """Augmented volumes, the two of a pair each by itself unless they must stay aligned."""
+        """Augmented volumes, the views of a case each by itself unless they must stay aligned."""
         cases = volumes if objective.aligned else volumes.reshape(-1, *volumes.shape[-3:])
-        return augment(cases.astype(jnp.float32), key, pretrain.augment).reshape(volumes.shape)
+        return augment(cases, key, pretrain.augment).reshape(volumes.shape)
 
+    @pinned
     def step(
         state: State,
         volumes: Float16[Array, "B *V D H W"],
@@ -170,41 +187,46 @@ def compiled_once(
         inputs = views(volumes, augment_key)
         if accumulate == 1:
             loss_of = jax.value_and_grad(
-                lambda parameters: objective.loss(parameters | state.means, inputs, loss_key),
+                lambda parameters: objective.loss(
+                    parameters | state.means, inputs, loss_key, state.step
+                ),
                 has_aux=True,
             )
-            (loss, metrics), gradients = loss_of(state.parameters)
+            (loss, beside), gradients = loss_of(state.parameters)
         else:
-            loss, metrics, gradients = accumulated(
-                objective, state.parameters, inputs, loss_key, accumulate, constrain
+            loss, beside, gradients = accumulated(
+                objective, state.parameters, inputs, loss_key, state.step, accumulate
             )
         direction, moments = optimizer.update(gradients, state.moments, state.parameters)
         rate = warmup_stable_decay(state.step, peak, warmup, decay_from, end)
         parameters = descend(state.parameters, direction, rate)
+        followed = objective.followed(parameters)
         means = jax.tree.map(
             lambda mean, new: objective.momentum * mean + (1 - objective.momentum) * new,
-            state.means,
-            objective.followed(parameters),
+            {name: state.means[name] for name in followed},
+            followed,
         )
         logged = {
             "loss": loss,
             "learning_rate": rate,
             "gradient_norm": optax.tree.norm(gradients),
-            **metrics,
+            **beside.metrics,
         }
-        return State(state.step + 1, parameters, moments, means), logged
+        return State(state.step + 1, parameters, moments, means | beside.statistics), logged
 
+    @pinned
     def evaluate(state: State, volumes: Float16[Array, "B *V D H W"], key: PRNGKeyArray) -> Array:
         # Without augmentation the two crops of a pair may be one and the same.
-        inputs = views(volumes, key) if config.pairs else volumes.astype(jnp.float32)
+        inputs = views(volumes, key) if config.pairs else volumes
         parameters = state.parameters | state.means
         if accumulate == 1:
-            return objective.loss(parameters, inputs, key)[0]
-        loss_of = part_loss(objective, inputs, key, accumulate, constrain)
+            return objective.loss(parameters, inputs, key, state.step)[0]
+        loss_of = part_loss(objective, inputs, key, state.step, accumulate)
         return jax.lax.map(
             lambda index: loss_of(parameters, index)[0], jnp.arange(accumulate)
         ).mean()
 
+    @pinned
     def reconstruct(
         state: State, volumes: Float16[Array, "B *V D H W"], key: PRNGKeyArray
     ) -> tuple[Array, Array, Array]:
@@ -213,6 +235,7 @@ def compiled_once(
             state.parameters | state.means, volumes.astype(jnp.float32), key
         )
 
+    @pinned
     def embed(state: State, volumes: Float16[Array, "B D H W"]) -> Float[Array, "B E"]:
         return pooled(encode(state.parameters["encoder"], volumes.astype(jnp.float32)))
 

@@ -50,7 +50,7 @@ def loss_after(
         progress(step + 1, end)
     pairs = config.objective.pairs
     tried = (
-        heldout_pairs(cache, heldout, recipe, pairs)
+        heldout_pairs(cache, heldout, recipe, config.objective)
         if pairs
         else heldout_batches(heldout_crops(cache, heldout, recipe), recipe.batch)
     )

@@ -15,13 +15,12 @@ from jax.sharding import AxisType, Mesh, PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from scaling.augmentation.presets import augment, augment_masks
-from scaling.models.backbone import build_encoder
-from scaling.models.heads import make_head
+from scaling.models.backbone import build_encoder, make_head
 from scaling.models.parameters import keys_from, parameters_of, structure
 from scaling.models.windows import by_windows, lesion_crops
 from scaling.objectives.interface import Parameters
 from scaling.study.config import Finetune, Shape3
-from scaling.study.ladder import Encoder, VitShape
+from scaling.study.ladder import Encoder
 from scaling.training.optimizer import adamw_direction, descend, warmup_stable_decay
 from scaling.transfer.losses import classification_loss, regression_loss, segmentation_loss
 
@@ -123,7 +122,7 @@ def finetune_program(
         return parameters
 
     # Convolutions with weights of their own per row would be grouped ones, which are slow everywhere: one row after the other then.
-    over_rows = jax.vmap if isinstance(encoder, VitShape) else one_by_one
+    over_rows = jax.vmap if encoder.vmapped else one_by_one
 
     def fit(
         encoder: Parameters,

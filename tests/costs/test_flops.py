@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from scaling.costs import flops
+from scaling.costs.accelerators import peak_of
 from scaling.models.backbone import build_backbone
 from scaling.models.convolution import native
 from scaling.objectives.build import build_objective
@@ -24,8 +25,8 @@ def test_parameters_of_convolutional_rungs_match_the_model(
     made = jax.eval_shape(build_backbone(encoder, decoder, (96, 96, 96)).init, jax.random.key(0))
     count = {name: sum(leaf.size for leaf in jax.tree.leaves(part)) for name, part in made.items()}
     assert count == {
-        "encoder": flops.encoder_parameters(encoder),
-        "decoder": flops.decoder_parameters(encoder, decoder),
+        "encoder": encoder.parameters,
+        "decoder": decoder.parameters(encoder),
     }
 
 
@@ -41,7 +42,10 @@ def test_parameters_of_convolutional_rungs_match_the_model(
 def test_training_flops_are_those_xla_counts(
     family: Family, size: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scaling.models.unet.convolve", native)
+    monkeypatch.setattr(
+        "scaling.models.unet.convolve",
+        lambda x, kernel, platform, stride: native(x, kernel, stride),
+    )
     # XLA counts a scanned stack as one of its blocks: so does this ViT, of one block each.
     encoder, decoder = resolve_encoder(family, size), resolve_decoder(family)
     if family.kind == "vit":
@@ -50,7 +54,7 @@ def test_training_flops_are_those_xla_counts(
     objective = build_objective(Mae(), encoder, decoder, recipe)
     key = jax.eval_shape(lambda: jax.random.key(0))
     volumes = jax.ShapeDtypeStruct((1, *recipe.crop), jnp.float32)
-    gradient = jax.jit(jax.grad(lambda p, v, k: objective.loss(p, v, k)[0]))
+    gradient = jax.jit(jax.grad(lambda p, v, k: objective.loss(p, v, k, 0)[0]))
     counted = gradient.lower(jax.eval_shape(objective.init, key), volumes, key).cost_analysis()[
         "flops"
     ]
@@ -60,7 +64,7 @@ def test_training_flops_are_those_xla_counts(
 
 
 def test_peaks_are_those_of_the_devices_that_jax_names() -> None:
-    assert flops.peak_of("NVIDIA H100 80GB HBM3", 8) == 8 * 9.89e14
-    assert flops.peak_of("TPU v5 lite", 4) == 4 * 1.97e14
-    assert flops.peak_of("cpu", 8) == flops.peak_of("cpu", 1) == 2e11
-    assert flops.peak_of("Tesla V100-SXM2-16GB", 1) is None
+    assert peak_of("NVIDIA H100 80GB HBM3", 8) == 8 * 9.89e14
+    assert peak_of("TPU v5 lite", 4) == 4 * 1.97e14
+    assert peak_of("cpu", 8) == peak_of("cpu", 1) == 2e11
+    assert peak_of("Tesla V100-SXM2-16GB", 1) is None

@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 
 from scaling.models.backbone import build_backbone, build_encoder
+from scaling.models.compute import Compute
 from scaling.models.parametrisation import multipliers
 from scaling.models.patches import patchify, sincos_positions
 from scaling.models.vit import VitEncoder
@@ -60,7 +61,8 @@ def activations(encoder: Encoder, parameters: dict, volumes: jax.Array) -> list[
     if isinstance(encoder, CnnShape):
         return list(build_encoder(encoder).features(parameters, volumes))
     made = nnx.merge(
-        nnx.split(nnx.eval_shape(lambda: VitEncoder(encoder, nnx.Rngs(0))))[0], parameters
+        nnx.split(nnx.eval_shape(lambda: VitEncoder(encoder, nnx.Rngs(0), Compute())))[0],
+        parameters,
     )
     graph, stacked = nnx.split(made.stack.blocks)
     x, found = made.embedding(patchify(volumes, 8)) + sincos_positions(CROP, 8, encoder.width), []
@@ -117,7 +119,7 @@ def train(
         def step(carry: tuple, batch: jax.Array) -> tuple[tuple, None]:
             parameters, moments, key = carry
             key, mask_key = jax.random.split(key)
-            gradients = jax.grad(lambda p: objective.loss(p, batch, mask_key)[0])(parameters)
+            gradients = jax.grad(lambda p: objective.loss(p, batch, mask_key, 0)[0])(parameters)
             direction, moments = adam.update(gradients, moments)
             return (
                 jax.tree.map(lambda p, d, r: p - RATE * r * d, parameters, direction, rates),

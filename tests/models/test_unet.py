@@ -8,6 +8,7 @@ from flax import nnx
 from scipy.ndimage import correlate
 
 from scaling.models.backbone import build_backbone, build_encoder
+from scaling.models.compute import Compute
 from scaling.models.heads import UNetHead
 from scaling.models.patches import patchify
 from scaling.models.unet import CnnDecoder, InstanceNorm, ResidualBlock
@@ -49,7 +50,7 @@ def test_instance_norm_gives_each_channel_zero_mean_and_unit_variance() -> None:
 
 
 def test_residual_block_adds_the_projected_mean_to_two_convolutions() -> None:
-    block = ResidualBlock(2, 3, 2, jnp.dtype("float32"), nnx.Rngs(0))
+    block = ResidualBlock(2, 3, 2, Compute(), nnx.Rngs(0))
     x = np.random.default_rng(0).normal(size=(1, 4, 6, 4, 2)).astype(np.float32)
 
     def norm(y: np.ndarray) -> np.ndarray:
@@ -133,8 +134,8 @@ def test_decoder_without_skips_sees_the_bottleneck_alone() -> None:
     )
     other = (*(level + 1 for level in pyramid[:-1]), pyramid[-1])
     bare, skipping = (
-        CnnDecoder(features, False, nnx.Rngs(0)),
-        CnnDecoder(features, True, nnx.Rngs(0)),
+        CnnDecoder(features, False, nnx.Rngs(0), Compute()),
+        CnnDecoder(features, True, nnx.Rngs(0), Compute()),
     )
     np.testing.assert_array_equal(bare(pyramid), bare(other))
     assert np.abs(skipping(pyramid) - skipping(other)).max() > 1e-3
@@ -147,7 +148,7 @@ def test_rematerialisation_changes_memory_not_gradients(remat: Remat) -> None:
     parameters = jax.jit(build_encoder(encoder).init)(jax.random.key(0))
 
     def gradients(remat: Remat) -> dict:
-        encode = build_encoder(encoder, remat=remat).encode
+        encode = build_encoder(encoder, Compute(remat=remat)).encode
         return jax.jit(jax.grad(lambda p: jnp.square(encode(p, volume)[..., 0]).sum()))(parameters)
 
     for a, b in zip(
@@ -158,7 +159,7 @@ def test_rematerialisation_changes_memory_not_gradients(remat: Remat) -> None:
 
 def test_segmentation_head_reads_all_levels_of_the_present_sequences() -> None:
     encoder = resolve_encoder(SMALL["unet"], "xxs")
-    head = UNetHead(encoder, 2, nnx.Rngs(0))  # type: ignore[arg-type]
+    head = UNetHead(encoder, 2, nnx.Rngs(0), Compute())  # type: ignore[arg-type]
     functions = build_encoder(encoder)
     volumes = jnp.asarray(np.random.default_rng(0).normal(size=(4, *SHAPE)), jnp.float32)
     pyramid = functions.features(jax.jit(functions.init)(jax.random.key(0)), volumes)

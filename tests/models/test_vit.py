@@ -11,9 +11,10 @@ from scipy.special import erf, softmax
 from scipy.stats import norm
 
 from scaling.models.attention import tiled
+from scaling.models.compute import Compute
 from scaling.models.heads import PooledHead, SegmentationHead, side_by_side
 from scaling.models.patches import grid_pool, patchify, sincos_positions, unpatchify
-from scaling.models.transformer import Block, Stack, unconstrained
+from scaling.models.transformer import Block, Stack
 from scaling.models.vit import VitEncoder
 from scaling.study.config import Remat, ViT
 from scaling.study.ladder import resolve_encoder
@@ -78,7 +79,7 @@ def numpy_block(parameters: dict, x: np.ndarray, heads: int) -> np.ndarray:
 
 
 def test_block_computes_pre_norm_attention_and_mlp() -> None:
-    block = Block(96, 3, 384, jnp.dtype("float32"), nnx.Rngs(0))
+    block = Block(96, 3, 384, Compute(), nnx.Rngs(0))
     x = np.random.default_rng(0).normal(size=(2, 9, 96)).astype(np.float32)
     parameters = jax.tree.map(np.float64, nnx.to_pure_dict(nnx.split(block)[1]))
     np.testing.assert_allclose(
@@ -90,9 +91,8 @@ def test_block_computes_pre_norm_attention_and_mlp() -> None:
 def test_stack_is_its_blocks_one_after_the_other(remat: Remat) -> None:
     stack = Stack(
         3,
-        lambda rngs: Block(64, 1, 256, jnp.dtype("float32"), rngs),
-        remat,
-        unconstrained,
+        lambda rngs: Block(64, 1, 256, Compute(remat=remat), rngs),
+        Compute(remat=remat),
         nnx.Rngs(0),
     )
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 64)), jnp.float32)
@@ -106,7 +106,7 @@ def test_stack_is_its_blocks_one_after_the_other(remat: Remat) -> None:
 
 
 def test_encoder_sees_where_a_patch_is() -> None:
-    encoder = VitEncoder(resolve_encoder(ViT(), "xxs"), nnx.Rngs(0))
+    encoder = VitEncoder(resolve_encoder(ViT(), "xxs"), nnx.Rngs(0), Compute())
     volume = np.zeros((2, *SHAPE), np.float32)
     volume[0, :8, :8] = volume[1, 8:, 16:] = 1.0
     tokens = np.asarray(encoder(jnp.asarray(volume)))

@@ -40,11 +40,12 @@ def valued(
 ) -> Callable[[Parameters, jnp.ndarray], tuple[tuple[jnp.ndarray, Metrics], Parameters]]:
     """Loss with its metrics, and gradients."""
     objective = built(config)
-    return jax.jit(
-        jax.value_and_grad(
-            lambda parameters, volumes: objective.loss(parameters, volumes, KEY), has_aux=True
-        )
-    )
+
+    def loss(parameters: Parameters, volumes: jnp.ndarray) -> tuple[jnp.ndarray, Metrics]:
+        value, logged = objective.loss(parameters, volumes, KEY, jnp.zeros((), int))
+        return value, logged.metrics
+
+    return jax.jit(jax.value_and_grad(loss, has_aux=True))
 
 
 def some_parameters(config: ObjectiveConfig) -> Parameters:

@@ -89,7 +89,7 @@ def test_loss_of_an_untrained_model_is_about_one_and_falls() -> None:
         Mae(), resolve_encoder(ViT(), "xxs"), resolve_decoder(ViT()), Pretrain(crop=CROP)
     )
     parameters, key = jax.jit(objective.init)(jax.random.key(0)), jax.random.key(1)
-    loss = jax.jit(jax.value_and_grad(lambda p: objective.loss(p, volumes(), key)[0]))
+    loss = jax.jit(jax.value_and_grad(lambda p: objective.loss(p, volumes(), key, 0)[0]))
     start, gradients = loss(parameters)
     stepped = jax.tree.map(lambda p, g: p - 0.05 * g, parameters, gradients)
     assert 0.8 < start < 3.0
@@ -103,7 +103,7 @@ def test_bfloat16_compute_keeps_float32_parameters_and_nearly_the_same_loss() ->
     parameters = jax.jit(half.init)(jax.random.key(0))
     assert {leaf.dtype for leaf in jax.tree.leaves(parameters)} == {jnp.dtype("float32")}
     losses = [
-        float(jax.jit(o.loss)(parameters, volumes(), jax.random.key(1))[0]) for o in (half, full)
+        float(jax.jit(o.loss)(parameters, volumes(), jax.random.key(1), 0)[0]) for o in (half, full)
     ]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
     assert losses[0] != losses[1]

@@ -11,13 +11,21 @@ import pytest
 from flax import nnx
 
 from scaling.costs import flops
+from scaling.models.compute import Compute
 from scaling.models.vit import MaeDecoder, VitEncoder
 from scaling.objectives.build import build_objective
 from scaling.runs.experiment import load_study
 from scaling.runs.plan import PretrainStep, make_plan
 from scaling.study.config import Mae, Pretrain, Remat, ViT
 from scaling.study.ladder import VIT_WIDTHS, resolve_decoder, resolve_encoder
-from scaling.study.objectives import Contrastive, CrossSequence, Hybrid, Momentum, ObjectiveConfig
+from scaling.study.objectives import (
+    Contrastive,
+    CrossSequence,
+    Hybrid,
+    Momentum,
+    ObjectiveConfig,
+    head_parameters,
+)
 
 MICRO = Path(__file__).parents[1] / "micro_study.py"
 CROP = (24, 32, 24)
@@ -50,10 +58,13 @@ def traced_flops(jaxpr: jax.extend.core.Jaxpr) -> int:
 def test_parameters_of_every_rung_match_the_model(size: str) -> None:
     encoder, decoder = resolve_encoder(ViT(), size), resolve_decoder(ViT())
     made = nnx.eval_shape(
-        lambda: (VitEncoder(encoder, nnx.Rngs(0)), MaeDecoder(decoder, encoder, CROP, nnx.Rngs(0)))
+        lambda: (
+            VitEncoder(encoder, nnx.Rngs(0), Compute()),
+            MaeDecoder(decoder, encoder, CROP, nnx.Rngs(0), Compute()),
+        )
     )
-    assert flops.encoder_parameters(encoder) == count(made[0])
-    assert flops.decoder_parameters(encoder, decoder) == count(made[1])
+    assert encoder.parameters == count(made[0])
+    assert decoder.parameters(encoder) == count(made[1])
 
 
 @pytest.mark.parametrize(
@@ -72,7 +83,10 @@ def test_training_flops_match_a_count_over_the_traced_program(
     config: ObjectiveConfig, remat: Remat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What is computed twice to save time counts once.
-    monkeypatch.setattr("scaling.models.transformer.attend", jax.nn.dot_product_attention)
+    monkeypatch.setattr(
+        "scaling.models.transformer.attend",
+        lambda q, k, v, platform: jax.nn.dot_product_attention(q, k, v),
+    )
     encoder, decoder = resolve_encoder(ViT(), "m"), resolve_decoder(ViT())
     recipe = Pretrain(crop=CROP, batch=4, remat=remat)
     objective = build_objective(config, encoder, decoder, recipe)
@@ -81,7 +95,7 @@ def test_training_flops_match_a_count_over_the_traced_program(
     volumes = jax.ShapeDtypeStruct((2, 2, *CROP) if config.pairs else (4, *CROP), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
     traced = jax.make_jaxpr(
-        lambda p, m, v, k: jax.grad(lambda q: objective.loss(q | m, v, k)[0])(p)
+        lambda p, m, v, k: jax.grad(lambda q: objective.loss(q | m, v, k, 0)[0])(p)
     )(parameters, means, volumes, key)
     assert 4 * flops.pretraining_flops(config, encoder, decoder, recipe) == traced_flops(
         traced.jaxpr
@@ -98,7 +112,7 @@ def test_parameters_of_contrastive_heads_match_the_model(
         build_objective(config, encoder, decoder, Pretrain(crop=CROP)).init, jax.random.key(0)
     )
     found = sum(leaf.size for leaf in jax.tree.leaves(made["projector"]))
-    assert flops.head_parameters(encoder.width, head.hidden, head.projection) == found
+    assert head_parameters(encoder.width, head.hidden, head.projection) == found
 
 
 def test_plan_of_the_micro_study_is_the_expected_graph() -> None:

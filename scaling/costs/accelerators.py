@@ -1,0 +1,48 @@
+"""The devices that a plan is estimated for."""
+
+from dataclasses import dataclass
+
+from scaling.study.shapes import Platform
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """One device."""
+
+    peak: float
+    """Peak FLOP/s of the type it trains in: the vendors' dense bfloat16 figures."""
+    utilisation: float
+    """Share of the peak that is realistic here."""
+    memory: float
+    """Bytes."""
+    kind: str
+    """What stands in the name that jax gives it."""
+    platform: Platform
+    """Which of a network's forms it is given."""
+
+
+# cpu-2 is two cores of a current server CPU in float32, as measured.
+ACCELERATORS = {
+    "cpu-2": Accelerator(2.0e11, 0.35, 16e9, "cpu", "cpu"),
+    "a100": Accelerator(3.12e14, 0.30, 80e9, "A100", "gpu"),
+    "h100": Accelerator(9.89e14, 0.30, 80e9, "H100", "gpu"),
+    "h200": Accelerator(9.89e14, 0.30, 141e9, "H200", "gpu"),
+    "tpu-v5e": Accelerator(1.97e14, 0.30, 16e9, "TPU v5 lite", "tpu"),
+}
+
+
+def peak_of(kind: str, devices: int) -> float | None:
+    """Peak FLOP/s of devices of a kind as jax names it; None for what is not in `ACCELERATORS`.
+
+    Virtual devices of one CPU count together.
+    """
+    for accelerator in ACCELERATORS.values():
+        if accelerator.kind in kind:
+            return accelerator.peak * (1 if accelerator.platform == "cpu" else devices)
+    return None
+
+
+def hours(flops: float, accelerator: str) -> float:
+    """Hours of `flops` on one accelerator at its realistic utilisation."""
+    device = ACCELERATORS[accelerator]
+    return flops / (device.peak * device.utilisation) / 3600
