@@ -67,6 +67,12 @@ def data_check(
         ),
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes.", show_default="all cores")] = 0,
+    content: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Scans of each source whose voxels are read as well: label maps, skulls."
+        ),
+    ] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print sources and findings as JSON.")
     ] = False,
@@ -81,7 +87,7 @@ def data_check(
 
     manifest = manifest or Path(f"{root.resolve().name.split('.')[0]}-manifest.parquet")
     with progress_bar("files") as advance:
-        checked = check(root, manifest, test or (), advance, workers)
+        checked = check(root, manifest, test or (), advance, workers, content)
     if as_json:
         console.print_json(data=summary.as_json(root, checked) | {"manifest": str(manifest)})
     else:

@@ -10,21 +10,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from scaling.data.files import extension, link_problem, walk
-from scaling.data.headers import TEXTS, describe_header, describe_mask
+from scaling.data.files import (
+    extension,
+    folder_problem,
+    link_problem,
+    name_problem,
+    printable,
+    walk,
+)
+from scaling.data.headers import TEXTS, describe_content, describe_header, describe_mask
 from scaling.data.layout import (
-    ASIDE,
-    BIDS_ASIDE,
     COLUMNS,
     LISTINGS,
-    MASKS,
+    REMARKS,
     find_sources,
     scan_source,
+    with_no_attributes,
 )
+from scaling.data.leakage import describe_backgrounds
+from scaling.data.names import ASIDE, BIDS_ASIDE, MASKS, is_label_map, stem
+from scaling.data.opening import EXTENSIONS
 from scaling.data.problems import Finding, judge
-from scaling.data.reading import EXTENSIONS
 from scaling.files import write_table
 from scaling.processes.parallel import cores, unordered_map
 
@@ -60,46 +69,74 @@ def check(
     test: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
     workers: int = 0,
+    content: int = 0,
 ) -> Checked:
-    """Check every file below `root`, or of a table of scans, by its header; write the manifest
-    (parquet) where one is named.
+    """Check every file below `root`, or of a table of scans, by its header, and write `manifest`.
+
+    `content` is the number of scans of each source whose voxels are read as well.
 
     Files that did not change since that manifest was written are not read again, nor after an
     interruption those read before it. `test` names the sources that are test sets (default: those
     with labels, and those with "test" in their name). Raises FileNotFoundError or ValueError when
     there is nothing to check.
     """
-    files = list_files(root.absolute())  # a manifest may be kept anywhere
-    known = read_known(manifest) if manifest else {}
+    root = root.absolute()  # a manifest may be kept anywhere
+    everything = list(walk(root)) if root.is_dir() else []
+    files = list_files(root, everything)
     if manifest:
         manifest.parent.mkdir(parents=True, exist_ok=True)
-    headers = {path: known[key] for path in files["path"] if (key := _key(path)) in known}
-    waiting = files[~files["path"].isin(headers) & (files["problem"] == "")]
-    masks = set(files.loc[files["role"] == "mask", "path"])
-    blocks = [
-        waiting["path"].iloc[first : first + BLOCK].tolist()
-        for first in range(0, len(waiting), BLOCK)
-    ]
-    if progress is not None:
-        progress(len(files) - len(waiting), len(files))
-    saved = time.monotonic()
-    for block in unordered_map(partial(_describe, masks=masks), blocks, workers or cores()):
-        headers |= block
-        if progress is not None:
-            progress(len(headers), len(files))
-        if manifest and time.monotonic() - saved > SAVE_SECONDS:
-            write_table(
-                _with_headers(files[files["path"].isin(headers)], headers), partial_file(manifest)
-            )
-            saved = time.monotonic()
+    headers = read_headers(files, manifest, progress, workers or cores())
     judged, findings = judge(_with_headers(files, headers), test)
     if manifest:
         write_table(judged, manifest)
         partial_file(manifest).unlink(missing_ok=True)
-    return Checked(judged, (*findings, *unread_formats(root)))
+    findings = [
+        *findings,
+        *(Finding("tables", remark, {}) for remark in files.attrs[REMARKS]),
+        *left_out(root, everything, files),
+        *unread_formats(everything),
+    ]
+    if content:
+        findings += judge_content(judged, content, workers or cores())
+    return Checked(judged, tuple(findings))
 
 
-def list_files(root: Path) -> pd.DataFrame:
+def read_headers(
+    files: pd.DataFrame,
+    manifest: Path | None,
+    progress: Callable[[int, int], None] | None,
+    workers: int,
+) -> dict[str, dict[str, Any]]:
+    """Path -> what its header says, from the manifest where the file did not change since."""
+    earlier = read_known(manifest) if manifest else {}
+    headers = {}
+    for path in files["path"]:
+        key = _key(path)
+        if key in earlier:
+            headers[path] = earlier[key]
+    masked = files[files["mask"] != ""].drop_duplicates("mask")
+    scan_of = dict(zip(masked["mask"].astype(str), masked["path"].astype(str), strict=True))
+    for mask, scan in scan_of.items():
+        if scan not in headers:
+            headers.pop(mask, None)  # a mask is judged on its scan, which has changed
+    waiting = files[~files["path"].isin(headers) & (files["problem"] == "")]
+    paths = waiting["path"].tolist()
+    blocks = [paths[first : first + BLOCK] for first in range(0, len(paths), BLOCK)]
+    if progress is not None:
+        progress(len(files) - len(waiting), len(files))
+    saved = time.monotonic()
+    for block in unordered_map(partial(_describe, scan_of=scan_of), blocks, workers):
+        headers |= block
+        if progress is not None:
+            progress(len(headers), len(files))
+        if manifest and time.monotonic() - saved > SAVE_SECONDS:
+            read = files[files["path"].isin(headers)]
+            write_table(_with_headers(read, headers), partial_file(manifest))
+            saved = time.monotonic()
+    return headers
+
+
+def list_files(root: Path, everything: list[Path]) -> pd.DataFrame:
     """One row per scan, mask or stray volume below `root` (or of the table of scans `root`), as
     `scan_sources`, with its role.
     """
@@ -107,37 +144,41 @@ def list_files(root: Path) -> pd.DataFrame:
         tables = [scan_source(root.parent, root.name)]
     else:
         tables = [scan_source(root, path) for path in find_sources(root)]
-    scans = (
-        pd.concat(tables, ignore_index=True).assign(role="scan")
-        if tables
-        else pd.DataFrame({"path": [], "mask": []})
-    )
+    remarks = [remark for table in tables for remark in table.attrs[REMARKS]]
+    scans = pd.DataFrame({"path": [], "mask": []})
+    if tables:
+        scans = pd.concat([with_no_attributes(table) for table in tables], ignore_index=True)
+        scans = scans.assign(role="scan")
     masks = scans[scans["mask"] != ""].drop_duplicates("mask")
     masks = masks.assign(path=masks["mask"], sequence="", mask="", role="mask", problem="")
-    known = {*scans["path"], *masks["path"]}
-    strays = (
-        []
-        if root.is_file()
-        else [str(file) for file in walk(root) if str(file) not in known and is_stray(file, root)]
-    )
+    listed = {*scans["path"], *masks["path"]}
+    strays = []
+    for file in everything:
+        if printable(str(file)) not in listed and is_stray(file, root):
+            strays.append(file)
     if scans.empty and not strays:
         raise ValueError(
             f"{root} holds no scans ({', '.join(EXTENSIONS)}); expected folders such as "
             "sub_1/ses_1/ in it"
         )
-    problems = [link_problem(Path(file), root.resolve()) for file in strays]
-    others = pd.DataFrame({"path": strays, "problem": problems, "role": "other", "run": 1}).astype(
-        {"path": str, "problem": str}
-    )
+    others = pd.DataFrame(
+        {
+            "path": [printable(str(file)) for file in strays],
+            "problem": [name_problem(file) or stray_problem(file, root) for file in strays],
+            "role": "other",
+            "run": 1,
+        }
+    ).astype({"path": str, "problem": str})
     table = pd.concat([scans, masks, others], ignore_index=True)
     table = table.reindex(
         columns=[*COLUMNS, "role", *table.columns.difference([*COLUMNS, "role"], sort=False)]
     )
     text = table.columns.difference(["age", "run"])
     table[text] = table[text].fillna("").astype(str)
-    return table.assign(age=table["age"].astype(float), run=table["run"].astype(int)).drop(
-        columns="part"
-    )
+    table = table.assign(age=table["age"].astype(float), run=table["run"].astype(int))
+    table = table.drop(columns="part")
+    table.attrs = {REMARKS: remarks}
+    return table
 
 
 def is_stray(file: Path, root: Path) -> bool:
@@ -145,17 +186,74 @@ def is_stray(file: Path, root: Path) -> bool:
     *above, name = file.relative_to(root).parts
     if set(above) & {*ASIDE, *BIDS_ASIDE}:
         return False
-    ending = extension(name)
-    return (bool(ending) and not MASKS.fullmatch(name[: -len(ending)].lower())) or (
-        file.is_symlink() and file.is_dir()
-    )
+    if extension(name):
+        return not is_label_map(name)
+    return file.is_dir()  # a link to a folder, or a closed one
 
 
-def _describe(files: list[str], masks: set[str]) -> dict[str, dict[str, Any]]:
-    return {
-        file: describe_mask(Path(file)) if file in masks else describe_header(Path(file))
-        for file in files
-    }
+def stray_problem(file: Path, root: Path) -> str:
+    """Why a stray file or folder may not be read."""
+    if file.is_dir() and not file.is_symlink():
+        return folder_problem(file)
+    return link_problem(file, root.resolve())
+
+
+def _describe(files: list[str], scan_of: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Path -> header of some files; `scan_of` has the scan of each mask."""
+    out = {}
+    for file in files:
+        if file in scan_of:
+            out[file] = describe_mask(Path(file), Path(scan_of[file]))
+        else:
+            out[file] = describe_header(Path(file))
+    return out
+
+
+def left_out(root: Path, everything: list[Path], files: pd.DataFrame) -> list[Finding]:
+    """A finding when segmentations lie among the scans, which are left out by their names."""
+    used = {*files["mask"], *files.get("brainmask", pd.Series(dtype=str)), *files["path"]}
+    maps = []
+    for file in everything:
+        *above, name = file.relative_to(root).parts
+        if set(above) & {*ASIDE, *BIDS_ASIDE} or not extension(name) or str(file) in used:
+            continue
+        if is_label_map(name) and not MASKS.fullmatch(stem(name)):
+            maps.append(printable(str(file)))
+    if not maps:
+        return []
+    return [
+        Finding(
+            "labelmaps",
+            f"{len(maps)} files are label maps by their names and left out; rename one that is a scan",
+            dict.fromkeys(maps, ""),
+        )
+    ]
+
+
+def judge_content(manifest: pd.DataFrame, count: int, workers: int) -> list[Finding]:
+    """Findings on the voxels of up to `count` scans of each source, evenly spread."""
+    usable = manifest[(manifest["role"] == "scan") & (manifest["verdict"] != "bad")]
+    findings = []
+    for source, scans in usable.groupby("source"):
+        chosen = scans.iloc[np.unique(np.linspace(0, len(scans) - 1, count).astype(int))]
+        paths = chosen["path"].tolist()
+        read = dict(unordered_map(_content, paths, workers))
+        maps = {path: "holds labels" for path in paths if read[path]["content"] == "labels"}
+        broken = {path: read[path]["unreadable"] for path in paths if "unreadable" in read[path]}
+        if maps:
+            sentence = f"{len(maps)} of {len(paths)} sampled scans of {source} hold labels"
+            findings.append(Finding("labelmaps", sentence, maps))
+        if broken:
+            sentence = f"{len(broken)} of {len(paths)} sampled scans of {source} cannot be used"
+            findings.append(Finding("unusable", sentence, broken))
+        kinds = pd.Series([read[path]["content"] for path in paths])
+        for sentence in describe_backgrounds(str(source), kinds[kinds != ""]):
+            findings.append(Finding("backgrounds", sentence, {}))
+    return findings
+
+
+def _content(path: str) -> tuple[str, dict[str, str]]:
+    return path, describe_content(Path(path))
 
 
 def _with_headers(files: pd.DataFrame, headers: dict[str, dict[str, Any]]) -> pd.DataFrame:
@@ -214,21 +312,17 @@ def _key(path: str) -> tuple[str, int, int]:
     return os.path.abspath(path), status.st_size, status.st_mtime_ns
 
 
-def unread_formats(root: Path) -> list[Finding]:
+def unread_formats(everything: list[Path]) -> list[Finding]:
     """A finding when images lie there that are of no format that is read."""
-    found = (
-        [str(file) for file in walk(root) if file.name.lower().endswith(UNREAD)]
-        if root.is_dir()
-        else []
-    )
-    if not found:
+    images = [file for file in everything if file.name.lower().endswith(UNREAD)]
+    if not images:
         return []
-    kinds = sorted({Path(file).suffix for file in found})
+    kinds = sorted({file.suffix for file in images})
     return [
         Finding(
             "formats",
-            f"{len(found)} images ({', '.join(kinds)}) are of a format that is not read; convert "
+            f"{len(images)} images ({', '.join(kinds)}) are of a format that is not read; convert "
             "them to NIfTI",
-            dict.fromkeys(found, ""),
+            {printable(str(file)): "" for file in images},
         )
     ]

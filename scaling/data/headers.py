@@ -13,6 +13,8 @@ import numpy as np
 from nibabel.spatialimages import SpatialImage
 
 from scaling.data.forms import disagreement, is_usable, nifti_forms, scan_affine
+from scaling.data.head import find_head
+from scaling.data.masks import is_label_map, loss_on_default_grid, misplacement
 from scaling.data.opening import GZIP, UnreadableVolume, open_image
 from scaling.data.reading import read_mask, read_scan, scan_shape
 
@@ -68,18 +70,38 @@ def describe_header(path: Path) -> dict[str, Any]:
     return out | sidecar(path)
 
 
-def describe_mask(path: Path) -> dict[str, Any]:
-    """The same of a segmentation, which is read altogether: what is no mask cannot be used, an
-    empty one should be looked at.
+def describe_mask(path: Path, scan: Path) -> dict[str, Any]:
+    """The same of a segmentation of `scan`, which is read altogether.
+
+    What is no mask cannot be used; one that is empty, lies wrong on its scan, or is too small for
+    the default grid should be looked at.
     """
     out = describe_header(path)
-    if not out["unreadable"]:
-        try:
-            if not read_mask(path).voxels.any():
-                out["remark"] = f"{path} marks nothing: every voxel is 0"
-        except UnreadableVolume as error:
-            out["unreadable"] = str(error)
-    return out
+    if out["unreadable"]:
+        return out
+    try:
+        mask = read_mask(path)
+    except UnreadableVolume as error:
+        return out | {"unreadable": str(error)}
+    if not mask.voxels.any():
+        return out | {"remark": f"{path} marks nothing: every voxel is 0"}
+    try:
+        wrong = misplacement(path, scan)
+    except UnreadableVolume:
+        wrong = ""  # the scan's own row says what is wrong with it
+    wrong = wrong or loss_on_default_grid(path, mask)
+    return out | {"remark": wrong or out["remark"]}
+
+
+def describe_content(path: Path) -> dict[str, str]:
+    """What the voxels of a scan say: whether they are labels, and what background it has."""
+    try:
+        scan = read_scan(path)
+        if is_label_map(scan.voxels):
+            return {"content": "labels"}
+        return {"content": find_head(path, scan.voxels, scan.spacing).background}
+    except UnreadableVolume as error:
+        return {"content": "", "unreadable": str(error)}
 
 
 def remark(path: Path, image: SpatialImage, spacing: np.ndarray) -> str:

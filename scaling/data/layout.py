@@ -1,27 +1,46 @@
 """Folders of scans -> one table with one row per scan.
 
-Knows the FOMO60K, FOMO25 finetuning and BIDS layouts, and tables of scans.
+    SOURCE/sub_1/ses_1/t1.nii.gz                    FOMO60K; a second scan of a kind is t1_2.nii.gz
+    SOURCE/PT001_OASIS1/sub_1/ses_1/t1.nii.gz       the same; subjects are PT001_OASIS1/sub_1
+    SOURCE/preprocessed/sub_1/ses_1/flair.nii.gz    FOMO25 finetuning, with
+        labels/sub_1[/ses_1]/label.txt | seg.nii.gz
+    SOURCE/[rawdata/]sub-01[/ses-01]/anat/sub-01_T1w.nii.gz     BIDS
+    SOURCE.csv, .tsv or .parquet                    a table: path and subject, and what else is
+        known of each scan; or a manifest of `check`
 
-    SOURCE/sub_1/ses_1/t1.nii.gz                      FOMO60K; a second scan of a kind is t1_2.nii.gz
-    SOURCE/PT001_OASIS1/sub_1/ses_1/t1.nii.gz         its later published layout; subjects are then PT001_OASIS1/sub_1
-    SOURCE/preprocessed/sub_1/ses_1/flair.nii.gz      FOMO25 finetuning, labels/sub_1[/ses_1]/label.txt | seg.nii.gz
-    SOURCE/sub-01[/ses-01]/anat/sub-01_T1w.nii.gz     BIDS
-    SOURCE.csv, .tsv or .parquet                      path and subject, and what else is known of each scan; or a manifest of `check`
-
+A session is a folder ses-1, a date or a visit below the subject, or an entity of the file's name.
 `participants.tsv` beside or above the subjects may say site, age, sex and any further label column;
 see `participants`.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from scaling.data.files import extension, link_problem, walk
-from scaling.data.participants import parse_age, read_table, with_participants
-from scaling.data.reading import EXTENSIONS
+from scaling.data.ages import age_column, odd_ages, parse_age, with_unit
+from scaling.data.delimited import read_table
+from scaling.data.files import (
+    extension,
+    folder_problem,
+    link_problem,
+    name_problem,
+    printable,
+    walk,
+)
+from scaling.data.names import (
+    ASIDE,
+    SUBJECT,
+    brain_mask_names,
+    describe,
+    is_label_map,
+    is_scan,
+    stem,
+    subject_place,
+)
+from scaling.data.opening import EXTENSIONS
+from scaling.data.participants import with_participants
 from scaling.data.unpack import archives, is_unpacked
 from scaling.study.config import Source, Split
 
@@ -40,6 +59,7 @@ COLUMNS = (
     "mask",
     "problem",
 )
+SCANS = ("preprocessed", "rawdata")  # folders of a source that its subjects may lie in
 LISTINGS = (".csv", ".tsv", ".parquet")
 JUDGED = [
     "source",
@@ -55,40 +75,7 @@ JUDGED = [
     "bytes",
     "modified",
 ]
-SUBJECT = re.compile(r"sub[-_]")
-ASIDE = (
-    "labels",
-    "derivatives",
-    "sourcedata",
-    "code",
-    "truth",
-)  # folders that hold no scans to learn from
-BIDS_NAMES = {
-    "t1w": "t1",
-    "t2w": "t2",
-    "flair": "flair",
-    "t2starw": "t2s",
-    "pdw": "pd",
-    "dwi": "dwi",
-    "swi": "swi",
-}
-# Other spellings of sequences outside of BIDS: released data of challenges use several.
-NAMES = {"t1w": "t1", "t2w": "t2", "pdw": "pd", "t2starw": "t2s", "t2star": "t2s"}
-BIDS_ASIDE = (
-    "func",
-    "fmap",
-    "perf",
-    "pet",
-    "meg",
-    "eeg",
-    "ieeg",
-    "nirs",
-    "mrs",
-    "beh",
-    "micr",
-    "motion",
-)
-MASKS = re.compile(r"(.*[-_])?(seg|mask|dseg|probseg|roi|label|defacemask)(_\d+)?")
+REMARKS = "remarks"  # the attribute of a table that holds sentences on what was not joined
 
 
 def scan_sources(root: Path, sources: Sequence[Source], split: Split) -> pd.DataFrame:
@@ -114,10 +101,20 @@ def scan_sources(root: Path, sources: Sequence[Source], split: Split) -> pd.Data
                 "and "
                 f"data.split.test_subjects is {split.test_subjects}; change the split"
             )
-    table = pd.concat(tables, ignore_index=True)
+    remarks = [remark for table in tables for remark in table.attrs.get(REMARKS, [])]
+    table = pd.concat([with_no_attributes(table) for table in tables], ignore_index=True)
     extra = [column for column in table.columns if column not in COLUMNS]
     table[extra] = table[extra].fillna("")
-    return table[[*COLUMNS, *extra]]
+    table = table[[*COLUMNS, *extra]]
+    table.attrs = {REMARKS: remarks}
+    return table
+
+
+def with_no_attributes(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without its remarks, which pandas would compare in a concatenation."""
+    table = table.copy(deep=False)
+    table.attrs = {}
+    return table
 
 
 def subject_parts(subjects: Sequence[str] | np.ndarray, split: Split) -> dict[str, str]:
@@ -156,9 +153,14 @@ def find_sources(root: Path) -> list[str]:
     )
     alone = any(
         (root / name).exists()
-        for name in ("participants.tsv", "mapping.tsv", "dataset_description.json")
+        for name in (
+            "participants.tsv",
+            "participants.csv",
+            "mapping.tsv",
+            "dataset_description.json",
+        )
     )
-    if alone or any(name == "preprocessed" or SUBJECT.match(name) for name in children):
+    if alone or any(name in SCANS or SUBJECT.match(name) for name in children):
         return ["."]
     return [
         name
@@ -169,19 +171,6 @@ def find_sources(root: Path) -> list[str]:
             for file in walk(root / name)
         )
     ]
-
-
-def is_scan(file: Path, folder: Path) -> bool:
-    """Whether a file lies below a subject of `folder`, is a volume, and is neither a mask nor of a
-    kind that is left aside.
-    """
-    *above, name = file.relative_to(folder).parts
-    if not any(SUBJECT.match(part) for part in above) or set(ASIDE) & set(above):
-        return False
-    ending = extension(name)
-    if above[-1] in BIDS_ASIDE or not ending:
-        return False
-    return not MASKS.fullmatch(name[: -len(ending)].lower())
 
 
 def scan_source(root: Path, path: str) -> pd.DataFrame:
@@ -197,6 +186,7 @@ def scan_source(root: Path, path: str) -> pd.DataFrame:
         )
     else:
         table = scan_folder(root, folder)
+    remarks = table.attrs.get(REMARKS, [])
     table = table.assign(source=path, part="").sort_values(
         ["subject", "session", "sequence", "run", "path"], ignore_index=True
     )
@@ -207,6 +197,7 @@ def scan_source(root: Path, path: str) -> pd.DataFrame:
         .transform("any")
     )
     table["run"] = table["run"].where(~again, table.groupby(series).cumcount() + 1)
+    table.attrs = {REMARKS: remarks}
     return table
 
 
@@ -227,51 +218,113 @@ def require_unpacked(folder: Path) -> None:
 
 
 def scan_folder(root: Path, folder: Path) -> pd.DataFrame:
-    """The scans of a folder in one of the layouts, with what the tables and labels beside them say."""
+    """The scans of a folder in one of the layouts, with what tables and labels beside them say."""
     folder = inner_folder(folder)
-    scans = folder / "preprocessed" if (folder / "preprocessed").is_dir() else folder
-    allowed = (root.resolve(), folder.resolve())
-    rows = []
-    for file in walk(scans):
-        if is_scan(file, scans):
-            rows.append(describe(file, scans) | {"problem": link_problem(file, *allowed)})
-        elif (
-            file.is_symlink()
-            and file.is_dir()
-            and any(SUBJECT.match(part) for part in file.relative_to(scans).parts)
-        ):
-            place = next(
-                i for i, part in enumerate(file.relative_to(scans).parts) if SUBJECT.match(part)
-            )
-            subject = "/".join(file.relative_to(scans).parts[: place + 1])
-            rows.append(
-                {
-                    "path": str(file),
-                    "subject": subject,
-                    "session": "",
-                    "sequence": "",
-                    "run": 1,
-                    "problem": link_problem(file),
-                }
-            )
+    scans = folder_of_subjects(folder)
+    rows = list_scans(scans, (root.resolve(), folder.resolve()))
     require_unpacked(scans)
     if not rows:
         raise ValueError(
             f"{folder} holds no scans; expected files such as sub_1/ses_1/t1.nii.gz "
-            f"({', '.join(EXTENSIONS)}) in it or in its "
-            "preprocessed/, or a table that names them (csv, tsv or parquet with the columns path "
-            "and subject)"
+            f"({', '.join(EXTENSIONS)}) in it or in its preprocessed/, or a table that names them "
+            "(csv, tsv or parquet with the columns path and subject)"
         )
-    table = with_participants(
-        pd.DataFrame(rows).assign(site="", age=np.nan, sex="", label="", mask=""), folder
-    )
+    table = pd.DataFrame(rows)
+    table["session"] = visits(table, scans)
+    table = table.assign(site="", age=np.nan, sex="", label="", mask="")
+    table, remarks = with_participants(table, folder, scans)
     if (folder / "labels").is_dir():
-        keys = list(zip(table["subject"], table["session"], strict=True))
-        found = {key: find_label(folder / "labels", *key) for key in dict.fromkeys(keys)}
-        table["mask"] = [found[key][1] for key in keys]
-        labels = pd.Series([found[key][0] for key in keys], index=table.index)
-        table["label"] = labels.where(labels != "", table["label"])
+        labels = {
+            key: find_label(folder / "labels", *key)
+            for key in dict.fromkeys(zip(table["subject"], table["session"], strict=True))
+        }
+        of_scan = [labels[key] for key in zip(table["subject"], table["session"], strict=True)]
+        table["mask"] = [mask for _, mask in of_scan]
+        texts = pd.Series([text for text, _ in of_scan], index=table.index)
+        table["label"] = texts.where(texts != "", table["label"])
+    table.attrs = {REMARKS: remarks}
     return table
+
+
+def folder_of_subjects(folder: Path) -> Path:
+    """The folder that a source's subjects lie in: itself, its preprocessed/ or its rawdata/."""
+    for name in SCANS:
+        if (folder / name).is_dir() and not any(folder.glob("sub[-_]*")):
+            return folder / name
+    return folder
+
+
+def list_scans(scans: Path, allowed: tuple[Path, ...]) -> list[dict[str, object]]:
+    """A row per scan below `scans`, and per folder below it that is not entered."""
+    rows = []
+    brain_masks: dict[Path, dict[str, Path]] = {}  # of a folder: stem -> file
+    for file in walk(scans):
+        if is_scan(file, scans):
+            problem = name_problem(file) or link_problem(file, *allowed)
+            rows.append(describe(file, scans) | {"problem": problem})
+        elif extension(file.name) and is_label_map(file.name):
+            brain_masks.setdefault(file.parent, {})[stem(file.name)] = file
+        elif file.is_dir() and not set(ASIDE) & set(file.relative_to(scans).parts):
+            rows += unentered(file, scans)
+    if not brain_masks:
+        return rows
+    for row in rows:
+        path = Path(str(row["path"]))
+        beside = brain_masks.get(path.parent, {})
+        names = [name for name in brain_mask_names(path.name) if name in beside]
+        row["brainmask"] = str(beside[names[0]]) if names else ""
+    if not any(row["brainmask"] for row in rows):
+        for row in rows:
+            del row["brainmask"]
+    return rows
+
+
+def unentered(folder: Path, scans: Path) -> list[dict[str, object]]:
+    """The row that stands for a link to a folder below a subject, or for a closed folder."""
+    parts = tuple(printable(part) for part in folder.relative_to(scans).parts)
+    place = subject_place(parts)
+    if place is None and folder.is_symlink():
+        return []
+    subject = parts if place is None else parts[: place + 1]
+    return [
+        {
+            "path": printable(str(folder)),
+            "subject": "/".join(subject) or ".",
+            "session": "",
+            "sequence": "",
+            "run": 1,
+            "problem": folder_problem(folder),
+        }
+    ]
+
+
+def visits(table: pd.DataFrame, scans: Path) -> "pd.Series[str]":
+    """Sessions; where a sequence lies in two folders of a subject, these folders are its sessions.
+
+    Two visits are never a pair of sequences of one session.
+    """
+    session = table["session"].copy()
+    default = session == "ses_1"
+    folders = pd.Series(
+        [
+            Path(path).relative_to(scans / subject).parts[0] if is_default else ""
+            for path, subject, is_default in zip(
+                table["path"], table["subject"], default, strict=True
+            )
+        ],
+        index=table.index,
+    )
+    nested = default & (folders != table["path"].map(lambda path: Path(path).name))
+    if not nested.any():
+        return session
+    series = (
+        table[nested]
+        .assign(folder=folders[nested])
+        .drop_duplicates(["subject", "sequence", "run", "folder"])
+    )
+    repeated = series[series.duplicated(["subject", "sequence", "run"], keep=False)]
+    several = nested & table["subject"].isin(repeated["subject"]) & folders.isin(repeated["folder"])
+    return session.where(~several, folders)
 
 
 def read_listing(file: Path) -> pd.DataFrame:
@@ -316,10 +369,22 @@ def read_listing(file: Path) -> pd.DataFrame:
         if "run" in table.columns
         else 1
     )
-    table["age"] = table["age"].map(parse_age) if "age" in table.columns else np.nan
+    ages = pd.Series("", index=table.index)
+    of_ages = age_column(list(table.columns))
+    if of_ages is not None:
+        name, unit = of_ages
+        ages = table[name].map(lambda text: with_unit(text, unit))
+    table["age"] = ages.map(parse_age)
     table["path"] = [str(file.parent / path) for path in table["path"]]
-    table["mask"] = [str(file.parent / mask) if mask else "" for mask in table["mask"]]
-    return table if "problem" in table.columns else table.assign(problem="")
+    for column_name in {"mask", "brainmask"} & set(table.columns):
+        table[column_name] = [
+            str(file.parent / mask) if mask else "" for mask in table[column_name]
+        ]
+    if "problem" not in table.columns:
+        table["problem"] = ""
+    people = ages[~table["subject"].duplicated() & (ages != "")]
+    table.attrs = {REMARKS: [f"{file}: {sentence}" for sentence in odd_ages(list(people))]}
+    return table
 
 
 def of_manifest(table: pd.DataFrame) -> pd.DataFrame:
@@ -332,43 +397,6 @@ def of_manifest(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(problem=table["reason"].where(table["verdict"] == "bad", "")).drop(
         columns=JUDGED, errors="ignore"
     )
-
-
-def describe(file: Path, scans: Path) -> dict[str, object]:
-    """Path, subject, session, sequence and run of a file, from its place below `scans`."""
-    parts = file.relative_to(scans).parts
-    place = next(i for i, part in enumerate(parts) if SUBJECT.match(part))
-    session = next((part for part in parts[place + 1 : -1] if re.match(r"ses[-_]", part)), "ses_1")
-    name = file.name[: -len(extension(file.name))]
-    run = 1
-    if parts[place].startswith("sub-") and name.startswith("sub-"):
-        *entities, suffix = name.split("_")
-        number = {
-            entity[:4]: int(entity[4:]) for entity in entities if re.fullmatch(r"run-\d+", entity)
-        }
-        run = number.get("run-", 1)
-        sequence = BIDS_NAMES.get(suffix.lower(), suffix.lower())
-        sequence += (
-            "c" if sequence == "t1" and any(entity.startswith("ce-") for entity in entities) else ""
-        )
-        sequence += "".join(
-            f"_{entity[5:]}"
-            for entity in entities
-            if entity in ("part-phase", "part-real", "part-imag")
-        )
-    else:
-        sequence = name.lower()
-        numbered = re.fullmatch(r"(.+)_(\d+)", sequence)
-        if numbered and numbered[1] != "scan":
-            sequence, run = numbered[1], int(numbered[2])
-        sequence = NAMES.get(sequence, sequence)
-    return {
-        "path": str(file),
-        "subject": "/".join(parts[: place + 1]),
-        "session": session,
-        "sequence": sequence,
-        "run": run,
-    }
 
 
 def find_label(labels: Path, subject: str, session: str) -> tuple[str, str]:

@@ -38,21 +38,56 @@ def find_leakage(
 
 
 def describe_skipped(index: pd.DataFrame) -> list[str]:
-    """One sentence per source: how many of its scans could not be used, and why the first of them."""
+    """Sentences per source: what could not be used, which masks lose, which backgrounds differ."""
     sentences = []
     for source, scans in index.groupby("source"):
-        odd = scans[scans["reason"] != ""]
-        if odd.empty:
-            continue
-        failed = int((odd["status"] == "failed").sum())
-        masks = f", {len(odd) - failed} masks" if failed < len(odd) else ""
-        sentence = (
-            f"{failed} of {len(scans)} scans of {source}{masks} could not be used: "
-            f"{'; '.join(odd['reason'][:SHOWN])}"
+        failed = scans["status"] == "failed"
+        maskless = ~failed & (scans["mask"] != "") & (scans["mask_row"] < 0)
+        unusable = scans[failed | maskless]
+        if len(unusable):
+            masks = f", {int(maskless.sum())} masks" if maskless.any() else ""
+            sentences.append(
+                f"{int(failed.sum())} of {len(scans)} scans of {source}{masks} could not be used: "
+                f"{listed(unusable['reason'])}"
+            )
+        doubtful = scans[~failed & ~maskless & (scans["reason"] != "")]
+        if len(doubtful):
+            sentences.append(
+                f"{len(doubtful)} scans of {source} have a doubtful mask: "
+                f"{listed(doubtful['reason'])}"
+            )
+        if "background" in scans.columns:
+            kinds = scans.loc[~failed, "background"]
+            sentences += describe_backgrounds(str(source), kinds)
+    return sentences
+
+
+def listed(reasons: "pd.Series[str]") -> str:
+    """The first reasons, and how many more there are."""
+    text = "; ".join(reasons[:SHOWN])
+    more = len(reasons) - SHOWN
+    return f"{text}; and {more} more (prepare/cache/index.parquet)" if more > 0 else text
+
+
+def describe_backgrounds(source: str, kinds: "pd.Series[str]") -> list[str]:
+    """Sentences on whole heads, and on scans of one source that differ in what surrounds the head."""
+    names = {
+        "noise": "whole heads in air",
+        "constant": "on a constant background (skull-stripped or masked)",
+        "none": "without any background",
+    }
+    counts = kinds[kinds.isin(names)].value_counts()
+    sentences = []
+    if len(counts) > 1:
+        parts = ", ".join(f"{count} {names[str(kind)]}" for kind, count in counts.items())
+        sentences.append(
+            f"scans of {source} differ in their background, and so in what is normalised: {parts}"
         )
-        if len(odd) > SHOWN:
-            sentence += f"; and {len(odd) - SHOWN} more (prepare/cache/index.parquet)"
-        sentences.append(sentence)
+    if counts.get("noise", 0):
+        sentences.append(
+            f"{counts['noise']} scans of {source} show whole heads: faces can be recognised in them "
+            "unless they were defaced"
+        )
     return sentences
 
 

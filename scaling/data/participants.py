@@ -1,5 +1,11 @@
-"""What tables beside the scans say of each: participants.tsv, mapping.tsv and mri_info.tsv, and
-BIDS sidecars' fields by the same names.
+"""What tables beside the scans say of them: people, sessions, originals, scanners.
+
+    participants.tsv or .csv     age, sex, site, labels of a person, or of a person's session
+    sub-01/sub-01_sessions.tsv   the same of each session of a person, as BIDS has it
+    mapping.tsv, mri_info.tsv    originals and scanners of files, as FOMO60K has them
+
+A table is joined by those of dataset, participant_id, session_id and filename that it has. Ids are
+compared without `sub-`, then without leading zeros where nobody is mistaken for another.
 """
 
 import re
@@ -7,89 +13,110 @@ from pathlib import Path
 
 import pandas as pd
 
-TABLES = ("participants.tsv", "mapping.tsv", "mri_info.tsv")
+from scaling.data.ages import age_column, odd_ages, parse_age, with_unit
+from scaling.data.delimited import read_table
+
+__all__ = ["parse_age", "read_table", "with_participants"]
+TABLES = ("participants.tsv", "participants.csv", "sessions.tsv", "mapping.tsv", "mri_info.tsv")
 KEYS = {"dataset": "dataset", "participant_id": "name", "session_id": "session", "filename": "file"}
-UNKNOWN = ("n/a", "nan", "na", "none", "null", "unknown")
-
-
-def read_table(file: Path) -> pd.DataFrame:
-    """A csv, tsv or parquet table as text: names of columns in lower case, unknown values "".
-
-    Raises ValueError.
-    """
-    try:
-        if file.suffix == ".parquet":
-            table = pd.read_parquet(file).astype("string").fillna("").astype(str)
-        else:
-            separator = (
-                "\t" if file.suffix == ".tsv" else None
-            )  # csv: comma or semicolon, found out
-            table = pd.read_csv(
-                file,
-                sep=separator,
-                engine="python",
-                dtype=str,
-                keep_default_na=False,
-                encoding="utf-8-sig",
-            )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{file} is no table that can be read ({error}); expected columns separated by tabs "
-            "or commas, in UTF-8"
-        ) from error
-    table = table.rename(columns=lambda name: str(name).strip().lower()).apply(
-        lambda column: column.str.strip()
-    )
-    return table.mask(table.apply(lambda column: column.str.lower().isin(UNKNOWN)), "")
+IDS = ("participant_id", "participant", "subject_id", "subject")  # names of the column of ids
+OURS = ("path", "source", "part", "subject", "sequence", "run", "mask", "problem", "brainmask")
 
 
 def bare(name: str) -> str:
     """The id in a folder's name: "01" of sub-01, sub_01 and 01."""
-    return re.sub(r"^(sub|ses)[-_]", "", name)
+    return re.sub(r"^(sub|ses)[-_]", "", name, flags=re.IGNORECASE)
 
 
-def parse_age(text: str) -> float:
-    """Years in "46.7", "046Y", "90+" or "46,7"; NaN in anything else."""
-    match = re.fullmatch(r"(-?\d+(?:[.,]\d+)?)\s*[yY+]?", text)
-    return float(match[1].replace(",", ".")) if match else float("nan")
+def without_zeros(name: str) -> str:
+    """An id without leading zeros: "1" of 001."""
+    return name.lstrip("0") or name
 
 
-def with_participants(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Add what the tables in, and one level below, `folder` say of each scan; site falls back to
-    the dataset's or a folder's name.
+def with_participants(
+    table: pd.DataFrame, folder: Path, scans: Path | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Add what the tables in, and one level below, `folder` say of each scan.
 
-    A table is joined by those of dataset, participant_id, session_id and filename that it has.
-    Raises ValueError when it has no participant_id.
+    Site falls back to the dataset's or a folder's name. The sentences say which tables could not be
+    used, and what in them fits no scan. `scans` is the folder that the subjects lie in.
     """
     table = table.assign(dataset=[Path(subject).parent.name for subject in table["subject"]])
-    places = [
-        folder,
-        *sorted(
-            child for child in folder.iterdir() if child.is_dir() and not child.name.startswith(".")
-        ),
-    ]
+    places = [folder]
+    for child in sorted(folder.iterdir()):
+        if child.is_dir() and not child.name.startswith("."):
+            places.append(child)
+    remarks: list[str] = []
     for file in (place / name for place in places for name in TABLES):
-        if file.is_file():
-            table = _joined(
-                table,
-                file,
-                ""
-                if file.parent == folder or file.parent.name == "preprocessed"
-                else file.parent.name,
-            )
+        if not is_file(file):
+            continue
+        outside = file.parent == folder or file.parent.name == "preprocessed"
+        dataset = "" if outside else file.parent.name
+        try:
+            given = identified(file, read_table(file))
+        except (ValueError, OSError) as error:
+            remarks.append(f"{file} is not used: {reason(file, error)}")
+            continue
+        if dataset:
+            given["dataset"] = dataset
+        table = _joined(table, given, file, remarks)
+    table = _with_sessions(table, scans or folder, remarks)
     fallback = table["dataset"].where(table["dataset"] != "", folder.resolve().name)
-    return table.assign(site=table["site"].where(table["site"] != "", fallback))
+    return table.assign(site=table["site"].where(table["site"] != "", fallback)), remarks
 
 
-def _joined(table: pd.DataFrame, file: Path, dataset: str) -> pd.DataFrame:
-    given = read_table(file)
-    if "participant_id" not in given.columns:
-        raise ValueError(
-            f"{file} has the columns {list(given.columns)}; expected participant_id among them"
-        )
+def is_file(file: Path) -> bool:
+    """Whether a file is there; a folder that may not be opened holds none."""
+    try:
+        return file.is_file()
+    except OSError:
+        return False
+
+
+def reason(file: Path, error: Exception) -> str:
+    """What is wrong with a table, without its path."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return str(error).removeprefix(f"{file} ").removeprefix(f"{file}, ")
+
+
+def identified(file: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """A table with the column participant_id. Raises ValueError without one."""
+    for name in IDS:
+        if name in table.columns:
+            return table.rename(columns={name: "participant_id"})
+    raise ValueError(
+        f"{file} has the columns {list(table.columns)}; expected participant_id among them"
+    )
+
+
+def _with_sessions(table: pd.DataFrame, scans: Path, remarks: list[str]) -> pd.DataFrame:
+    """Add what people's own tables of sessions say, sub-01/sub-01_sessions.tsv."""
+    tables = []
+    for subject in table["subject"].unique():
+        file = scans / subject / f"{Path(subject).name}_sessions.tsv"
+        if not is_file(file):
+            continue
+        try:
+            given = read_table(file)
+            if "session_id" not in given.columns:
+                raise ValueError(f"has the columns {list(given.columns)}; expected session_id")
+        except (ValueError, OSError) as error:
+            remarks.append(f"{file} is not used: {reason(file, error)}")
+            continue
+        person = {"participant_id": Path(subject).name, "dataset": Path(subject).parent.name}
+        tables.append(given.assign(**person))
+    if not tables:
+        return table
+    given = pd.concat(tables, ignore_index=True).fillna("")
+    return _joined(table, given, scans / "*" / "*_sessions.tsv", remarks)
+
+
+def _joined(
+    table: pd.DataFrame, given: pd.DataFrame, file: Path, remarks: list[str]
+) -> pd.DataFrame:
+    """`table` with the columns of `given`, a table by participant_id."""
     given = given.rename(columns=KEYS)
-    if dataset:
-        given["dataset"] = dataset
     keys = [key for key in KEYS.values() if key in given.columns]
     wanted = table.assign(
         name=[Path(subject).name for subject in table["subject"]],
@@ -98,19 +125,63 @@ def _joined(table: pd.DataFrame, file: Path, dataset: str) -> pd.DataFrame:
     for frame in (given, wanted):
         for key in {"name", "session"} & set(keys):
             frame[key] = frame[key].map(bare)
-    if (
-        wanted.get("dataset", pd.Series(dtype=str)) == ""
-    ).all():  # scans lie in no folder of a dataset
-        keys = [key for key in keys if key != "dataset"]
+        if "session" in keys:
+            frame["session"] = frame["session"].map(without_zeros)
+    if "dataset" in keys and (wanted["dataset"] == "").all():
+        keys.remove("dataset")  # scans lie in no folder of a dataset
+    compared_ids(given, wanted)
+    if file.name.startswith("participants"):
+        remarks += unmatched(given, wanted, file)
     matched = wanted[keys].merge(given.drop_duplicates(keys), on=keys, how="left")
     matched.index = table.index
-    for column in matched.columns.difference(
-        [*keys, "path", "source", "part", "subject", "sequence", "run", "mask", "problem"]
-    ):
-        values = matched[column].fillna("")
-        if column == "age":
-            table["age"] = values.map(parse_age).fillna(table["age"])
-        else:
-            known = table[column] if column in table.columns else pd.Series("", index=table.index)
-            table[column] = values.where(values != "", known)
+    column = age_column(list(matched.columns))
+    if column is not None:
+        texts = matched[column[0]].fillna("")
+        texts = texts.map(lambda text: with_unit(text, column[1]))
+        people = texts[~table["subject"].duplicated()]
+        remarks += [f"{file}: {sentence}" for sentence in odd_ages([t for t in people if t])]
+        table["age"] = texts.map(parse_age).fillna(table["age"])
+    for column_name in matched.columns.difference([*keys, *OURS, "age"]):
+        values = matched[column_name].fillna("")
+        if column_name in table.columns:
+            values = values.where(values != "", table[column_name])
+        table[column_name] = values
     return table
+
+
+def compared_ids(given: pd.DataFrame, wanted: pd.DataFrame) -> None:
+    """Write the ids of both tables alike where only leading zeros tell them apart."""
+    missing = set(wanted["name"]) - set(given["name"])
+    if not missing:
+        return
+    by_number: dict[str, list[str]] = {}
+    for name in given["name"].unique():
+        by_number.setdefault(without_zeros(name), []).append(name)
+    numbers = [without_zeros(name) for name in wanted["name"].unique()]
+    renamed = {}
+    for name in missing:
+        number = without_zeros(name)
+        if len(by_number.get(number, [])) == 1 and numbers.count(number) == 1:
+            renamed[name] = by_number[number][0]
+    if renamed:
+        wanted["name"] = wanted["name"].replace(renamed)
+
+
+def unmatched(given: pd.DataFrame, wanted: pd.DataFrame, file: Path) -> list[str]:
+    """Sentences on ids of a table of people without a folder, and on folders without a row."""
+    ids = given["name"][given["name"] != ""].drop_duplicates()
+    people = wanted["name"].drop_duplicates()
+    sentences = []
+    if "dataset" in given.columns and "dataset" in wanted.columns:
+        ids = ids[given.loc[ids.index, "dataset"].isin(wanted["dataset"])]
+    absent = ids[~ids.isin(people)]
+    if len(absent):
+        sentences.append(
+            f"{len(absent)} of {len(ids)} ids of {file} match no folder, first {absent.iloc[0]}"
+        )
+    unknown = people[~people.isin(ids)]
+    if len(unknown) and "dataset" not in given.columns:
+        sentences.append(
+            f"{len(unknown)} of {len(people)} subjects are not in {file}, first {unknown.iloc[0]}"
+        )
+    return sentences

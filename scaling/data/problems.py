@@ -21,6 +21,8 @@ TASKS = {
     "3": ("regression", ("t1", "t2")),
 }
 AGES = (0.0, 120.0)
+# How remarks on a mask's place and size read (`scaling.data.masks`).
+MISPLACED = "has its scan's shape|lies outside its scan|on the grid of"
 SESSION = ["source", "subject", "session"]
 
 
@@ -55,11 +57,16 @@ def judge(files: pd.DataFrame, test: Sequence[str] = ()) -> tuple[pd.DataFrame, 
         concerned = where & (manifest["verdict"] != "bad")
         reasons = pd.Series(reason, manifest.index) if isinstance(reason, str) else reason
         findings.extend(_group(manifest[concerned], kind, sentence, reasons[concerned]))
+        warn(concerned, reasons)
+
+    def warn(concerned: "pd.Series[bool]", reasons: "pd.Series[str]") -> None:
         fresh = concerned & (manifest["verdict"] == "ok")
         manifest.loc[fresh, "reason"] = reasons[fresh]
         manifest.loc[fresh, "verdict"] = "warning"
 
     scans = (manifest["role"] == "scan") & (manifest["verdict"] != "bad")
+    masks = manifest["role"] == "mask"
+    warn(masks & (manifest["remark"] != "") & (manifest["verdict"] != "bad"), manifest["remark"])
     doubt(
         "place",
         "{n} in no subject's folder",
@@ -70,7 +77,7 @@ def judge(files: pd.DataFrame, test: Sequence[str] = ()) -> tuple[pd.DataFrame, 
     doubt(
         "headers",
         "{n} with a doubtful header or mask",
-        manifest["remark"] != "",
+        (manifest["remark"] != "") & ~(masks & manifest["remark"].str.contains(MISPLACED)),
         manifest["remark"],
     )
     manifest["content_hash"] = confirmed(manifest, scans)
@@ -93,7 +100,7 @@ def judge(files: pd.DataFrame, test: Sequence[str] = ()) -> tuple[pd.DataFrame, 
     )
     doubt(
         "masks",
-        "{n} with a mask that cannot be used or is on another grid",
+        "{n} with a mask that cannot be used, is misplaced or too small",
         *bad_masks(manifest, scans),
     )
     for source in manifest.loc[scans, "source"].unique():
@@ -191,22 +198,16 @@ def off_grid(manifest: pd.DataFrame, scans: "pd.Series[bool]") -> "pd.Series[boo
 def bad_masks(
     manifest: pd.DataFrame, scans: "pd.Series[bool]"
 ) -> tuple["pd.Series[bool]", "pd.Series[str]"]:
-    """Scans with a mask that is unusable or on another grid, and why."""
-    masks = manifest[manifest["role"] == "mask"].set_index("path")[
-        ["unreadable", "shape", "affine"]
-    ]
-    of_scan = masks.reindex(manifest["mask"]).set_axis(manifest.index)
-    has = scans & (manifest["mask"] != "")
-    unusable = has & (of_scan["unreadable"].fillna("") != "")
-    elsewhere = (
-        has
-        & ~unusable
-        & ((of_scan["shape"] != manifest["shape"]) | (of_scan["affine"] != manifest["affine"]))
+    """Scans with a mask that is unusable, misplaced or too small for the grid, and why."""
+    masks = manifest[manifest["role"] == "mask"].set_index("path")[["unreadable", "remark"]]
+    of_scan = masks.reindex(manifest["mask"]).set_axis(manifest.index).fillna("")
+    with_mask = scans & (manifest["mask"] != "")
+    unusable = with_mask & (of_scan["unreadable"] != "")
+    misplaced = with_mask & ~unusable & of_scan["remark"].str.contains(MISPLACED)
+    reason = ("its mask cannot be used: " + of_scan["unreadable"]).where(
+        unusable, "its mask is doubtful: " + of_scan["remark"]
     )
-    reason = ("its mask cannot be used: " + of_scan["unreadable"].fillna("")).where(
-        unusable, "its mask is on another grid: " + manifest["mask"]
-    )
-    return unusable | elsewhere, reason
+    return unusable | misplaced, reason
 
 
 def task_of(rows: pd.DataFrame, source: str) -> tuple[str, tuple[str, ...]]:

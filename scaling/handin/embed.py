@@ -11,7 +11,8 @@ import pandas as pd
 
 from scaling.data.cache import Cache, open_cache
 from scaling.data.files import extension, walk
-from scaling.data.layout import ASIDE, COLUMNS, SUBJECT, describe
+from scaling.data.layout import COLUMNS
+from scaling.data.names import ASIDE, SUBJECT, describe
 from scaling.data.prepare import prepare
 from scaling.data.reading import EXTENSIONS
 from scaling.files import write_table

@@ -133,7 +133,7 @@ def test_check_looks_into_masks(tmp_path: Path) -> None:
         nib.save(nib.Nifti1Image(values.astype(np.int16), np.eye(4)), mask)
     manifest = check(tmp_path, workers=1).manifest.set_index("path")
     masks = manifest[manifest["role"] == "mask"]
-    assert masks["verdict"].tolist() == ["ok", "warning", "bad", "ok"]
+    assert masks["verdict"].tolist() == ["ok", "warning", "bad", "warning"]
     scans = manifest[manifest["role"] == "scan"]
     assert scans.groupby("subject")["verdict"].first().tolist() == [
         "ok",

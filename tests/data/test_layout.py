@@ -187,8 +187,9 @@ def test_source_that_is_itself_a_link_is_read(tmp_path: Path) -> None:
     assert scan_source(tmp_path / "root", "fomo60k")["problem"].tolist() == [""]
 
 
-def test_participants_without_ids_end_in_one_sentence(tmp_path: Path) -> None:
+def test_participants_without_ids_are_named_and_left_out(tmp_path: Path) -> None:
     scan(tmp_path / "sub_1" / "ses_1" / "t1.nii.gz")
     text(tmp_path / "participants.tsv", "name\tage\na\t3\n")
-    with pytest.raises(ValueError, match="participant_id"):
-        scan_source(tmp_path, ".")
+    (remark,) = scan_source(tmp_path, ".").attrs["remarks"]
+    assert "participants.tsv is not used" in remark
+    assert "participant_id" in remark
