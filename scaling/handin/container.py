@@ -6,6 +6,7 @@ Code is copied, file by file, so that the image is built without this package an
 import ast
 import importlib.metadata
 import platform
+import shlex
 import shutil
 from pathlib import Path
 
@@ -31,7 +32,7 @@ main(Path(__file__).resolve().parent)
 APPTAINER = """Bootstrap: docker
 From: python:{python}-slim
 
-# apptainer build {name}.sif Apptainer.def      (in this folder)
+# apptainer build {image} Apptainer.def      (in this folder)
 
 %files
     app /app
@@ -62,7 +63,14 @@ def write_container(folder: Path, name: str, what: str, cuda: bool) -> None:
         app / "requirements.txt", "".join(f"{line}\n" for line in requirements(modules, cuda))
     )
     python = ".".join(platform.python_version_tuple()[:2])
-    write_text(folder / "Apptainer.def", APPTAINER.format(python=python, name=name, what=what))
+    image = shlex.quote(one_line(f"{name}.sif"))
+    recipe = APPTAINER.format(python=python, image=image, what=one_line(what))
+    write_text(folder / "Apptainer.def", recipe)
+
+
+def one_line(text: str) -> str:
+    """A text without line breaks: a line of its own could begin a section of the recipe."""
+    return " ".join(text.split())
 
 
 def copy_code(modules: list[str], app: Path) -> None:

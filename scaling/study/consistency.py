@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from scaling.study.families import Family
+from scaling.study.names import name_problem
 from scaling.study.objectives import ObjectiveConfig
 
 if TYPE_CHECKING:
@@ -48,16 +48,15 @@ def axes(study: Study) -> Iterator[str]:
 
 
 def names(study: Study) -> Iterator[str]:
-    """What names a folder consists of letters, digits, '.', '_' and '-'."""
+    """What names a folder is a plain name."""
     named = [("name", study.name)]
     named += [("objectives", objective.label) for objective in study.objectives]
     named += [("families", family.label) for family in study.families]
+    named += [("tasks", task.name) for task in study.tasks]
     for field, name in named:
-        if not re.fullmatch(r"[\w.-]+", name):
-            yield (
-                f"{field} is named {name!r}; expected letters, digits, '.', '_' and '-' (it names "
-                "a folder)"
-            )
+        problem = name_problem(field, name)
+        if problem:
+            yield problem
 
 
 def spacing(study: Study) -> Iterator[str]:
