@@ -108,6 +108,13 @@ def data_prepare(
         tuple[int, int, int], typer.Option(help="Voxels of the common grid, around the head.")
     ] = (40, 48, 40),
     workers: Annotated[int, typer.Option(help="Processes.", show_default="all cores")] = 0,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Also compare the content of scans and masks that are prepared already.",
+        ),
+    ] = False,
     compressed: Annotated[
         bool, typer.Option("--compressed", help="Take less of the disk, and be slower to read.")
     ] = False,
@@ -117,7 +124,8 @@ def data_prepare(
     Interrupt at any moment; the same command goes on. A scan that cannot be used is listed, and
     the exit code is then 1.
     """
-    from scaling.data.layout import LISTINGS, find_sources, scan_sources
+    from scaling.data.layout import LISTINGS, REMARKS, find_sources, scan_sources
+    from scaling.data.leakage import describe_backgrounds
     from scaling.data.prepare import prepare
     from scaling.study.config import Source, Split, Volumes
 
@@ -131,7 +139,14 @@ def data_prepare(
     table = scan_sources(folder, [Source(source) for source in sources], Split())
     with progress_bar("scans") as advance:
         index = prepare(
-            folder, table, Volumes(spacing or None, shape), cache, advance, workers, compressed
+            folder,
+            table,
+            Volumes(spacing or None, shape),
+            cache,
+            advance,
+            workers,
+            compressed,
+            verify,
         )
     usable = index[index["status"] == "ok"]
     console.print(f"{len(usable):,} of {len(index):,} scans are in {cache}", markup=False)
@@ -146,5 +161,10 @@ def data_prepare(
     odd = index[index["reason"] != ""]
     for reason in odd["reason"]:
         console.print(f"  {reason}", markup=False)
+    for remark in table.attrs.get(REMARKS, []):
+        console.print(f"! {remark}", markup=False)
+    for source, scans in usable.groupby("source"):
+        for sentence in describe_backgrounds(str(source), scans["background"]):
+            console.print(f"! {sentence}", markup=False)
     if len(usable) < len(index):
         raise typer.Exit(1)

@@ -1,7 +1,6 @@
-"""What a worker of `prepare` does: read the scans of some sessions, write them to their places,
-report on each.
-"""
+"""A worker of `prepare`: read the scans of sessions, write them to their places, report on each."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from scaling.data.killed import mark, unmark
+from scaling.data.masks import is_label_map, loss, misplacement
 from scaling.data.reading import Scan, UnreadableVolume, read_mask, read_scan
 from scaling.data.shards import Shards
 from scaling.data.volume import mask_to_grid, prepare_scan
 from scaling.files import write_text
 from scaling.study.config import Volumes
+
+BRAIN_ML = (200.0, 2500.0)  # volume of a brain mask: of a newborn's to a generous adult's
 
 
 @dataclass(frozen=True)
@@ -25,18 +28,20 @@ class Job:
 
 
 def ingest(job: Job, volumes: Volumes, shards: Shards) -> int:
-    """Write the volumes and masks of a job, then its report, parts/NUMBER.json: the mark that it is
-    done. Returns the number.
+    """Write the volumes and masks of a job, then its report; returns the job's number.
+
+    The report, parts/NUMBER.json, is the mark that the job is done.
     """
-    reports = [
-        report for session in job.sessions for report in ingest_session(session, volumes, shards)
-    ]
+    reports = []
+    for session in job.sessions:
+        reports += ingest_session(session, volumes, shards)
     scans = [scan for session in job.sessions for scan in session]
     for number in {scan["shard"] for scan in scans}:
         shards.flush("shard", number)
     for number in {scan["mask_shard"] for scan in scans if scan["mask"]}:
         shards.flush("masks", number)
     write_text(shards.folder / "parts" / f"{job.number:06d}.json", json.dumps(reports))
+    unmark(shards.folder / "parts")
     return job.number
 
 
@@ -46,52 +51,113 @@ def ingest_session(
     """Bring the scans of one session, and its masks, to one grid: the one of its first usable scan.
 
     A scan without its mask is still a scan: `masked` says whether the mask is there, `reason` why
-    not.
+    not, or what is odd about it.
     """
     grid: np.ndarray | None = None
-    masks: dict[str, str] = {"": ""}
+    masks: dict[str, dict[str, Any]] = {"": {}}
     reports = []
     for scan in session:
         report = {
             "row_of_table": scan["row_of_table"],
+            "stamp": scan["stamp"],
             "status": "failed",
             "reason": scan["problem"],
             "content_hash": "",
+            "covered": 0.0,
+            "spacing": "",
+            "background": "",
+            "masked": False,
+            "mask_hash": "",
         }
-        report |= {"covered": 0.0, "spacing": "", "masked": False, "background": ""}
         reports.append(report)
         if scan["problem"]:
             continue
+        mark(shards.folder / "parts", scan["path"])
+        path = Path(scan["path"])
         try:
-            path = Path(scan["path"])
-            image: Scan = read_scan(path)
-            prepared = prepare_scan(path, image, volumes, grid)
+            image = read_scan(path)
+            if is_label_map(image.voxels):
+                raise UnreadableVolume(
+                    f"{path} holds labels, not intensities (whole numbers up to "
+                    f"{image.voxels.max():g} in flat regions); it is left out"
+                )
+            brain, remark = read_brain_mask(scan.get("brainmask", ""))
+            prepared = prepare_scan(path, image, volumes, grid, brain)
         except UnreadableVolume as error:
             report["reason"] = str(error)
             continue
+        except MemoryError:
+            report["reason"] = f"{path} needs more memory than there is; take it out"
+            continue
         grid = prepared.grid
         shards.write("shard", scan["shard"], scan["row"], prepared.volume)
-        if scan["mask"] not in masks:
-            masks[scan["mask"]] = ingest_mask(scan, volumes, shards, grid)
         report |= {
             "status": "ok",
-            "reason": masks[scan["mask"]],
-            "masked": scan["mask"] != "" and not masks[scan["mask"]],
-        }
-        report |= {
+            "reason": remark,
             "content_hash": image.content_hash(),
             "covered": prepared.covered,
             "background": prepared.background,
             "spacing": " x ".join(f"{size:.4g}" for size in np.linalg.norm(grid[:3, :3], axis=0)),
         }
+        if scan["mask"] not in masks:
+            masks[scan["mask"]] = ingest_mask(scan, volumes, shards, grid)
+        report |= masks[scan["mask"]]
     return reports
 
 
-def ingest_mask(scan: dict[str, Any], volumes: Volumes, shards: Shards, grid: np.ndarray) -> str:
-    """Write a session's mask; returns "" or why it cannot be used."""
+def ingest_mask(
+    scan: dict[str, Any], volumes: Volumes, shards: Shards, grid: np.ndarray
+) -> dict[str, Any]:
+    """Write a session's mask; returns what its scans report of it."""
+    path = Path(scan["mask"])
     try:
-        mask = mask_to_grid(read_mask(Path(scan["mask"])), volumes, grid)
+        mask = read_mask(path)
+        on_grid = mask_to_grid(mask, volumes, grid)
+        wrong = misplacement(path, Path(scan["path"])) or loss(path, mask, on_grid, grid)
     except UnreadableVolume as error:
-        return f"its mask cannot be used: {error}"
-    shards.write("masks", scan["mask_shard"], scan["mask_row"], mask)
-    return ""
+        return {"reason": f"its mask cannot be used: {error}"}
+    shards.write("masks", scan["mask_shard"], scan["mask_row"], on_grid)
+    report: dict[str, Any] = {"masked": True, "mask_hash": file_hash(path)}
+    if wrong:
+        report["reason"] = f"its mask is doubtful: {wrong}"
+    return report
+
+
+def read_brain_mask(path: str) -> tuple[Scan | None, str]:
+    """A scan's brain mask, None without one; and why the mask is not used.
+
+    A mask beside a scan may be one of a lesion: only what is as large as a brain is one.
+    """
+    if not path:
+        return None, ""
+    try:
+        scan = read_scan(Path(path))
+    except UnreadableVolume as error:
+        return None, f"its brain mask cannot be used: {error}"
+    brain = Scan((np.nan_to_num(scan.voxels) > 0).astype(np.float32), scan.affine)
+    millilitres = brain.voxels.sum() * abs(np.linalg.det(scan.affine[:3, :3])) / 1000
+    if not BRAIN_ML[0] <= millilitres <= BRAIN_ML[1]:
+        return None, (
+            f"{path} is not used as a brain mask: it marks {millilitres:.0f} ml, expected "
+            f"{BRAIN_ML[0]:g} to {BRAIN_ML[1]:g}"
+        )
+    return brain, ""
+
+
+def file_hash(path: Path) -> str:
+    """Digest of a file's bytes."""
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
+def has_changed(row: dict[str, Any]) -> tuple[int, bool]:
+    """A row of the index, and whether the content of its scan or mask is another by now."""
+    number = int(row["row_of_table"])
+    try:
+        if row["status"] == "ok":
+            if read_scan(Path(row["path"])).content_hash() != row["content_hash"]:
+                return number, True
+            if row["mask_hash"] and file_hash(Path(row["mask"])) != row["mask_hash"]:
+                return number, True
+    except (UnreadableVolume, OSError):
+        return number, True
+    return number, False

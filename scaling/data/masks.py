@@ -16,7 +16,7 @@ IN_PLACE = 0.95  # of a mask's voxels must lie in their place
 SURVIVES = 0.5  # of a mask's volume must be left on the grid
 DEFAULT_MM = 4.0  # spacing of the default grid
 SAMPLED = 20_000  # voxels of a mask that are looked at
-FLAT = 0.75  # of neighbours in a label map are equal; in scans noise makes them differ
+FLAT = 0.6  # of neighbours are equal in a label map at 2 mm (.76); in scans noise makes them differ
 FEW_VALUES, SMALL_VALUES = 15, 60  # a scan of few flat tissues has other values than labels
 
 

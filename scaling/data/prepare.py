@@ -18,12 +18,23 @@ import pandas as pd
 
 from scaling.data.cache import DIGESTS, IDENTITY, INDEX, damaged_files, seal
 from scaling.data.compressed import require_blosc2, volume_file
-from scaling.data.ingest import Job, ingest
+from scaling.data.ingest import Job, has_changed, ingest
+from scaling.data.killed import named_when_killed
 from scaling.data.shards import Shards
 from scaling.files import read_marker, read_parquet, write_json, write_table
 from scaling.processes.parallel import cores, unordered_map
 from scaling.study.config import Volumes
 
+REPORTED = (
+    "stamp",
+    "status",
+    "reason",
+    "content_hash",
+    "covered",
+    "spacing",
+    "background",
+    "mask_hash",
+)
 GROUP = 16  # scans that one worker reads between two marks of progress
 COMPRESSED = 0.5  # of a volume's bytes at most, as far as brains on a constant background go
 SPARE = 64 * 2**20  # bytes that must stay free beside the shards
@@ -37,10 +48,12 @@ def prepare(
     progress: Callable[[int, int], None] | None = None,
     workers: int = 0,
     compressed: bool = False,
+    verify: bool = False,
 ) -> pd.DataFrame:
     """Bring every scan of `table` (see `scan_sources`) to the grid and return the index.
 
-    Done: returns at once; partial: goes on.
+    Done: returns at once; partial: goes on. Scans and masks whose size or time has changed are
+    prepared again, with `verify` also those whose content has.
 
     A scan that cannot be used is listed with status "failed" and its reason. Raises OSError when
     the disk is too small or full (nothing done is lost) and ValueError when `cache` holds something
@@ -50,12 +63,15 @@ def prepare(
         require_blosc2()
     identity = cache_identity(root, table, volumes) | {"compressed": compressed}
     _claim(cache, identity)
-    index = finished_index(cache)
-    if index is not None:
-        return index
     shards = Shards(cache, tuple(volumes.shape), compressed)
-    index = place(table, shards)
+    index = place(table, shards).assign(stamp=stamps(table))
     groups = _groups(index)
+    finished = finished_index(cache)
+    if finished is not None:
+        stale = stale_rows(finished, index, verify, workers or cores())
+        if not stale.any():
+            return finished
+        reopen(cache, finished, groups, stale)
     (cache / "parts").mkdir(exist_ok=True)
     for left_over in (cache / "parts").glob(".*"):
         left_over.unlink()
@@ -72,10 +88,11 @@ def prepare(
             progress(done, len(index))
         jobs = (_job(number, index.loc[groups[number]]) for number in waiting)
         work = partial(ingest, volumes=volumes, shards=shards)
-        for number in unordered_map(work, jobs, workers or cores()):
-            done += len(groups[number])
-            if progress is not None:
-                progress(done, len(index))
+        with named_when_killed(cache / "parts"):
+            for number in unordered_map(work, jobs, workers or cores()):
+                done += len(groups[number])
+                if progress is not None:
+                    progress(done, len(index))
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -89,13 +106,66 @@ def prepare(
     for number, rows in enumerate(groups):
         reports += report_of(shards, number, index.loc[rows]) or []
     results = pd.DataFrame(reports).set_index("row_of_table")
-    found = ("status", "reason", "content_hash", "covered", "spacing", "background")
-    index = index.assign(**{name: results[name].reindex(index.index) for name in found})
+    index = index.assign(**{name: results[name].reindex(index.index) for name in REPORTED})
     index.loc[~results["masked"].reindex(index.index), ["mask_shard", "mask_row"]] = -1
     write_table(index, cache / INDEX)
     seal(cache, [*shards.files(), cache / INDEX])
     shutil.rmtree(cache / "parts")
     return index
+
+
+def stamps(table: pd.DataFrame) -> list[str]:
+    """Size and time of change of each scan, its mask and its brain mask."""
+    columns = [column for column in ("path", "mask", "brainmask") if column in table.columns]
+    cached: dict[str, str] = {"": ""}
+    texts = []
+    for files in table[columns].itertuples(index=False):
+        for file in files:
+            if file not in cached:
+                cached[file] = stamp(file)
+        texts.append(" ".join(cached[file] for file in files if file))
+    return texts
+
+
+def stamp(file: str) -> str:
+    """Size and time of change of a file, "absent" without one."""
+    try:
+        status = os.stat(file)
+    except OSError:
+        return "absent"
+    return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def stale_rows(
+    finished: pd.DataFrame, index: pd.DataFrame, verify: bool, workers: int
+) -> "pd.Series[bool]":
+    """Rows of a finished index whose files are others by now."""
+    stale = finished["stamp"] != index["stamp"]
+    if verify:
+        columns = ["path", "mask", "status", "content_hash", "mask_hash"]
+        rows = finished.loc[~stale, columns].assign(row_of_table=finished.index[~stale])
+        records = [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")]
+        for number, changed in unordered_map(has_changed, records, workers):
+            stale.loc[number] = changed
+    return stale
+
+
+def reopen(
+    cache: Path, finished: pd.DataFrame, groups: list[np.ndarray], stale: "pd.Series[bool]"
+) -> None:
+    """Make a finished cache a partial one, in which the groups with stale rows are missing."""
+    reports = finished[list(REPORTED)].assign(
+        row_of_table=finished.index, masked=finished["mask_row"] >= 0
+    )
+    (cache / "parts").mkdir(exist_ok=True)
+    for number, rows in enumerate(groups):
+        file = cache / "parts" / f"{number:06d}.json"
+        if stale.loc[rows].any():
+            file.unlink(missing_ok=True)
+        else:
+            write_json(file, reports.loc[rows].to_dict("records"))
+    (cache / INDEX).unlink()
+    (cache / DIGESTS).unlink(missing_ok=True)
 
 
 def report_of(shards: Shards, number: int, rows: pd.DataFrame) -> list[dict[str, Any]] | None:
@@ -106,6 +176,8 @@ def report_of(shards: Shards, number: int, rows: pd.DataFrame) -> list[dict[str,
         reports = json.loads((shards.folder / "parts" / f"{number:06d}.json").read_bytes())
     except (FileNotFoundError, ValueError):  # a loss of power may leave an empty file
         return None
+    if [report.get("stamp") for report in reports] != rows["stamp"].tolist():
+        return None  # a scan or mask has changed since
     if shards.compressed:
         for report in reports:
             place = rows.loc[report["row_of_table"]]
@@ -167,21 +239,13 @@ def finished_index(cache: Path) -> pd.DataFrame | None:
 
 
 def cache_identity(root: Path, table: pd.DataFrame, volumes: Volumes) -> dict[str, Any]:
-    """What a cache depends on, as JSON: the grid and a fingerprint of every file's name, size and
-    description.
-    """
+    """What a cache is of, as JSON: the grid and a fingerprint of every file's name and description."""
     digest = hashlib.blake2b(digest_size=16)
-    described = table.drop(columns=["path", "mask"])
-    for file, mask, row in zip(
-        table["path"], table["mask"], described.itertuples(index=False), strict=True
-    ):
-        sizes = [
-            Path(name).stat().st_size if Path(name).exists() else -1
-            for name in (file, mask)
-            if name
-        ]
-        places = [os.path.relpath(name, root) for name in (file, mask) if name]
-        digest.update(repr((places, sizes, tuple(row))).encode())
+    files = [column for column in ("path", "mask", "brainmask") if column in table.columns]
+    described = table.drop(columns=files).itertuples(index=False)
+    for names, row in zip(table[files].itertuples(index=False), described, strict=True):
+        places = [os.path.relpath(name, root) for name in names if name]
+        digest.update(repr((places, tuple(row))).encode())
     return {
         "volumes": json.loads(json.dumps(dataclasses.asdict(volumes))),
         "scans": len(table),
@@ -236,7 +300,8 @@ def _groups(index: pd.DataFrame) -> list[np.ndarray]:
 
 
 def _job(number: int, rows: pd.DataFrame) -> Job:
-    columns = ["path", "mask", "problem", "shard", "row", "mask_shard", "mask_row"]
+    columns = ["path", "mask", "problem", "stamp", "shard", "row", "mask_shard", "mask_row"]
+    columns += [column for column in ("brainmask",) if column in rows.columns]
     sessions = [
         [
             {"row_of_table": i, **{str(key): value for key, value in scan.items()}}

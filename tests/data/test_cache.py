@@ -1,5 +1,6 @@
 """The cache of prepared volumes: the same bytes however it was made, and a sentence when it cannot be made."""
 
+import gzip
 import hashlib
 import os
 import shutil
@@ -153,26 +154,158 @@ def test_prepare_with_an_unusable_mask_keeps_the_scan(tmp_path: Path) -> None:
     table = scan_sources(tmp_path, [Source("data")], Split())
     index = prepare(tmp_path, table, GRID, tmp_path / "cache", workers=1)
     assert (index["status"] == "ok").all()
-    assert index["reason"].str.contains("mask").tolist() == [True, True, False, False]
+    assert index["reason"].str.contains("cannot be used").tolist() == [True, True, False, False]
     cache = open_cache(tmp_path / "cache")
     with pytest.raises(ValueError, match="no segmentation"):
         cache.mask(0)
     assert cache.mask(2).dtype == np.uint8
 
 
-@pytest.mark.parametrize("change", ["grid", "file", "label"])
+@pytest.mark.parametrize("change", ["grid", "label"])
 def test_prepare_of_something_else_into_the_same_folder_is_refused(
     tmp_path: Path, change: str
 ) -> None:
     table = collection(tmp_path, subjects=2)
     prepare(tmp_path, table, GRID, tmp_path / "cache", workers=1)
     volumes = Volumes(3.0, GRID.shape) if change == "grid" else GRID
-    if change == "file":
-        scan(tmp_path / "data" / "sub_0" / "ses_1" / "t1.nii.gz")
     if change == "label":
         table.loc[0, "label"] = "1"
     with pytest.raises(ValueError, match="prepared from something else"):
         prepare(tmp_path, table, volumes, tmp_path / "cache", workers=1)
+
+
+@pytest.mark.parametrize("verify", [False, True])
+@pytest.mark.parametrize("edited", ["scan", "mask"])
+def test_prepare_notices_a_file_that_was_edited_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edited: str, verify: bool
+) -> None:
+    monkeypatch.setattr(prepare_module, "GROUP", 2)
+    collection(tmp_path, subjects=3)
+    mask = tmp_path / "data" / "labels" / "sub_0" / "ses_1" / "seg.nii"
+    mask.parent.mkdir(parents=True)
+    voxels = np.zeros((16, 18, 14), np.uint8)
+    voxels[4:9, 6:12, 5:10] = 1
+    nib.save(nib.Nifti1Image(voxels, np.diag([2.0, 2.0, 2.5, 1.0])), mask)
+    table = scan_sources(tmp_path, [Source("data")], Split())
+    prepare(tmp_path, table, GRID, tmp_path / "cache", workers=1)
+    path = mask if edited == "mask" else tmp_path / "data" / "sub_0" / "ses_1" / "t1.nii.gz"
+    before = path.stat()
+    image = nib.load(path)
+    changed = np.asarray(image.dataobj).copy()
+    changed[5:8, 7:10, 6:8] = 0 if edited == "mask" else 33
+    if edited == "mask":
+        nib.save(nib.Nifti1Image(changed, image.affine), path)
+    else:
+        path.write_bytes(gzip.compress(nib.Nifti1Image(changed, image.affine).to_bytes(), 1))
+    os.truncate(path, path.stat().st_size)
+    if verify:  # neither size nor time need tell: the stamp is made to agree with the old one
+        monkeypatch.setattr(prepare_module, "stamp", lambda file: "1:1")
+        index = pd.read_parquet(tmp_path / "cache" / "index.parquet")
+        index["stamp"] = prepare_module.stamps(table)
+        index.to_parquet(tmp_path / "cache" / "index.parquet")
+        (tmp_path / "cache" / "digests.json").unlink()
+    else:
+        assert path.stat().st_mtime_ns != before.st_mtime_ns
+    read: list[int] = []
+    again = prepare(
+        tmp_path,
+        table,
+        GRID,
+        tmp_path / "cache",
+        lambda done, total: read.append(done),
+        1,
+        verify=verify,
+    )
+    fresh = prepare(tmp_path, table, GRID, tmp_path / "fresh", workers=1)
+    assert read == [4, 6]  # one session of three
+    pd.testing.assert_frame_equal(again, fresh)
+    assert fingerprint(tmp_path / "cache") == fingerprint(tmp_path / "fresh")
+    assert prepare(tmp_path, table, GRID, tmp_path / "cache", workers=1, verify=verify).equals(
+        again
+    )
+
+
+def test_label_map_among_the_scans_is_left_out_by_its_content(tmp_path: Path) -> None:
+    collection(tmp_path, subjects=1)
+    index = np.indices((16, 18, 14)).astype(float)
+    distance = np.sqrt(((index - np.array([8, 9, 7.0])[:, None, None, None]) ** 2).sum(0))
+    labels = np.digitize(distance, [3, 6])
+    labels = np.where(distance < 7, labels + 1, 0).astype(np.int16)
+    session = tmp_path / "data" / "sub_0" / "ses_1"
+    nib.save(nib.Nifti1Image(labels, np.diag([2.0, 2.0, 2.5, 1.0])), session / "native.nii.gz")
+    # Flat tissues of a synthetic scan are no labels: their values are others.
+    scan_of_tissues = (labels * 150).astype(np.int16)
+    nib.save(
+        nib.Nifti1Image(scan_of_tissues, np.diag([2.0, 2.0, 2.5, 1.0])), session / "flair.nii.gz"
+    )
+    table = scan_sources(tmp_path, [Source("data")], Split())
+    prepared = prepare(tmp_path, table, GRID, tmp_path / "cache", workers=1).set_index("sequence")
+    assert prepared.loc["native", "status"] == "failed"
+    assert "holds labels" in prepared.loc["native", "reason"]
+    assert (prepared.loc[["t1", "t2", "flair"], "status"] == "ok").all()
+
+
+@pytest.mark.parametrize("name", ["t1_brainmask", "t1_bet_mask", "brain_mask"])
+def test_brain_mask_beside_a_scan_normalises_it(tmp_path: Path, name: str) -> None:
+    session = tmp_path / "data" / "sub_0" / "ses_1"
+    session.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    index = np.indices((40, 44, 40)).astype(float)
+    distance = np.sqrt(((index - np.array([20, 22, 20.0])[:, None, None, None]) ** 2).sum(0))
+    voxels = np.where(distance < 17, 900, 0) + np.where(distance < 13, -500, 0)
+    voxels = np.where(voxels > 0, voxels + rng.normal(0, 30, voxels.shape), 0).astype(np.float32)
+    affine = np.diag([5.0, 5.0, 5.0, 1.0])
+    nib.save(nib.Nifti1Image(voxels, affine), session / "t1.nii.gz")
+    nib.save(nib.Nifti1Image((distance < 13).astype(np.uint8), affine), session / f"{name}.nii.gz")
+    table = scan_sources(tmp_path, [Source("data")], Split())
+    assert table["brainmask"].tolist() == [str(session / f"{name}.nii.gz")]
+    prepared = prepare(tmp_path, table, Volumes(None, (40, 44, 40)), tmp_path / "cache", workers=1)
+    assert prepared["reason"].tolist() == [""]
+    volume = open_cache(tmp_path / "cache").volume(0).astype(float)
+    brain = np.isin(np.round(volume, 3), np.round(volume[volume < 5], 3)) & (volume != -2.5)
+    assert abs(volume[brain].mean()) < 0.1
+    assert (volume > 5).sum() == (voxels > 700).sum()
+
+
+def test_killed_worker_names_the_scan_it_was_reading(tmp_path: Path) -> None:
+    table = collection(tmp_path, subjects=2)
+    (tmp_path / "killer.py").write_text(
+        "import os, signal\n"
+        "from scaling.data import ingest\n"
+        "read = ingest.read_scan\n"
+        "def killed(path):\n"
+        "    if path.parts[-3:] == ('sub_1', 'ses_1', 't1.nii.gz'):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return read(path)\n"
+        "def patched(job, **options):\n"
+        "    ingest.read_scan = killed\n"
+        "    return ingest.ingest(job, **options)\n"
+    )
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import killer\n"
+        "from pathlib import Path\n"
+        "from scaling.data import prepare as module\n"
+        "from scaling.data.layout import scan_sources\n"
+        "from scaling.study.config import Source, Split, Volumes\n"
+        "if __name__ == '__main__':\n"
+        "    module.ingest, module.GROUP = killer.patched, 2\n"
+        "    root = Path(sys.argv[1])\n"
+        "    table = scan_sources(root, [Source('data')], Split())\n"
+        "    module.prepare(root, table, Volumes(2.0, (12, 14, 12)), root / 'cache', workers=2)\n"
+    )
+    (tmp_path / "run.py").write_text(script)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "run.py"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+    )
+    last = done.stderr.strip().splitlines()[-1]
+    assert str(tmp_path / "data" / "sub_1" / "ses_1" / "t1.nii.gz") in last
+    assert "sub_0" not in last
+    prepare(tmp_path, table, GRID, tmp_path / "cache", workers=1)
 
 
 def test_prepare_on_a_small_disk_says_what_it_needs_before_it_starts(

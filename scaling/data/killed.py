@@ -1,0 +1,37 @@
+"""Which file a worker was reading when it was killed (out of memory, by a scheduler).
+
+A worker writes the path beside its process id before it reads a file, and removes it when its piece
+of work is done: what is left belongs to one that was killed.
+"""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+
+PREFIX = ".reading."
+
+
+def mark(folder: Path, path: str) -> None:
+    """Note that this process reads `path` now."""
+    (folder / f"{PREFIX}{os.getpid()}").write_text(path)
+
+
+def unmark(folder: Path) -> None:
+    """Note that this process reads nothing now."""
+    (folder / f"{PREFIX}{os.getpid()}").unlink(missing_ok=True)
+
+
+@contextmanager
+def named_when_killed(folder: Path) -> Iterator[None]:
+    """Turn the death of a worker into a sentence. Raises ChildProcessError."""
+    try:
+        yield
+    except BrokenProcessPool as error:
+        paths = sorted(file.read_text() for file in folder.glob(f"{PREFIX}*"))
+        while_reading = f" while it read {' or '.join(paths)}" if paths else ""
+        raise ChildProcessError(
+            f"a worker process was killed{while_reading} (out of memory?); run again with fewer "
+            "--workers, it continues there, or take the file out"
+        ) from error
