@@ -1,6 +1,6 @@
 """The command line: `scaling run EXPERIMENT` does everything.
 
-Verbs on studies are in `studies` and `reports`, on scans in `data`, on checkpoints in `handin`, on
+Verbs on studies are in `studies`, `evidence` and `reports`, on scans in `data`, on checkpoints in `handin`, on
 anybody's tables in `curves` and `verdicts`.
 """
 
@@ -14,6 +14,7 @@ import typer
 
 from scaling.cli.curves import tables_app
 from scaling.cli.data import data_app
+from scaling.cli.evidence import evidence_app
 from scaling.cli.handin import handin_app
 from scaling.cli.imports import imports_app
 from scaling.cli.init import init_app
@@ -50,6 +51,7 @@ app = typer.Typer(
 app.add_typer(init_app)
 app.add_typer(studies_app)
 app.add_typer(reports_app)
+app.add_typer(evidence_app)
 app.add_typer(handin_app)
 app.add_typer(models_app)
 app.add_typer(tables_app)

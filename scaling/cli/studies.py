@@ -139,19 +139,32 @@ def step(
 
 
 def carry_out(study_dir: Path, plan: Plan, chosen: list[str] | None = None) -> None:
-    """Run a plan, or chosen steps of it, in this process. Ends with the exit code of what happened
-    unless all is well.
-    """
-    from scaling.processes.distributed import connect, end_together, is_main
-    from scaling.processes.signals import INTERRUPTED, Stopped
-
-    connect(max(math.prod(step.mesh) for step in plan.steps))
-    from scaling.engines.local import run_plan
+    """Freeze a study into its folder and run it, or chosen steps of it, in this process."""
+    connect_for(plan)
+    from scaling.processes.distributed import is_main
 
     if is_main():
         freeze(plan.study, study_dir)
-        if sentence := does_not_fit(plan):
-            errors.print(sentence, style="yellow", markup=False)
+    run_here(study_dir, plan, chosen)
+
+
+def connect_for(plan: Plan) -> None:
+    """Connect the processes of a run, of as many devices as the plan's largest mesh."""
+    from scaling.processes.distributed import connect
+
+    connect(max(math.prod(step.mesh) for step in plan.steps))
+
+
+def run_here(study_dir: Path, plan: Plan, chosen: list[str] | None = None) -> None:
+    """Run a plan, or chosen steps of it, in connected processes. Ends with the exit code of what
+    happened unless all is well.
+    """
+    from scaling.engines.local import run_plan
+    from scaling.processes.distributed import end_together, is_main
+    from scaling.processes.signals import INTERRUPTED, Stopped
+
+    if is_main() and (sentence := does_not_fit(plan)):
+        errors.print(sentence, style="yellow", markup=False)
     try:
         outcome = run_plan(study_dir, plan, console, chosen)
     except Stopped as stopped:

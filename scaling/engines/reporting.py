@@ -13,7 +13,9 @@ from scaling.engines.evidence import findings, judge
 from scaling.engines.training_curves import training_curves
 from scaling.files import read_json, write_text
 from scaling.report import ReportInput, fit_curves, look_beyond, terminal_summary, write_report
+from scaling.runs.ledger import seen_before
 from scaling.runs.plan import Plan, PretrainStep, Step, TransferStep
+from scaling.runs.registration import registered_in_words
 from scaling.runs.rundir import DESCRIBING, Status, plan_status
 from scaling.study.config import Study
 from scaling.transfer.collect import PREDICTIONS, PRETRAINING, RESULTS
@@ -55,6 +57,7 @@ def write_study_report(study_dir: Path, plan: Plan) -> None:
         findings=answers,
         reconstructions=reconstructions(study_dir, plan),
         problems=problems,
+        standing=standing(plan, predictions, study_dir),
         held_fixed=held_fixed(plan.study),
         saving=saving(plan),
         rates=swept(study_dir / "lr_transfer.csv"),
@@ -64,6 +67,17 @@ def write_study_report(study_dir: Path, plan: Plan) -> None:
     )
     page = write_report(report, study_dir)
     write_text(study_dir / "summary.txt", terminal_summary(report, page) + "\n")
+
+
+def standing(plan: Plan, predictions: pd.DataFrame, study_dir: Path) -> list[str]:
+    """What was fixed beforehand, and who had looked at the test cases before: a sentence each."""
+    sentences = [registered_in_words(study_dir, plan.study)]
+    root = Path(plan.study.data.root)
+    for task in plan.study.tasks:
+        cases = predictions.loc[predictions["task"] == task.name, "case"].unique()
+        if len(cases):
+            sentences.append(seen_before(root, plan.study, task.name, list(cases)))
+    return sentences
 
 
 def step_table(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) -> pd.DataFrame:

@@ -8,9 +8,10 @@ from pathlib import Path
 import jax
 
 from scaling.data.cache import Cache, open_cache
-from scaling.files import read_parquet
+from scaling.files import read_json, read_parquet, write_json
 from scaling.processes.distributed import agreed, is_main, stop, stopping
 from scaling.runs.digests import DamagedError
+from scaling.runs.ledger import record_evaluation
 from scaling.runs.lock import LockedError, locked
 from scaling.runs.plan import (
     CollectStep,
@@ -35,6 +36,7 @@ from scaling.runs.rundir import (
     record_attempt,
     step_status,
 )
+from scaling.study.config import Study
 from scaling.tracking.groups import group_of
 from scaling.tracking.tracker import track
 from scaling.training.loop import pretrain
@@ -172,6 +174,7 @@ def carry_out(
                 cache = study_cache(study_dir)
                 tracker.summarise(transfer(folder, checkpoint, config, cache, progress))
                 tracker.table("results", read_parquet(folder / "results.parquet"))
+            record_test_cases(folder, plan.study, config)
         case CollectStep():
             from scaling.transfer.collect import PREDICTIONS, PRETRAINING, RESULTS, collect
 
@@ -185,6 +188,16 @@ def carry_out(
         case PretrainStep():
             raise AssertionError("pretraining runs on all processes")
     return []
+
+
+def record_test_cases(folder: Path, study: Study, config: TransferStep) -> None:
+    """Leave a line in the ledger beside the data: this study has evaluated on these test cases."""
+    cases = read_parquet(folder / "predictions.parquet")["case"].unique()
+    root = Path(config.data.root)
+    problem = record_evaluation(root, study, config.task.name, [str(case) for case in cases])
+    if problem:
+        dropped = folder / "dropped.json"
+        write_json(dropped, [*read_json(dropped), problem])
 
 
 def study_cache(study_dir: Path) -> Cache:

@@ -93,6 +93,9 @@ class ReportInput:
     problems: Sequence[str] = ()
     """One sentence each."""
 
+    standing: Sequence[str] = ()
+    """What was registered beforehand, and who had looked at the test cases: a sentence each."""
+
     held_fixed: dict[str, Any] = field(default_factory=dict)
     """What did not change along the axes."""
 

@@ -101,6 +101,7 @@ def terminal_summary(study: ReportInput, path: Path) -> str:
             lines.append(f"  – {task}: no finished results.")
     if not study.tasks:
         lines.append("  No task has results yet.")
+    lines += [f"  {sentence}" for sentence in study.standing]
     if study.problems:
         plural = "s" if len(study.problems) > 1 else ""
         lines.append(f"  {len(study.problems)} problem{plural}, listed in the report.")
