@@ -153,8 +153,9 @@ def markers(rows: Sequence[Row], left: float, right: float) -> go.Scatter:
         positions.append(position)
         symbols.append(symbol)
         low, high = interval(row)
-        below.append(max(position - low, 0.0))
-        above.append(max(high - position, 0.0))
+        # A bar ends where the axis does: an arrow says that it goes on.
+        below.append(max(position - max(low, left), 0.0))
+        above.append(max(min(high, right) - position, 0.0))
     return go.Scatter(
         x=positions,
         y=[row.name for row in rows],

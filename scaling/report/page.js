@@ -54,7 +54,10 @@ function figureOf(div) {
 function draw(div) {
   let figure = structuredClone(figureOf(div));
   if (darkScreen.matches && !printing) figure = recoloured(figure, "");
-  if (printing) figure.layout.width = PRINT_WIDTH;
+  if (printing) {
+    figure.layout.width = PRINT_WIDTH;
+    figure.layout.height = Math.max(240, 0.85 * figure.layout.height);
+  }
   div.style.minHeight = "";
   div.setAttribute("aria-label", figure.layout.meta.alt);
   Plotly.react(div, figure.data, figure.layout, { ...options, responsive: !printing });

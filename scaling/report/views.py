@@ -98,8 +98,8 @@ def draw_scores(results: pd.DataFrame, task: str, view: View, arm: str) -> pd.Da
     # What a control has none of.
     empty = {"size": "", "params": 0, "duration": 0, "flops": 0.0, "seed": 0}
     rows = rows.fillna(empty)
-    grouped = rows.groupby([*RUN, "draw"]).agg({"value": "mean", "cases": "sum", "site": "count"})
-    return grouped.rename(columns={"site": "sites"}).reset_index()
+    grouped = rows.groupby(["run", "draw"]).agg({"value": "mean", "cases": "sum", "site": "count"})
+    return with_facts(grouped.rename(columns={"site": "sites"}).reset_index(), rows)
 
 
 def over_draws(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -108,16 +108,24 @@ def over_draws(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     Columns: `by`, mean, low, high (NaN from a single draw), draws, cases, sites. Runs that share a
     group (seeds, sizes) are averaged within a draw first.
     """
-    values = scores.pivot_table("value", by, "draw")
-    mean, draws = values.mean(axis=1), values.count(axis=1)
-    half = student_t.ppf((1 + CONFIDENCE) / 2, draws - 1) * values.std(axis=1) / np.sqrt(draws)
+    of_draw = scores.groupby([*by, "draw"], as_index=False)["value"].mean()
+    values = of_draw.groupby(by)["value"]
+    mean, draws = values.mean(), values.count()
+    half = student_t.ppf((1 + CONFIDENCE) / 2, draws - 1) * values.std() / np.sqrt(draws)
     counts = scores.groupby(by)[["cases", "sites"]].max()
     return counts.assign(mean=mean, low=mean - half, high=mean + half, draws=draws).reset_index()
 
 
+def with_facts(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """A table of runs with the facts of each (`RUN`), which `rows` repeat."""
+    facts = rows.drop_duplicates("run")[RUN]
+    return table.merge(facts, on="run", how="left")
+
+
 def run_points(results: pd.DataFrame, task: str, view: View) -> pd.DataFrame:
     """One row per pretrained run with the columns of `over_draws`; by duration, then size."""
-    points = over_draws(draw_scores(results, task, view, "pretrained"), RUN)
+    scores = draw_scores(results, task, view, "pretrained")
+    points = with_facts(over_draws(scores, ["run"]), scores)
     return points.sort_values(["duration", "params", "series", "seed"], ignore_index=True)
 
 
@@ -156,7 +164,7 @@ def paired_improvement(results: pd.DataFrame, task: str, view: View) -> pd.DataF
     pairs = pretrained.merge(by_draw.reset_index(), on=["network", "draw"])
     sign = -1.0 if metric_of(view.metric).lower_is_better else 1.0
     difference = pairs.assign(value=sign * (pairs["value"] - pairs["baseline"]))
-    points = over_draws(difference, RUN)
+    points = with_facts(over_draws(difference, ["run"]), difference)
     means = pairs.groupby("run")["baseline"].mean()
     points["baseline"] = points["run"].map(means)
     return points.sort_values(["params", "duration", "series", "seed"], ignore_index=True)
