@@ -23,7 +23,7 @@ from scipy.optimize import minimize
 from scaling.laws.curves.forms import CHINCHILLA
 from scaling.laws.curves.losses import huber
 from scaling.laws.curves.newton import Fits, fit_batch
-from scaling.laws.verdicts.scores import FloatArray
+from scaling.laws.arrays import FloatArray
 
 DELTA, RESAMPLES, ROUNDS = 1e-3, 4000, 4
 

@@ -21,7 +21,7 @@ from scaling.laws import fit
 from scaling.laws.curves.forms import CHINCHILLA
 from scaling.laws.curves.losses import huber
 from scaling.laws.curves.newton import fit_batch
-from scaling.laws.verdicts.scores import FloatArray
+from scaling.laws.arrays import FloatArray
 
 TARGET = "13B-5T"
 

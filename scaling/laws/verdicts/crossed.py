@@ -15,23 +15,72 @@ the split-plot analysis.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from scaling.laws.arrays import FloatArray, IntArray
 
 
+class RunNoise(Protocol):
+    """An estimate of how much a contrast of run means scatters because runs do."""
+
+    def settled(self, means: FloatArray, a: FloatArray) -> "RunNoise":
+        """The same with every choice made that the run means [R] and contrast a [R] decide."""
+
+    def variance(self, columns: FloatArray, a: FloatArray) -> tuple[float, float]:
+        """Variance of a'm, summed over columns [R, C], and its degrees of freedom (0: unknown)."""
+
+
 @dataclass(frozen=True)
 class Strata:
-    """The residuals of the runs around a mean model X [R, p]: projections onto the strata between
-    and within clusters."""
+    """The residuals of runs of equal noise around a mean model X [R, p], between and within
+    clusters."""
 
-    between: FloatArray  # [R, df_between] orthonormal basis
-    within: FloatArray  # [R, df_within]
-    cluster_trace: (
-        float  # trace(M Z Z') over the residual space M: how much trunk variance it holds
-    )
-    membership: FloatArray  # [R, clusters] one-hot Z
+    between: FloatArray
+    """[R, df_between] orthonormal basis."""
+    within: FloatArray
+    """[R, df_within] orthonormal basis."""
+    cluster_trace: float
+    """trace(M Z Z') over the residual space M: how much variance of clusters it holds."""
+    membership: FloatArray
+    """[R, clusters] one-hot Z."""
+
+    def settled(self, means: FloatArray, a: FloatArray) -> RunNoise:
+        """Itself: there is no choice to settle."""
+        return self
+
+    def variance(self, columns: FloatArray, a: FloatArray) -> tuple[float, float]:
+        """Variance of a'm from residual mean squares, summed over columns [R, C], and its degrees
+        of freedom (0: unknown)."""
+        df_between, df_within = self.between.shape[1], self.within.shape[1]
+        total = float(a @ a)
+        exposure = float(((self.membership.T @ a) ** 2).sum())
+        between = 0.0
+        if self.cluster_trace > 1e-9:
+            between = exposure * df_between / self.cluster_trace
+        within = total - between
+        if exposure > 1e-9 * total and df_between == 0:
+            return 0.0, 0.0
+        if within > 1e-9 * total and df_within == 0:
+            within, between = 0.0, total
+            if df_between == 0:
+                return 0.0, 0.0
+        ms_between = float(((self.between.T @ columns) ** 2).sum()) / max(df_between, 1)
+        ms_within = float(((self.within.T @ columns) ** 2).sum()) / max(df_within, 1)
+        if df_between and df_within and ms_between < ms_within and between > 0 and within > 0:
+            # Runs of one cluster cannot differ more than runs of two: the variance of clusters is
+            # nought, and both squares estimate that of a run.
+            df = df_between + df_within
+            return total * (df_between * ms_between + df_within * ms_within) / df, float(df)
+        parts = [(between * ms_between, df_between), (within * ms_within, df_within)]
+        estimate = sum(part for part, _ in parts)
+        if estimate <= 0:  # an unbalanced grid can subtract more than it adds
+            return max(0.0, *(part for part, _ in parts)), float(df_between or df_within)
+        spread = sum(part**2 / df for part, df in parts if df)
+        if spread == 0:
+            return estimate, float(df_between + df_within)
+        return estimate, estimate**2 / spread
 
 
 def residual_strata(X: FloatArray, cluster: IntArray) -> Strata:
@@ -53,54 +102,46 @@ def _basis(matrix: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class Components:
-    """Variance of one contrast and where it comes from. `df` is Satterthwaite's; `run_df` is 0
-    where nothing tells how much runs vary."""
+    """Variance of one contrast and where it comes from."""
 
     variance: float
     df: float
+    """Satterthwaite's degrees of freedom."""
     run: float
     run_df: float
+    """0 where nothing tells how much runs vary."""
     case: float
     draw: float
+    run_case: float = 0.0
+    """The part of `run` that comes from the scatter of runs on single cases."""
 
 
 def contrast_variance(
-    values: FloatArray, a: FloatArray, strata: Strata, case_strata: IntArray
+    values: FloatArray, a: FloatArray, noise: RunNoise, case_strata: IntArray
 ) -> Components:
-    """Variance of sum_r a_r mean(values[r]) for `values` [R, K, J], contrast `a` [R] and case
-    groups `case_strata` [J]."""
+    """Variance of sum_r a_r mean(values[r]) for `values` [R, K, J], contrast `a` [R] and groups
+    of cases `case_strata` [J] that were drawn separately."""
     _, K, J = values.shape
-    over_draws_and_cases, over_draws, over_cases = (
-        values.mean((1, 2)),
-        values.mean(1),
-        values.mean(2),
-    )
-    run, run_df = _run_term(over_draws_and_cases[:, None], a, strata)
+    means, by_case, by_draw = values.mean((1, 2)), values.mean(1), values.mean(2)
+    noise = noise.settled(means, a)
+    run, run_df = noise.variance(means[:, None], a)
     case = draw = case_draw = run_case = run_draw = run_case_draw = 0.0
     case_df = float(J - 1)
     if J > 1:
-        case, case_df = _case_term(a @ over_draws, case_strata)
-        run_case = _run_case_term(over_draws, a, strata, case_strata)
+        case, case_df = case_term(a @ by_case, case_strata)
+        run_case = _run_case_term(by_case, a, noise, case_strata)
     if K > 1:
-        draw = float((a @ over_cases).var(ddof=1)) / K
-        run_draw = _run_term(over_cases - over_cases.mean(1, keepdims=True), a, strata)[0] / (
-            K * (K - 1)
-        )
+        draw = float((a @ by_draw).var(ddof=1)) / K
+        centred = by_draw - by_draw.mean(1, keepdims=True)  # [R, K]
+        run_draw = noise.variance(centred, a)[0] / (K * (K - 1))
     if J > 1 and K > 1:
-        pairs = (
-            values
-            - over_draws[:, None, :]
-            - over_cases[:, :, None]
-            + over_draws_and_cases[:, None, None]
-        )
+        pairs = values - by_case[:, None, :] - by_draw[:, :, None] + means[:, None, None]
         scale = K * (K - 1) * J * (J - 1)
         case_draw = float((np.einsum("r,rkj->kj", a, pairs) ** 2).sum()) / scale
-        run_case_draw = _run_term(pairs.reshape(len(pairs), -1), a, strata)[0] / scale
+        run_case_draw = noise.variance(pairs.reshape(len(pairs), K * J), a)[0] / scale
     interaction = max(case_draw - run_case_draw, 0.0)
-    case_only, draw_only = (
-        max(case - run_case - interaction, 0.0),
-        max(draw - run_draw - interaction, 0.0),
-    )
+    case_only = max(case - run_case - interaction, 0.0)
+    draw_only = max(draw - run_draw - interaction, 0.0)
     variance = run + case_only + draw_only + interaction
     terms, least = [(run, run_df)], [run_df]
     if case_only:
@@ -112,51 +153,24 @@ def contrast_variance(
     if interaction:
         terms += [(case_draw, (K - 1) * (J - 1)), (run_case_draw, run_df * (K - 1) * (J - 1))]
         least.append((K - 1) * (J - 1))
-    spread = sum(v**2 / df for v, df in terms if df)
-    # subtracted mean squares can push Satterthwaite's figure below that of the poorest component,
-    # which is a lower
-    # bound
-    df = (
-        max(variance**2 / spread, min((d for d in least if d), default=0.0))
-        if spread > 0
-        else np.inf
-    )
-    return Components(variance, df, run, run_df, case_only, draw_only + interaction)
+    df = satterthwaite(variance, terms, least)
+    return Components(variance, df, run, run_df, case_only, draw_only + interaction, run_case)
 
 
-def _run_term(columns: FloatArray, a: FloatArray, strata: Strata) -> tuple[float, float]:
-    """Variance of a'm from the residual mean squares of `columns` [R, C] (summed over columns),
-    and its degrees of freedom."""
-    df_between, df_within = strata.between.shape[1], strata.within.shape[1]
-    exposure = float(((strata.membership.T @ a) ** 2).sum())
-    between = exposure * df_between / strata.cluster_trace if strata.cluster_trace > 1e-9 else 0.0
-    needs_between = exposure > 1e-9 * float(a @ a)
-    within = float(a @ a) - between
-    if needs_between and df_between == 0:
-        return 0.0, 0.0
-    if within > 1e-9 * float(a @ a) and df_within == 0:
-        within, between = 0.0, float(a @ a)
-        if df_between == 0:
-            return 0.0, 0.0
-    ms_between = float(((strata.between.T @ columns) ** 2).sum()) / max(df_between, 1)
-    ms_within = float(((strata.within.T @ columns) ** 2).sum()) / max(df_within, 1)
-    if df_between and df_within and ms_between < ms_within and between > 0 and within > 0:
-        # runs of one trunk cannot resemble each other less than runs of two: the trunk's variance
-        # is nought, both squares are one
-        ms = (df_between * ms_between + df_within * ms_within) / (df_between + df_within)
-        return (between + within) * ms, float(df_between + df_within)
-    parts = [(between * ms_between, df_between), (within * ms_within, df_within)]
-    total = sum(v for v, _ in parts)
-    if (
-        total <= 0
-    ):  # an unbalanced grid can subtract more than it adds: fall back to the larger stratum
-        total = max(v for v, _ in parts)
-        return max(total, 0.0), float(df_between or df_within)
-    spread = sum(v**2 / d for v, d in parts if d)
-    return total, total**2 / spread if spread > 0 else float(df_between + df_within)
+def satterthwaite(
+    variance: float, terms: list[tuple[float, float]], least: list[float]
+) -> float:
+    """Degrees of freedom of a sum of mean squares: `terms` holds each with its own.
+
+    Subtracted mean squares can push the figure below that of the poorest component in `least`,
+    which is a lower bound."""
+    spread = sum(part**2 / df for part, df in terms if df)
+    if spread == 0:
+        return float(np.inf)
+    return float(max(variance**2 / spread, min((df for df in least if df), default=0.0)))
 
 
-def _case_term(contrast: FloatArray, case_strata: IntArray) -> tuple[float, float]:
+def case_term(contrast: FloatArray, case_strata: IntArray) -> tuple[float, float]:
     """Variance of the mean of `contrast` [J] over cases drawn separately in each group, and its
     degrees of freedom."""
     J, parts = len(contrast), []
@@ -164,19 +178,21 @@ def _case_term(contrast: FloatArray, case_strata: IntArray) -> tuple[float, floa
         inside = contrast[case_strata == group]
         if len(inside) > 1:
             parts.append((len(inside) / J**2 * float(inside.var(ddof=1)), len(inside) - 1))
-    total = sum(v for v, _ in parts)
-    return total, total**2 / sum(v**2 / d for v, d in parts) if total > 0 else float(J - 1)
+    total = sum(part for part, _ in parts)
+    if total == 0:
+        return 0.0, float(J - 1)
+    return total, total**2 / sum(part**2 / df for part, df in parts)
 
 
 def _run_case_term(
-    over_cases: FloatArray, a: FloatArray, strata: Strata, case_strata: IntArray
+    by_case: FloatArray, a: FloatArray, noise: RunNoise, case_strata: IntArray
 ) -> float:
-    J, total = over_cases.shape[1], 0.0
+    """The part of `case_term` that the scatter of runs on single cases [R, J] accounts for."""
+    J, total = by_case.shape[1], 0.0
     for group in np.unique(case_strata):
-        inside = over_cases[:, case_strata == group]
+        inside = by_case[:, case_strata == group]
         n = inside.shape[1]
         if n > 1:
-            total += (
-                _run_term(inside - inside.mean(1, keepdims=True), a, strata)[0] / (n - 1) * n / J**2
-            )
+            centred = inside - inside.mean(1, keepdims=True)
+            total += noise.variance(centred, a)[0] / (n - 1) * n / J**2
     return total

@@ -18,7 +18,7 @@ from scipy.stats import t as student_t
 from scaling.laws.arrays import FloatArray
 from scaling.laws.plain import plain
 from scaling.laws.verdicts.crossed import Strata
-from scaling.laws.verdicts.effects import Design, fit_design
+from scaling.laws.verdicts.design_of_runs import Design, fit_design
 from scaling.laws.verdicts.power import OperatingCharacteristics, operating_characteristics
 from scaling.laws.verdicts.scores import Scores, scores_on_axes
 from scaling.laws.verdicts.simulate import Grid, Noise, study_runs

@@ -1,5 +1,4 @@
-"""Effects of size and duration: contrasts under an additive mean, their error bars, and the rule
-that decides."""
+"""The effect of a budget: an estimate, its error bar, and the rule that decides."""
 
 import math
 from dataclasses import dataclass, replace
@@ -9,8 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
 
-from scaling.laws.arrays import FloatArray, IntArray
-from scaling.laws.verdicts.crossed import Components, Strata, contrast_variance, residual_strata
+from scaling.laws.arrays import FloatArray
+from scaling.laws.verdicts.crossed import Components, contrast_variance
+from scaling.laws.verdicts.design_of_runs import Design
 from scaling.laws.verdicts.scores import Scores
 
 Decision = Literal[
@@ -59,96 +59,6 @@ def decide(
     return "harms" if high < 0 else "undetermined"
 
 
-@dataclass(frozen=True)
-class Design:
-    contrasts: dict[str, FloatArray]  # name -> a [R], budget first
-    base: FloatArray  # [R]: base @ run means = fitted score at the smallest budget
-    strata: Strata
-    notes: tuple[str, ...]
-
-
-def numbers(column: pd.Series) -> IntArray:
-    return np.asarray(pd.factorize(column)[0], np.int64)
-
-
-def block_numbers(runs: pd.DataFrame) -> IntArray:
-    """The block of each run [R]; without blocks all are of one."""
-    return numbers(runs["block"].astype(str)) if "block" in runs else np.zeros(len(runs), np.int64)
-
-
-def fit_design(data: Scores) -> Design:
-    """The richest additive mean (levels of size and duration, else straight lines in their
-    logarithms) that leaves residuals to learn the run variance from, and the least-squares
-    contrasts under it. Blocks (another factor of the study, such as the objective) shift the
-    mean; effects are those within a block, averaged over blocks."""
-    size, duration = (data.runs[c].to_numpy(float) for c in ("size", "duration"))
-    names = sorted(data.runs["block"].astype(str).unique()) if "block" in data.runs else [""]
-    shifts = (
-        np.array([data.runs["block"].astype(str) == name for name in names[1:]], float)
-        .reshape(-1, len(size))
-        .T
-    )
-    cluster = numbers(data.runs["cluster"])
-    block = block_numbers(data.runs)
-    for size_levels, duration_levels in ((True, True), (False, True), (False, False)):
-        left, size_step = _columns(size, size_levels, block)
-        right, duration_step = _columns(duration, duration_levels, block)
-        X = np.concatenate([np.ones((len(size), 1)), left, right, shifts], axis=1)
-        none = np.zeros(shifts.shape[1])
-        steps = {
-            "budget": np.concatenate([[0.0], size_step, duration_step, none]),
-            "size": np.concatenate([[0.0], size_step, 0 * duration_step, none]),
-            "duration": np.concatenate([[0.0], 0 * size_step, duration_step, none]),
-        }
-        if left.shape[1] == 0:
-            del steps["size"]
-        if right.shape[1] == 0:
-            del steps["duration"]
-        inverse = np.linalg.pinv(X)
-        contrasts = {name: step @ inverse for name, step in steps.items()}
-        strata = residual_strata(X, cluster)
-        # Where blocks have ladders of their own, a step from the smallest level to the largest
-        # would be one between blocks.
-        known = {name: np.allclose(step @ inverse @ X, step) for name, step in steps.items()}
-        if known["budget"] and all(
-            contrast_variance(data.values[:, :1, :1], a, strata, data.strata[:1]).run_df
-            for a in contrasts.values()
-        ):
-            break
-    base = np.concatenate([[1.0], 0 * size_step, 0 * duration_step, shifts.mean(0)]) @ inverse
-    notes = [f"Averaged over {', '.join(names)}."] if names[1:] else []
-    if not all(known.values()):
-        notes.append(
-            "Size and duration changed together in every run: their separate effects cannot be "
-            "told apart."
-        )
-        contrasts = {"budget": contrasts["budget"]}
-    if not size_levels and left.shape[1]:
-        notes.append(
-            "Too few runs to judge the levels one by one: the mean was taken as a straight line "
-            "in log size."
-        )
-    return Design(contrasts, base, strata, tuple(notes))
-
-
-def _columns(x: FloatArray, as_levels: bool, block: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Design columns [R, p] of one factor, zero at its smallest level, and the step [p] from its
-    smallest to its largest: on a line that of the blocks with more than one level, on average,
-    each within its own. None where no block has more than one: levels that differ between blocks
-    only are the blocks' doing."""
-    levels = np.unique(x)
-    position = np.log(x / levels[0]) if levels[0] > 0 else x - levels[0]
-    spans = np.array([np.ptp(position[block == one]) for one in np.unique(block)])
-    if not spans.any():
-        return np.empty((len(x), 0)), np.empty(0)
-    if as_levels:
-        return (x[:, None] == levels[None, 1:]).astype(float), np.eye(
-            1, len(levels) - 1, len(levels) - 2
-        )[0]
-    span = spans[spans > 0].mean()
-    return position[:, None] / position.max(), np.array([span / position.max()])
-
-
 def estimate_effect(
     name: str,
     data: Scores,
@@ -160,98 +70,134 @@ def estimate_effect(
     confidence: float,
     fixed_runs: bool = False,
 ) -> Effect:
+    """The effect of contrast `a` [R] on the mean over all test cases, times `sign`.
+
+    `relative_to`: the baseline score that the effect is a fraction of. `fixed_runs`: the runs
+    speak for themselves only, where nothing tells how much runs vary."""
+    estimate, a = contrast_in_units(data, a, fitted, sign, relative_to)
+    parts = contrast_variance(data.values, a, fitted.noise, data.strata)
+    effect = effect_of(name, estimate, parts, smallest, confidence, fixed_runs)
+    if effect.decision != "undetermined" or effect.low is None:
+        return effect
+    return replace(
+        effect,
+        seeds_needed=seeds_needed(estimate, parts, data.runs, smallest, confidence),
+        cases_needed=cases_needed(estimate, parts, data.values.shape[2], smallest, confidence),
+    )
+
+
+def contrast_in_units(
+    data: Scores, a: FloatArray, fitted: Design, sign: float, relative_to: float | None
+) -> tuple[float, FloatArray]:
+    """The estimate (positive is better) and the contrast [R] whose variance it has.
+
+    A relative effect is a ratio to the baseline; its contrast follows from the delta method."""
     mean = data.values.mean((1, 2))
     estimate = float(a @ mean)
-    if relative_to is not None:  # a ratio, by the delta method
-        if relative_to == 0:
-            raise ValueError(
-                "A relative smallest effect needs a baseline score other than 0: state an "
-                "absolute one."
-            )
-        a = a / relative_to - estimate / relative_to**2 * fitted.base
-        estimate = estimate / relative_to
-    estimate *= sign
-    parts = contrast_variance(data.values, a, fitted.strata, data.strata)
-    if not parts.run_df and not fixed_runs:
+    if relative_to is None:
+        return sign * estimate, a
+    if relative_to == 0:
+        raise ValueError(
+            "A relative smallest effect needs a baseline score other than 0: state an absolute one."
+        )
+    return (
+        sign * estimate / relative_to,
+        a / relative_to - estimate / relative_to**2 * fitted.base,
+    )
+
+
+def effect_of(
+    name: str,
+    estimate: float,
+    parts: Components,
+    smallest: float,
+    confidence: float,
+    fixed_runs: bool = False,
+    bias: float = 0.0,
+) -> Effect:
+    """The effect with the interval that these variances give and the decision it leads to.
+
+    `bias`: the largest bias the estimate may have; the interval then covers for any bias within
+    it (Armstrong and Kolesar 2018, Econometrica 86:655)."""
+    nothing_varies = parts.variance == 0 and math.isinf(parts.df) and not parts.run_df
+    if (not parts.run_df and not fixed_runs) or nothing_varies:
         return Effect(
             name,
             estimate,
-            None,
-            None,
-            None,
-            None,
-            None,
-            None,
-            parts.case,
-            parts.draw,
-            "undetermined",
+            low=None,
+            high=None,
+            probability=None,
+            se=None,
+            df=None,
+            run=None,
+            case=parts.case,
+            draw=parts.draw,
+            decision="undetermined",
         )
-    if parts.df == np.inf and parts.variance == 0 and data.values[0].size == 1 and not parts.run_df:
-        return Effect(name, estimate, None, None, None, None, None, None, 0.0, 0.0, "undetermined")
     se = math.sqrt(parts.variance)
-    low, high = (
-        estimate - se * _quantile(confidence, parts.df),
-        estimate + se * _quantile(confidence, parts.df),
-    )
-    probability = (
-        float(student_t.cdf((estimate - smallest) / se, parts.df))
-        if se > 0
-        else float(estimate > smallest)
-    )
-    decision = decide(estimate, low, high, probability, smallest)
-    df = None if math.isinf(parts.df) else parts.df
-    effect = Effect(
+    half = half_width(se, parts.df, confidence, bias)
+    low, high = estimate - half, estimate + half
+    probability = float(estimate - bias > smallest)
+    if se > 0:
+        probability = float(student_t.cdf((estimate - bias - smallest) / se, parts.df))
+    return Effect(
         name,
         estimate,
         low,
         high,
         probability,
         se,
-        df,
-        parts.run if parts.run_df else None,
-        parts.case,
-        parts.draw,
-        decision,
+        df=None if math.isinf(parts.df) else parts.df,
+        run=parts.run if parts.run_df else None,
+        case=parts.case,
+        draw=parts.draw,
+        decision=decide(estimate, low, high, probability, smallest),
     )
-    if decision != "undetermined":
-        return effect
-    needed = _needed(estimate, parts, data.runs, data.values.shape[2], smallest, confidence)
-    return replace(effect, seeds_needed=needed[0], cases_needed=needed[1])
 
 
-def _quantile(confidence: float, df: float) -> float:
-    return float(student_t.ppf((1 + confidence) / 2, df))
+def half_width(se: float, df: float, confidence: float, bias: float = 0.0) -> float:
+    """Half width of the interval: a quantile of Student's t, or of |t + bias / se|."""
+    usual = se * float(student_t.ppf((1 + confidence) / 2, df))
+    if bias == 0 or se == 0:
+        return usual + bias
+    shift = bias / se
+    low, high = usual / se, usual / se + shift
+    for _ in range(60):  # bisection on P(|t + shift| <= x) = confidence
+        middle = (low + high) / 2
+        covered = student_t.cdf(middle - shift, df) - student_t.cdf(-middle - shift, df)
+        if covered < confidence:
+            low = middle
+        else:
+            high = middle
+    return se * high
 
 
-def _needed(
-    estimate: float,
-    parts: Components,
-    runs: pd.DataFrame,
-    cases: int,
-    smallest: float,
-    confidence: float,
-) -> tuple[int | None, int | None]:
-    """Seeds per cell in all, or test cases in all, at which an interval around the present
-    estimate would exclude nought or lie within the smallest effect; None where that alone would
-    never do."""
+def variance_goal(estimate: float, smallest: float, confidence: float) -> float:
+    """The variance at which an interval around the present estimate would exclude nought, or lie
+    within the smallest effect."""
     half = max(abs(estimate), smallest - abs(estimate))
-    goal = (half / _quantile(confidence, np.inf)) ** 2
-    cells = (
-        len(runs[[c for c in ("size", "duration", "block") if c in runs]].drop_duplicates())
-        if "size" in runs
-        else 2
-    )
-    seeds = (
-        len(runs) / cells * parts.run / (goal - parts.case - parts.draw)
-        if goal > parts.case + parts.draw
-        else None
-    )
-    more = (
-        cases * parts.case / (goal - parts.run - parts.draw)
-        if goal > parts.run + parts.draw and parts.case > 0
-        else None
-    )
-    return (
-        None if seeds is None else max(math.ceil(len(runs) / cells) + 1, math.ceil(seeds)),
-        None if more is None else max(cases + 1, math.ceil(more)),
-    )
+    return (half / float(student_t.ppf((1 + confidence) / 2, np.inf))) ** 2
+
+
+def seeds_needed(
+    estimate: float, parts: Components, runs: pd.DataFrame, smallest: float, confidence: float
+) -> int | None:
+    """Seeds per cell in all that would settle it; None where more seeds alone never would."""
+    left = variance_goal(estimate, smallest, confidence) - parts.case - parts.draw
+    if left <= 0:
+        return None
+    cells = 2  # two arms
+    if "size" in runs:
+        cells = len(runs[[c for c in ("size", "duration", "block") if c in runs]].drop_duplicates())
+    seeds = len(runs) / cells
+    return max(math.ceil(seeds) + 1, math.ceil(seeds * parts.run / left))
+
+
+def cases_needed(
+    estimate: float, parts: Components, cases: int, smallest: float, confidence: float
+) -> int | None:
+    """Test cases in all that would settle it; None where more cases alone never would."""
+    left = variance_goal(estimate, smallest, confidence) - parts.run - parts.draw
+    if left <= 0 or parts.case <= 0:
+        return None
+    return max(cases + 1, math.ceil(cases * parts.case / left))

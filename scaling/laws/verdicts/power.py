@@ -8,7 +8,8 @@ from typing import Any, cast
 import numpy as np
 
 from scaling.laws.plain import plain
-from scaling.laws.verdicts.effects import estimate_effect, fit_design
+from scaling.laws.verdicts.design_of_runs import fit_design
+from scaling.laws.verdicts.effects import estimate_effect
 from scaling.laws.verdicts.simulate import Grid, Noise, simulate_study
 
 

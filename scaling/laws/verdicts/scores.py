@@ -13,122 +13,156 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import rankdata
 
 from scaling.laws.arrays import FloatArray, IntArray
 from scaling.laws.columns import require_columns
+from scaling.laws.verdicts.case_values import (
+    FROM_PREDICTIONS,
+    auroc_values,
+    pearson_values,
+    placement_values,
+)
+from scaling.laws.verdicts.nesting import (
+    by_patient,
+    check_columns,
+    label_of_cases,
+    name_cases_by_site,
+    numbered,
+    values_within_sites,
+)
+from scaling.laws.verdicts.trunks import with_runs_of_seeds
+
+__all__ = [
+    "FROM_PREDICTIONS",
+    "Scores",
+    "auroc_values",
+    "pearson_values",
+    "placement_values",
+    "run_scores",
+    "scores",
+    "scores_on_axes",
+]
 
 RUN_COLUMNS = ("size", "duration", "block", "cluster", "arm", "network")
 
 
 @dataclass(frozen=True)
 class Scores:
-    """`values` [R, K, J]; `runs`: one row per run with size, duration, cluster (and block, arm,
-    network); `strata` [J] numbers the groups that the cases were drawn from separately (the two
-    classes of an AUROC, else one group); `notes`: what the table lacked."""
+    """Scores of every run, draw and case, whose mean over cases is the metric."""
 
     values: FloatArray
+    """[R runs, K draws, J cases]; J counts patients where the table names them."""
     runs: pd.DataFrame
+    """One row per run: size, duration, cluster (and block, arm, network)."""
     strata: IntArray
+    """[J] numbers the groups that cases were drawn from separately: sites, and the classes of an
+    AUROC."""
     notes: tuple[str, ...]
-
-
-def placement_values(label: npt.ArrayLike, prediction: npt.ArrayLike) -> tuple[float, FloatArray]:
-    """AUROC, and for each case the share of the other class that it is ordered rightly against
-    [J] (ties count half)."""
-    positive = np.asarray(label).astype(bool)
-    score = np.asarray(prediction, float)
-    m, n = int(positive.sum()), int((~positive).sum())
-    if m == 0 or n == 0:
-        raise ValueError(f"AUROC needs both classes: found {m} positive and {n} negative cases.")
-    overall = rankdata(score)
-    placement = np.empty(len(score))
-    placement[positive] = (overall[positive] - rankdata(score[positive])) / n
-    placement[~positive] = 1 - (overall[~positive] - rankdata(score[~positive])) / m
-    return float(placement[positive].mean()), placement
-
-
-def auroc_values(label: npt.ArrayLike, prediction: npt.ArrayLike) -> FloatArray:
-    """Per-case values [J] with mean AUROC whose stratified variance of the mean is DeLong's."""
-    positive = np.asarray(label).astype(bool)
-    auroc, placement = placement_values(positive, prediction)
-    share = np.where(positive, positive.mean(), 1 - positive.mean())
-    return auroc + (placement - auroc) / share
-
-
-def pearson_values(label: npt.ArrayLike, prediction: npt.ArrayLike) -> FloatArray:
-    """Per-case values [J] with mean Pearson's r: r plus its influence function at each case."""
-    x, y = np.asarray(label, float), np.asarray(prediction, float)
-    if np.ptp(x) == 0:
-        raise ValueError("Pearson's r needs labels that differ: found one value only.")
-    u = (x - x.mean()) / x.std()
-    v = (y - y.mean()) / (y.std() or 1.0)
-    r = float((u * v).mean())
-    return r + u * v - r * (u**2 + v**2) / 2 + (0.0 if y.std() else r)
-
-
-FROM_PREDICTIONS = {"auroc": auroc_values, "pearson": pearson_values}
+    """What the table lacked, and what was assumed."""
+    site: npt.NDArray[np.object_] | None = None
+    """[J] the site of every case; None where the table names none."""
 
 
 def scores(cases: pd.DataFrame, metric: str) -> Scores:
-    """Arrange a long table (columns run, draw, case and either value, or label and prediction;
-    size, duration, block, cluster, arm per run) as `Scores`. Columns run, draw, case and cluster
-    may be absent; the notes then say what is lost. Raises ValueError, in one sentence, on missing
-    columns, missing numbers, duplicated rows or an empty crossing."""
-    needed = (
-        ("label", "prediction")
-        if metric in FROM_PREDICTIONS and "prediction" in cases
-        else ("value",)
-    )
-    source = "label and prediction" if metric in FROM_PREDICTIONS else "a column value"
-    require_columns(cases, needed, f"{metric} is read from {source}")
-    if cases.empty:
-        raise ValueError("The table has no rows: nothing to judge.")
-    if "run" not in cases and cases.duplicated().any():
-        raise ValueError(
-            f"{int(cases.duplicated().sum())} rows are exact copies of others (first at row "
-            f"{cases.index[cases.duplicated()][0]}): drop "
-            "them, or name what tells repeated runs apart in a column run."
-        )
-    table = cases.copy()
-    notes: list[str] = []
-    for column in (*needed, *(c for c in ("size", "duration") if c in table)):
-        numbers = pd.to_numeric(table[column], errors="coerce").astype(float)
-        if not np.isfinite(numbers).all():
-            row = numbers.index[~np.isfinite(numbers)][0]
-            raise ValueError(
-                f"Column {column} holds {int((~np.isfinite(numbers)).sum())} missing or "
-                "non-numeric entries "
-                f"(first at row {row}): score or drop those rows first."
-            )
-        table[column] = numbers
-    _add_missing_columns(table, notes)
-    keys = ["run", "draw", "case"]
-    if table.duplicated(keys).any():
-        example = table.loc[table.duplicated(keys), keys].iloc[0].to_dict()
-        raise ValueError(
-            f"{int(table.duplicated(keys).sum())} rows repeat a run, draw and case (for example "
-            f"{example}): "
-            "keep one row each, or name what tells them apart in the columns run and draw."
-        )
-    run_columns = [c for c in RUN_COLUMNS if c in table]
-    runs = table.groupby("run", sort=True)[run_columns].first()
-    for column in run_columns:
-        if len(table[["run", column]].drop_duplicates()) > table["run"].nunique():
-            raise ValueError(f"Column {column} changes within one run: give each run one {column}.")
+    """Arrange a long table as `Scores`: columns run, draw, case, site, patient, and either value,
+    or label and prediction; size, duration, block, cluster, arm per run.
+
+    Columns run, draw, case, site, patient and cluster may be absent; the notes then say what is
+    lost. Raises ValueError, in one sentence, on missing columns, missing numbers, duplicated rows
+    or an empty crossing."""
+    needed = needed_columns(cases, metric)
+    table, notes = with_runs_of_seeds(_checked(cases, needed))
+    check_columns(table)
+    if "case" not in table and "site" in table:
+        notes.append("No case column: every site counts as one case.")
+    _add_missing_columns(table := name_cases_by_site(table), notes)
+    _refuse_repeats(table)
+    runs = _runs_of(table)
     arrays = [_crossed(table, column, notes) for column in needed]
-    if needed == ("value",):
-        values, strata = arrays[0][0], np.zeros(arrays[0][0].shape[-1], np.int64)
-    else:
-        label, prediction = arrays[0][0][0, 0], arrays[1][0]
-        if (arrays[0][0] != label).any():
+    names = arrays[0][1]
+    site, patient = (label_of_cases(table, names, column) for column in ("site", "patient"))
+    values = arrays[0][0]
+    strata = np.zeros(len(names), np.int64) if site is None else numbered(site)
+    if needed != ("value",):
+        label, prediction = values[0, 0], arrays[1][0]
+        if (values != label).any():
             raise ValueError(
                 "Column label changes between runs for one case: the same cases must carry the "
                 "same labels."
             )
-        values = np.stack([[FROM_PREDICTIONS[metric](label, p) for p in run] for run in prediction])
-        strata = label.astype(np.int64) if metric == "auroc" else np.zeros(len(label), np.int64)
-    return Scores(values, runs.reset_index(), strata, tuple(dict.fromkeys(notes)))
+        if site is not None:
+            values, strata, site, scored, more = values_within_sites(
+                metric, label, prediction, site
+            )
+            notes += more
+            patient = None if patient is None else patient[scored]
+        else:
+            of_metric = FROM_PREDICTIONS[metric]
+            values = np.stack([[of_metric(label, p) for p in run] for run in prediction])
+            if metric == "auroc":
+                strata = label.astype(np.int64)
+    if patient is not None and len(np.unique(patient)) < len(patient):
+        cases_scored = len(patient)
+        values, site = by_patient(values, patient, site)
+        strata = np.zeros(values.shape[-1], np.int64) if site is None else numbered(site)
+        notes.append(f"The {cases_scored} cases are those of {values.shape[-1]} patients.")
+    return Scores(values, runs, strata, tuple(dict.fromkeys(notes)), site)
+
+
+def needed_columns(cases: pd.DataFrame, metric: str) -> tuple[str, ...]:
+    """The columns a metric is read from; raises ValueError where the table lacks them."""
+    needed, source = ("value",), "a column value"
+    if metric in FROM_PREDICTIONS:
+        source = "label and prediction"
+        if "prediction" in cases:
+            needed = ("label", "prediction")
+    require_columns(cases, needed, f"{metric} is read from {source}")
+    return needed
+
+
+def _checked(cases: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFrame:
+    """A copy of the table with scores, sizes and durations as finite numbers."""
+    if cases.empty:
+        raise ValueError("The table has no rows: nothing to judge.")
+    if "run" not in cases and cases.duplicated().any():
+        copies = cases.duplicated()
+        raise ValueError(
+            f"{int(copies.sum())} rows are exact copies of others (first at row "
+            f"{cases.index[copies][0]}): drop them, or name what tells repeated runs apart in a "
+            "column run."
+        )
+    table = cases.copy()
+    for column in (*needed, *(c for c in ("size", "duration") if c in table)):
+        numbers = pd.to_numeric(table[column], errors="coerce").astype(float)
+        wrong = ~np.isfinite(numbers)
+        if wrong.any():
+            raise ValueError(
+                f"Column {column} holds {int(wrong.sum())} missing or non-numeric entries "
+                f"(first at row {numbers.index[wrong][0]}): score or drop those rows first."
+            )
+        table[column] = numbers
+    return table
+
+
+def _refuse_repeats(table: pd.DataFrame) -> None:
+    keys = ["run", "draw", "case"]
+    repeats = table.duplicated(keys)
+    if repeats.any():
+        example = table.loc[repeats, keys].iloc[0].to_dict()
+        raise ValueError(
+            f"{int(repeats.sum())} rows repeat a run, draw and case (for example {example}): "
+            "keep one row each, or name what tells them apart in the columns run and draw."
+        )
+
+
+def _runs_of(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per run with what is the same for all its rows."""
+    columns = [column for column in RUN_COLUMNS if column in table]
+    runs = table.groupby("run", sort=True)[columns].first()
+    for column in columns:
+        if len(table[["run", column]].drop_duplicates()) > table["run"].nunique():
+            raise ValueError(f"Column {column} changes within one run: give each run one {column}.")
+    return runs.reset_index()
 
 
 def scores_on_axes(cases: pd.DataFrame, metric: str) -> Scores:

@@ -11,7 +11,8 @@ from scipy.stats import multivariate_t
 
 from scaling.laws.arrays import FloatArray
 from scaling.laws.verdicts.crossed import contrast_variance
-from scaling.laws.verdicts.effects import Design, block_numbers
+from scaling.laws.verdicts.contrasts import block_numbers
+from scaling.laws.verdicts.design_of_runs import Design
 from scaling.laws.verdicts.scores import Scores
 
 SHAPES = {  # gain over progress u through the budget, 0 to 1
@@ -33,7 +34,7 @@ def trend_test(data: Scores, design: Design, sign: float) -> tuple[float, str] |
         return None
     contrasts /= np.sqrt((contrasts**2).sum(1, keepdims=True))
     estimates = sign * contrasts @ data.values.mean((1, 2))
-    parts = [contrast_variance(data.values, a, design.strata, data.strata) for a in contrasts]
+    parts = [contrast_variance(data.values, a, design.noise, data.strata) for a in contrasts]
     variance = np.array([p.variance for p in parts])
     if not all(p.run_df for p in parts) or (variance <= 0).any():
         return None
@@ -70,7 +71,7 @@ def _correlation(
             together = contrast_variance(
                 data.values,
                 contrasts[i] * scale[i] + contrasts[j] * scale[j],
-                design.strata,
+                design.noise,
                 data.strata,
             ).variance
             result[i, j] = result[j, i] = np.clip(together / 2 - 1, -0.999, 0.999)

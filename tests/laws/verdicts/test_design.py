@@ -17,7 +17,7 @@ from scaling.laws.verdicts.design import (
     propose,
     simulated,
 )
-from scaling.laws.verdicts.effects import fit_design
+from scaling.laws.verdicts.design_of_runs import fit_design
 from scaling.laws.verdicts.simulate import Grid, Noise, simulate_study
 
 SIZES, DURATIONS = (1e6, 4e6, 16e6), (1e4, 2e4, 4e4)

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from scaling.laws.verdicts.effects import fit_design
+from scaling.laws.verdicts.design_of_runs import fit_design
 from scaling.laws.verdicts.simulate import Grid, Noise, simulate_study
 from scaling.laws.verdicts.trend import SHAPES, holm, progress, trend_test
 
