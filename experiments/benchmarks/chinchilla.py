@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 
+from scaling.laws.arrays import FloatArray
 from scaling.laws.curves.forms import CHINCHILLA
 from scaling.laws.curves.losses import huber
 from scaling.laws.curves.newton import Fits, fit_batch
-from scaling.laws.arrays import FloatArray
 
 DELTA, RESAMPLES, ROUNDS = 1e-3, 4000, 4
 

@@ -18,10 +18,10 @@ import pandas as pd
 from scipy.optimize import minimize
 
 from scaling.laws import fit
+from scaling.laws.arrays import FloatArray
 from scaling.laws.curves.forms import CHINCHILLA
 from scaling.laws.curves.losses import huber
 from scaling.laws.curves.newton import fit_batch
-from scaling.laws.arrays import FloatArray
 
 TARGET = "13B-5T"
 

@@ -8,7 +8,7 @@ they were drawn from. Costs: about fifteen minutes on one core with the defaults
 second argument holds finished rows, so that the run can be interrupted and resumed. Seeds: row
 number and study number. Command:
 
-    python experiments/benchmarks/situations.py [STUDIES=2000] [FILE] [ROWS THAT CONTAIN THIS]
+    python experiments/benchmarks/situations.py [STUDIES=2000] [FILE or -] [ROWS THAT CONTAIN THIS]
 """
 
 import json
@@ -239,6 +239,6 @@ def main(studies: int, file: Path | None, chosen: str) -> None:
 if __name__ == "__main__":
     main(
         int(sys.argv[1]) if len(sys.argv) > 1 else 2000,
-        Path(sys.argv[2]) if len(sys.argv) > 2 else None,
+        Path(sys.argv[2]) if len(sys.argv) > 2 and sys.argv[2] != "-" else None,
         sys.argv[3] if len(sys.argv) > 3 else "",
     )

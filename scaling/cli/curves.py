@@ -34,6 +34,16 @@ Block = Annotated[
     str | None,
     typer.Option("--block", help="Column of what else sets runs apart, such as the objective."),
 ]
+Site = Annotated[
+    str | None, typer.Option("--site", help="Column of sites that cases come from (default: site).")
+]
+Patient = Annotated[
+    str | None, typer.Option("--patient", help="Column of patients (default: patient).")
+]
+Independent = Annotated[
+    bool,
+    typer.Option("--independent", help="Durations of one seed are separate runs, not one trunk."),
+]
 Lower = Annotated[
     bool | None,
     typer.Option("--lower/--higher", help="Which way is better (default: from the metric's name)."),
@@ -59,9 +69,20 @@ def roles(
     draw: str | None,
     cluster: str | None,
     block: str | None = None,
+    site: str | None = None,
+    patient: str | None = None,
 ) -> dict[str, str | None]:
     """What each column stands for, as `scaling.laws.tables.shaped` wants it."""
-    return {"task": by, "run": run, "case": case, "draw": draw, "cluster": cluster, "block": block}
+    return {
+        "task": by,
+        "run": run,
+        "case": case,
+        "draw": draw,
+        "cluster": cluster,
+        "block": block,
+        "site": site,
+        "patient": patient,
+    }
 
 
 def numbers(text: str) -> list[float]:

@@ -13,10 +13,13 @@ from scaling.cli.curves import (
     Cluster,
     Draw,
     Effect,
+    Independent,
     Json,
     Lower,
     Metric,
+    Patient,
     Run,
+    Site,
     Table,
     X,
     emit,
@@ -43,6 +46,9 @@ def verdict(
     cluster: Cluster = None,
     block: Block = None,
     metric: Metric = None,
+    site: Site = None,
+    patient: Patient = None,
+    independent: Independent = False,
     lower: Lower = None,
     effect: Effect = None,
     relative: Annotated[
@@ -52,9 +58,11 @@ def verdict(
 ) -> None:
     """Does more budget help each task? One decision with an error bar, for a stated smallest
     effect worth having."""
-    from scaling.laws.tables import judged, shaped
+    from scaling.laws.per_task import judged
+    from scaling.laws.tables import shaped
 
-    data = shaped(read_scores(table), x.split(","), y, roles(by, run, case, draw, cluster, block))
+    names = roles(by, run, case, draw, cluster, block, site, patient)
+    data = shaped(read_scores(table), x.split(","), y, names, independent)
     verdicts, problems = judged(data, y, metric, lower, effect, relative)
     if not verdicts:
         raise ValueError("; ".join(problems))

@@ -34,6 +34,10 @@ METRICS = {
     "auc": KnownMetric("AUC"),
     "accuracy": KnownMetric("accuracy"),
     "acc": KnownMetric("accuracy"),
+    "acc1": KnownMetric("top-1 accuracy"),
+    "acc5": KnownMetric("top-5 accuracy"),
+    "top1": KnownMetric("top-1 accuracy"),
+    "top5": KnownMetric("top-5 accuracy"),
     "f1": KnownMetric("F1"),
     "corr": KnownMetric("correlation", bounds=(-1.0, 1.0)),
     "r": KnownMetric("r", bounds=(-1.0, 1.0)),
@@ -49,10 +53,11 @@ METRICS = {
 
 
 def known_metric(name: str) -> KnownMetric | None:
-    """The metric of this name, or of the first word in it that is a metric ("test/val_loss");
-    None if there is none."""
-    words = (name.lower(), *re.split(r"[^a-z0-9]+", name.lower()))
-    return next((METRICS[word] for word in words if word in METRICS), None)
+    """The metric of this name, or of the last word in it that is a metric ("val/mae_loss" is a
+    loss, that of a masked autoencoder); None if there is none."""
+    words = re.split(r"[^a-z0-9]+", name.lower())
+    metrics = [METRICS[word] for word in (*words, name.lower()) if word in METRICS]
+    return metrics[-1] if metrics else None
 
 
 def lower_is_better(name: str) -> bool:

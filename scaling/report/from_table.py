@@ -3,7 +3,8 @@
 import pandas as pd
 
 from scaling.laws import SelfTest, self_test
-from scaling.laws.tables import curves_of, judged, outlooks_of, results_table, tasks_of
+from scaling.laws.per_task import curves_of, judged, outlooks_of, results_table
+from scaling.laws.tables import tasks_of
 from scaling.report.inputs import ReportInput
 
 

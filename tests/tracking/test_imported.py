@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import wandb
 
-from scaling.laws.tables import judged, read_table, shaped
+from scaling.laws.per_task import judged
+from scaling.laws.tables import read_table, shaped
 from scaling.tracking.imported import results_of, runs_of_wandb
 from tests.conftest import scaling
 from tests.tracking.wandb_server import wandb_server

@@ -321,7 +321,8 @@ def _fit_form(
 ) -> tuple[FormFit, FloatArray]:
     point = fit_batch(form, t, z, weights[:1], loss, strength=strength, starts=24)
     again = fit_batch(form, t, z, weights[1:], loss, strength=strength, starts=1, extra=point.theta)
-    theta = np.concatenate([point.theta, again.theta[again.converged]])
+    usable = again.converged if again.converged.any() else np.isfinite(again.objective)
+    theta = np.concatenate([point.theta, again.theta[usable]])
     residual = z - form.jet(point.theta.T, t).value[0]
     n, P = len(z), form.size
     sse = float((residual**2).sum())

@@ -21,7 +21,12 @@ from scaling.laws.curves.losses import Loss
 
 BoolArray = npt.NDArray[np.bool_]
 
-TOLERANCE = 1e-12  # relative decrease a full Newton step still promises at convergence
+TOLERANCE = 1e-12
+"""Relative decrease a full Newton step still promises at convergence."""
+ROUNDING = 1e-10
+"""A promise this much smaller again is rounding error, whatever the damping."""
+EXACT = 1e-28
+"""Squared residual of a point at which a fit is exact: logarithms are known to 1e-14."""
 BLAS = ThreadpoolController()
 
 
@@ -172,11 +177,10 @@ def newton(
         step, positive = solve_positive(H, g)
         step = np.where(positive, -step, 0.0)
         promised = -0.5 * (step * g).sum(0)
-        done = (
-            positive
-            & (promised <= tolerance * np.abs(value[active]) + 1e-280)
-            & (damping[active] <= 1e-3)
-        )
+        gain = tolerance * np.abs(value[active])
+        done = positive & (promised <= gain + 1e-280) & (damping[active] <= 1e-3)
+        # At an exact optimum rounding decides whether a step seems to gain, and damping only grows.
+        done |= positive & (promised <= ROUNDING * gain + EXACT * len(y))
         converged[active[done]] = True
         going = ~done & (damping[active] < 1e12)
         active, step, positive = active[going], step[:, going], positive[going]

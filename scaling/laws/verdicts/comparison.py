@@ -92,7 +92,7 @@ def compare(
     mean = data.values.mean((1, 2))
     gain = (mean - cells @ ((~in_a * mean) @ of_b))[in_a]
     notes = list(data.notes)
-    fitted = Design({"difference": a}, base, strata, ())
+    fitted = Design({"difference": a}, base, strata, strata)
     effect = estimate_effect(
         "difference",
         data,

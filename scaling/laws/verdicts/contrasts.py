@@ -54,7 +54,7 @@ def corner_contrast(runs: pd.DataFrame) -> tuple[FloatArray | None, list[str]]:
     blocks in which the budget varies; None, and the corners by name, where one was never run."""
     parts, missing = [], []
     for _, block in runs.groupby(block_numbers(runs)):
-        if all(block[axis].nunique() == 1 for axis in AXES):
+        if all(len(block[axis].unique()) == 1 for axis in AXES):
             continue
         ends = [{axis: float(pick(block[axis])) for axis in AXES} for pick in (min, max)]
         weights = [mean_of(block, **levels) for levels in ends]
@@ -63,9 +63,7 @@ def corner_contrast(runs: pd.DataFrame) -> tuple[FloatArray | None, list[str]]:
             for levels, weight in zip(ends, weights, strict=True)
             if not weight.any()
         ]
-        whole = np.zeros(len(runs))
-        whole[runs.index.get_indexer(block.index)] = weights[1] - weights[0]
-        parts.append(whole)
+        parts.append(in_all_runs(weights[1] - weights[0], block, runs))
     if missing:
         return None, list(dict.fromkeys(missing))
     return np.mean(parts, axis=0), []
@@ -73,7 +71,8 @@ def corner_contrast(runs: pd.DataFrame) -> tuple[FloatArray | None, list[str]]:
 
 def margin_contrast(runs: pd.DataFrame, axis: str) -> FloatArray | None:
     """Weights [R] of the observed gain from the smallest to the largest level of one axis, at the
-    levels of the other axis where both were run, averaged; None where there is no such level."""
+    levels of the other axis (and in the blocks) where both were run, averaged; None where a block
+    has no such level."""
     other = AXES[1 - AXES.index(axis)]
     parts = []
     for _, block in runs.groupby(block_numbers(runs)):
@@ -83,12 +82,17 @@ def margin_contrast(runs: pd.DataFrame, axis: str) -> FloatArray | None:
         steps = level_contrasts(block, axis, low, high, other)
         if not steps:
             return None
-        whole = np.zeros(len(runs))
-        whole[runs.index.get_indexer(block.index)] = np.mean(steps, axis=0)
-        parts.append(whole)
+        parts += [in_all_runs(step, block, runs) for step in steps]
     if not parts:
         return None
     return np.asarray(np.mean(parts, axis=0), float)
+
+
+def in_all_runs(weights: FloatArray, part: pd.DataFrame, runs: pd.DataFrame) -> FloatArray:
+    """Weights [R] of all runs from those of some of them; the others have none."""
+    whole = np.zeros(len(runs))
+    whole[runs.index.get_indexer(part.index)] = weights
+    return whole
 
 
 def level_contrasts(
@@ -120,7 +124,7 @@ def never_run(runs: pd.DataFrame) -> list[str]:
 
 def cell_name(runs: pd.DataFrame, levels: dict[str, float]) -> str:
     """A cell in words, naming the axes that vary."""
-    varying = [axis for axis in AXES if runs[axis].nunique() > 1]
+    varying = [axis for axis in AXES if len(runs[axis].unique()) > 1]
     return " and ".join(f"{axis} {short(levels[axis])}" for axis in varying)
 
 

@@ -157,9 +157,7 @@ def contrast_variance(
     return Components(variance, df, run, run_df, case_only, draw_only + interaction, run_case)
 
 
-def satterthwaite(
-    variance: float, terms: list[tuple[float, float]], least: list[float]
-) -> float:
+def satterthwaite(variance: float, terms: list[tuple[float, float]], least: list[float]) -> float:
     """Degrees of freedom of a sum of mean squares: `terms` holds each with its own.
 
     Subtracted mean squares can push the figure below that of the poorest component in `least`,

@@ -12,17 +12,13 @@ from itertools import combinations, product
 from typing import Any, cast
 
 import numpy as np
-import pandas as pd
 from scipy.stats import t as student_t
 
-from scaling.laws.arrays import FloatArray
 from scaling.laws.plain import plain
-from scaling.laws.verdicts.crossed import Strata
 from scaling.laws.verdicts.design_of_runs import Design, fit_design
 from scaling.laws.verdicts.power import OperatingCharacteristics, operating_characteristics
-from scaling.laws.verdicts.scores import Scores, scores_on_axes
+from scaling.laws.verdicts.scores import Scores
 from scaling.laws.verdicts.simulate import Grid, Noise, study_runs
-from scaling.laws.verdicts.verdict import Verdict
 
 # of the longest duration; each duration is a cooldown of the remaining share of its own length
 TRUNK_SHARE = 0.8
@@ -144,31 +140,22 @@ def _ladders(levels: Sequence[float]) -> Iterator[tuple[float, ...]]:
 
 def expected_variance(design: Design, noise: Noise, cases: int) -> tuple[float, float]:
     """Variance of the gain from the smallest to the largest budget, and its expected degrees of
-    freedom (0: none)."""
-    a, strata = design.contrasts["budget"], design.strata
-    parts = _run_parts(a, strata, noise.trunk, np.hypot(noise.run, noise.run_case / np.sqrt(cases)))
-    if any(df == 0 for _, df in parts):
+    freedom (0: none).
+
+    The degrees of freedom are those of `design.noise`, where runs are equally noisy."""
+    a = design.contrasts["budget"]
+    no_scores = np.zeros((len(a), 1))
+    run_df = design.noise.settled(no_scores[:, 0], a).variance(no_scores, a)[1]
+    if run_df == 0:
         return np.inf, 0.0
+    exposure = float(((design.strata.membership.T @ a) ** 2).sum())
+    run = noise.run**2 + noise.run_case**2 / cases
+    parts = [(exposure * noise.trunk**2 + float(a @ a) * run, run_df)]
     if cases > 1:
         parts.append((noise.case_effect**2 / cases, cases - 1))
-    total = sum(v for v, _ in parts)
-    spread = sum(v**2 / df for v, df in parts)
+    total = sum(variance for variance, _ in parts)
+    spread = sum(variance**2 / df for variance, df in parts)
     return total, total**2 / spread if spread > 0 else float("inf")
-
-
-def _run_parts(
-    a: FloatArray, strata: Strata, trunk: float, run: float
-) -> list[tuple[float, float]]:
-    df_between, df_within = strata.between.shape[1], strata.within.shape[1]
-    exposure = float(((strata.membership.T @ a) ** 2).sum())
-    between = exposure * df_between / strata.cluster_trace if strata.cluster_trace > 1e-9 else 0.0
-    within = float(a @ a) - between
-    parts = []
-    if exposure > 1e-9 * float(a @ a):
-        parts.append((exposure * trunk**2 + between * run**2, float(df_between)))
-    if within > 1e-9 * float(a @ a):
-        parts.append((within * run**2, float(df_within or df_between)))
-    return parts
 
 
 def noise_of(data: Scores) -> Noise:
@@ -219,38 +206,3 @@ def noise_with_draws(data: Scores) -> Noise:
     return replace(
         averaged, **dict(zip(("run", "draw_effect", "run_draw", "run_case"), roots, strict=True))
     )
-
-
-@dataclass(frozen=True)
-class SelfTest:
-    """How a verdict behaves on simulated studies like its own: without an effect (`null`), and
-    with twice the smallest effect of interest (`real`), in the metric's units."""
-
-    null: OperatingCharacteristics
-    real: OperatingCharacteristics
-
-    def to_dict(self) -> dict[str, Any]:
-        return cast(dict[str, Any], plain(self))
-
-
-def self_test(cases: pd.DataFrame, judged: Verdict, studies: int = 400) -> SelfTest:
-    """Try the verdict `judged` from `cases` on simulated studies of its grid and its own variance
-    components."""
-    data = scores_on_axes(cases, judged.metric)
-    smallest = judged.smallest_effect * (abs(judged.baseline) if judged.relative else 1.0)
-    runs = data.runs
-    cells = len(runs[["size", "duration"]].drop_duplicates())
-    _, K, J = data.values.shape
-    grid = Grid(
-        tuple(np.unique(runs["size"]).tolist()),
-        tuple(np.unique(runs["duration"]).tolist()),
-        max(1, round(len(runs) / cells)),
-        J,
-        K,
-        shared_trunks=runs["cluster"].nunique() < len(runs),
-    )
-    noise = noise_of(data) if K == 1 else noise_with_draws(data)
-    tried = simulated(Proposal(grid, 0.0, 0.0, 0.0), noise, 2 * smallest, smallest, studies)
-    assert tried.null is not None
-    assert tried.real is not None
-    return SelfTest(tried.null, tried.real)

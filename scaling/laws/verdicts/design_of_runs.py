@@ -20,7 +20,13 @@ from scaling.laws.verdicts.contrasts import (
     numbers,
 )
 from scaling.laws.verdicts.crossed import RunNoise, Strata, residual_strata
-from scaling.laws.verdicts.noise import LevelNoise, NoisierOf, TrunkNoise, residual_maker
+from scaling.laws.verdicts.noise import (
+    LevelNoise,
+    NoisierOf,
+    SplitPlotNoise,
+    TrunkNoise,
+    residual_maker,
+)
 from scaling.laws.verdicts.scores import Scores
 
 
@@ -33,13 +39,13 @@ class Design:
     base: FloatArray
     """Weights [R] of the score at the smallest budget."""
     noise: RunNoise
+    strata: Strata
+    """Residuals of the additive mean between and within trunks, for variance components."""
     notes: tuple[str, ...] = ()
     additive: FloatArray | None = None
     """Weights [R] of the budget's gain under a mean that is additive in size and duration."""
     missing: tuple[str, ...] = ()
     """The corners that were never run; the gain is then that of the additive mean."""
-    strata: Strata | None = None
-    """Residuals of the additive mean between and within trunks, for variance components."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,8 @@ def fit_design(data: Scores) -> Design:
     }
     notes = _notes(runs, plane, all(estimable.values()))
     contrasts = dict(additive) if all(estimable.values()) else {"budget": additive["budget"]}
-    base, missing = plane.base @ inverse, []
+    base = plane.base @ inverse
+    missing: list[str] = []
     if is_grid(runs):
         corner, missing = corner_contrast(runs)
         if corner is not None:
@@ -80,14 +87,12 @@ def fit_design(data: Scores) -> Design:
             if margin is not None:
                 contrasts[axis] = margin
     noise = run_noise(runs, strata, list(contrasts.values()))
-    return Design(
-        contrasts, base, noise, tuple(notes), additive["budget"], tuple(missing), strata
-    )
+    return Design(contrasts, base, noise, strata, tuple(notes), additive["budget"], tuple(missing))
 
 
 def _notes(runs: pd.DataFrame, plane: Plane, separable: bool) -> list[str]:
     notes = []
-    if "block" in runs and runs["block"].nunique() > 1:
+    if "block" in runs and len(runs["block"].unique()) > 1:
         names = sorted(runs["block"].astype(str).unique())
         notes.append(f"Averaged over {', '.join(names)}.")
     if not separable:
@@ -102,7 +107,7 @@ def _notes(runs: pd.DataFrame, plane: Plane, separable: bool) -> list[str]:
             "The budget has many levels: the gain is that along a fitted line, not that between "
             "two cells."
         )
-    elif not plane.size_levels and runs["size"].nunique() > 1:
+    elif not plane.size_levels and len(runs["size"].unique()) > 1:
         notes.append(
             "Too few runs to judge the levels one by one: their noise is judged from a straight "
             "line in log size."
@@ -119,7 +124,7 @@ def _unrepeated_ends(runs: pd.DataFrame) -> list[str]:
     for word, pick in (("smallest", min), ("largest", max)):
         levels = {axis: float(pick(runs[axis])) for axis in AXES}
         weights = mean_of(runs, **levels)
-        if runs.loc[weights > 0, "cluster"].nunique() == 1:
+        if len(runs.loc[weights > 0, "cluster"].unique()) == 1:
             notes.append(
                 f"The {word} budget ({cell_name(runs, levels)}) was run once, others up to "
                 f"{units.max()} times: its noise is judged from how far it strays from the trend. "
@@ -134,16 +139,30 @@ def run_noise(runs: pd.DataFrame, strata: Strata, contrasts: list[FloatArray]) -
     A mean per cell, where every cell is repeated; else additive levels; else straight lines. Where
     none leaves any, equal noise is all that can be assumed (`strata`)."""
     cells = cell_numbers(runs)
-    repeated = runs.groupby(cells)["cluster"].nunique().min() > 1
     models = [plane.X for plane in _planes(runs)]
-    if repeated:
-        models.insert(0, (cells[:, None] == np.unique(cells)).astype(float))
+    if runs.groupby(cells)["cluster"].nunique().min() > 1:
+        of_cell = (cells[:, None] == np.unique(cells)).astype(float)
+        if _trunks_are_whole(runs):
+            group = numbers(runs["size"].astype(str) + "/" + block_numbers(runs).astype(str))
+            return SplitPlotNoise(residual_maker(of_cell), numbers(runs["cluster"]), group)
+        models.insert(0, of_cell)
     no_scores = np.zeros((len(runs), 1))
     for X in models:
         noise = _noise_around(X, runs)
         if all(noise.settled(no_scores[:, 0], a).variance(no_scores, a)[1] for a in contrasts):
             return noise
     return strata
+
+
+def _trunks_are_whole(runs: pd.DataFrame) -> bool:
+    """Whether runs share trunks, and all trunks of a size (in its block) have its durations."""
+    if runs["cluster"].nunique() == len(runs):
+        return False
+    block = pd.Series(block_numbers(runs), index=runs.index)
+    durations = runs.groupby([block, "size"])["duration"].transform("nunique")
+    of_trunk = runs.groupby("cluster")["duration"].transform("nunique")
+    runs_of_trunk = runs.groupby("cluster")["duration"].transform("size")
+    return bool((durations == of_trunk).all() and (of_trunk == runs_of_trunk).all())
 
 
 def _noise_around(X: FloatArray, runs: pd.DataFrame) -> RunNoise:
@@ -154,7 +173,7 @@ def _noise_around(X: FloatArray, runs: pd.DataFrame) -> RunNoise:
     if not is_grid(runs):
         return LevelNoise(residuals, np.arange(len(runs)))
     options = [
-        LevelNoise(residuals, _levels(runs[axis])) for axis in AXES if runs[axis].nunique() > 1
+        LevelNoise(residuals, _levels(runs[axis])) for axis in AXES if len(runs[axis].unique()) > 1
     ]
     return NoisierOf(tuple(options))
 

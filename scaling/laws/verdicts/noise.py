@@ -83,6 +83,51 @@ class NoisierOf:
 
 
 @dataclass(frozen=True)
+class SplitPlotNoise:
+    """Every size has several trunks of the same durations: its noise is that between its trunks
+    and that within them, as in a split-plot design, and is its own.
+
+    `residuals` [R, R]: around the mean of every cell; `trunk` [R] and `group` [R] number the trunk
+    and the size (in its block) of every run."""
+
+    residuals: FloatArray
+    trunk: IntArray
+    group: IntArray
+
+    def settled(self, means: FloatArray, a: FloatArray) -> RunNoise:
+        """Itself: there is no choice to settle."""
+        return self
+
+    def variance(self, columns: FloatArray, a: FloatArray) -> tuple[float, float]:
+        """Variance of a'm, summed over columns [R, C], and its degrees of freedom (0: unknown)."""
+        of_trunk, trunks, durations = self._layout
+        total = np.bincount(self.group, a**2)
+        shared = of_trunk.T @ np.bincount(self.trunk, a) ** 2 / durations  # [groups]
+        residuals = self.residuals @ columns
+        sums = np.stack([np.bincount(self.trunk, column) for column in residuals.T], axis=1)
+        between = of_trunk.T @ (sums**2).sum(1) / durations
+        within = np.bincount(self.group, (residuals**2).sum(1)) - between
+        df_between, df_within = trunks - 1, (trunks - 1) * (durations - 1)
+        parts = [(shared * between / df_between, df_between)]
+        if (durations > 1).any():
+            alone = np.maximum(total - shared, 0.0)
+            parts.append((alone * np.maximum(within, 0.0) / np.maximum(df_within, 1), df_within))
+        estimate = sum(float(part.sum()) for part, _ in parts)
+        spread = sum(float((part**2 / np.maximum(df, 1)).sum()) for part, df in parts)
+        if spread == 0:
+            return 0.0, float(df_between[total > 0].sum())
+        return estimate, estimate**2 / spread
+
+    @cached_property
+    def _layout(self) -> tuple[FloatArray, IntArray, IntArray]:
+        """Which trunk is of which group [trunks, groups]; trunks and durations per group."""
+        of_trunk = np.zeros((self.trunk.max() + 1, self.group.max() + 1))
+        of_trunk[self.trunk, self.group] = 1.0
+        trunks = of_trunk.sum(0).astype(np.int64)
+        return of_trunk, trunks, np.bincount(self.group) // trunks
+
+
+@dataclass(frozen=True)
 class TrunkNoise:
     """Runs of one trunk resemble each other; trunks are independent, those of one size alike.
 

@@ -2,6 +2,7 @@
 of a given design."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from scaling.laws.plain import plain
 from scaling.laws.verdicts.design_of_runs import fit_design
-from scaling.laws.verdicts.effects import estimate_effect
+from scaling.laws.verdicts.effects import Effect, estimate_effect
 from scaling.laws.verdicts.simulate import Grid, Noise, simulate_study
 
 
@@ -42,23 +43,31 @@ def operating_characteristics(
 ) -> OperatingCharacteristics:
     """Simulate `studies` studies on `grid` and judge the gain from the smallest to the largest
     budget of each."""
+    # The design is the same for every study: it follows from the runs alone.
+    design = fit_design(simulate_study(grid, noise, effect, np.random.default_rng(0)))
+
+    def judge(rng: np.random.Generator) -> Effect:
+        data = simulate_study(grid, noise, effect, rng)
+        budget = design.contrasts["budget"]
+        return estimate_effect("budget", data, budget, design, 1.0, None, smallest, confidence)
+
+    return characteristics(judge, effect, studies, seed)
+
+
+def characteristics(
+    judge: Callable[[np.random.Generator], Effect], effect: float, studies: int, seed: int
+) -> OperatingCharacteristics:
+    """Rates over studies that `judge` simulates and judges; their true gain is `effect`."""
     decisions: Counter[str] = Counter()
     claims = covered = 0
     widths = []
-    design = None
     for sequence in np.random.SeedSequence(seed).spawn(studies):
-        data = simulate_study(grid, noise, effect, np.random.default_rng(sequence))
-        design = design or fit_design(
-            data
-        )  # the same for every study: it follows from the runs alone
-        found = estimate_effect(
-            "budget", data, design.contrasts["budget"], design, 1.0, None, smallest, confidence
-        )
-        decisions[found.decision] += 1
-        if found.low is not None and found.high is not None:
-            claims += found.low > 0
-            covered += found.low <= effect <= found.high
-            widths.append((found.high - found.low) / 2)
+        result = judge(np.random.default_rng(sequence))
+        decisions[result.decision] += 1
+        if result.low is not None and result.high is not None:
+            claims += result.low > 0
+            covered += result.low <= effect <= result.high
+            widths.append((result.high - result.low) / 2)
     rate = claims / studies
     return OperatingCharacteristics(
         effect=effect,

@@ -76,7 +76,7 @@ def scores(cases: pd.DataFrame, metric: str) -> Scores:
     if "case" not in table and "site" in table:
         notes.append("No case column: every site counts as one case.")
     _add_missing_columns(table := name_cases_by_site(table), notes)
-    _refuse_repeats(table)
+    _refuse_repeats(table, ["run", "draw", "case"])
     runs = _runs_of(table)
     arrays = [_crossed(table, column, notes) for column in needed]
     names = arrays[0][1]
@@ -111,7 +111,8 @@ def scores(cases: pd.DataFrame, metric: str) -> Scores:
 
 def needed_columns(cases: pd.DataFrame, metric: str) -> tuple[str, ...]:
     """The columns a metric is read from; raises ValueError where the table lacks them."""
-    needed, source = ("value",), "a column value"
+    needed: tuple[str, ...] = ("value",)
+    source = "a column value"
     if metric in FROM_PREDICTIONS:
         source = "label and prediction"
         if "prediction" in cases:
@@ -144,14 +145,14 @@ def _checked(cases: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFrame:
     return table
 
 
-def _refuse_repeats(table: pd.DataFrame) -> None:
-    keys = ["run", "draw", "case"]
+def _refuse_repeats(table: pd.DataFrame, keys: list[str]) -> None:
+    """Raise ValueError naming rows that share a run, and a draw and case where there are any."""
     repeats = table.duplicated(keys)
     if repeats.any():
         example = table.loc[repeats, keys].iloc[0].to_dict()
         raise ValueError(
-            f"{int(repeats.sum())} rows repeat a run, draw and case (for example {example}): "
-            "keep one row each, or name what tells them apart in the columns run and draw."
+            f"{int(repeats.sum())} rows repeat a run, draw and case (for example {example}): keep one "
+            "row each, or name what tells them apart in the columns run and draw."
         )
 
 
@@ -236,30 +237,32 @@ def _crossed(table: pd.DataFrame, column: str, notes: list[str]) -> tuple[FloatA
 
 
 def run_means(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per run: the mean of `value` over its draws and cases, with the run's other
-    columns. Without a run column, the rows of a cell and case count as separate runs, in the
-    order of the table."""
-    cell = [c for c in ("size", "duration") if c in table]
-    if "run" not in table:
-        repeat = table.groupby(
-            [*cell, *(c for c in ("draw", "case") if c in table)], dropna=False
-        ).cumcount()
-        table = table.assign(
-            run=table[cell].astype(str).agg("/".join, axis=1) + "#" + repeat.astype(str)
-        )
-    keep = [c for c in ("run", *cell, "block", "cluster") if c in table]
+    """One row per run: the mean of `value` over its draws and cases, with the run's other columns.
+
+    Without a column run or seed, the rows of a cell and case count as separate runs, in the order
+    of the table. Raises ValueError where rows repeat a run, draw and case, or lack a value."""
     if table["value"].isna().any():
         raise ValueError(
-            f"Column value holds {int(table['value'].isna().sum())} missing entries: score or "
-            "drop those rows first."
+            f"Column value holds {int(table['value'].isna().sum())} missing entries: score or drop "
+            "those rows first."
         )
-    return pd.DataFrame(table.groupby(keep, as_index=False, sort=False)["value"].mean())
+    table, _ = with_runs_of_seeds(name_cases_by_site(table))
+    cell = [c for c in ("size", "duration") if c in table]
+    nested = [c for c in ("draw", "case") if c in table]
+    if "run" in table:
+        _refuse_repeats(table, ["run", *nested])
+    else:
+        repeat = table.groupby([*cell, *nested], dropna=False).cumcount()
+        names = table[cell].astype(str).agg("/".join, axis=1)
+        table = table.assign(run=names + "#" + repeat.astype(str))
+    columns = [c for c in ("run", *cell, "block", "cluster") if c in table]
+    return pd.DataFrame(table.groupby(columns, as_index=False, sort=False)["value"].mean())
 
 
 def run_scores(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """One row per run with its score in `value`: from labels and predictions where the metric is
     one of those, else `run_means`."""
     if metric in FROM_PREDICTIONS and {"label", "prediction"} <= set(table):
-        found = scores(table, metric)
-        return found.runs.assign(value=found.values.mean((1, 2)))
+        data = scores(table, metric)
+        return data.runs.assign(value=data.values.mean((1, 2)))
     return run_means(table)

@@ -10,6 +10,7 @@ from scaling.laws.arrays import FloatArray
 from scaling.laws.verdicts.contrasts import (
     AXES,
     block_numbers,
+    in_all_runs,
     is_grid,
     level_contrasts,
     mean_of,
@@ -81,9 +82,7 @@ def _step(runs: pd.DataFrame, axis: str, low: float, high: float) -> FloatArray 
     for _, block in runs.groupby(block_numbers(runs)):
         steps = level_contrasts(block, axis, low, high, other)
         if steps:
-            whole = np.zeros(len(runs))
-            whole[runs.index.get_indexer(block.index)] = np.mean(steps, axis=0)
-            parts.append(whole)
+            parts.append(in_all_runs(np.mean(steps, axis=0), block, runs))
     if not parts:
         return None
     return np.asarray(np.mean(parts, axis=0), float)
@@ -103,7 +102,7 @@ def interaction_contrast(data: Scores) -> FloatArray | None:
     runs = data.runs.reset_index(drop=True)
     parts = []
     for _, block in runs.groupby(block_numbers(runs)):
-        if any(block[axis].nunique() == 1 for axis in AXES):
+        if any(len(block[axis].unique()) == 1 for axis in AXES):
             return None
         whole = np.zeros(len(runs))
         for size_end, duration_end, weight in ((0, 0, 1), (1, 0, -1), (0, 1, -1), (1, 1, 1)):

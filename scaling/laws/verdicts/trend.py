@@ -10,8 +10,8 @@ import numpy as np
 from scipy.stats import multivariate_t
 
 from scaling.laws.arrays import FloatArray
-from scaling.laws.verdicts.crossed import contrast_variance
 from scaling.laws.verdicts.contrasts import block_numbers
+from scaling.laws.verdicts.crossed import contrast_variance
 from scaling.laws.verdicts.design_of_runs import Design
 from scaling.laws.verdicts.scores import Scores
 

@@ -7,8 +7,10 @@ every third study that has none.
 
 import pandas as pd
 
-CELL = ("arm", "objective", "block", "network", "size")
+CELL = ("arm", "objective", "family", "fraction", "series", "block", "network", "size")
 """What tells one trunk from another, besides the seed."""
+LENGTHS = ("duration", "length")
+"""The duration of a run: as an axis, or beside an axis of another name."""
 NOTE = (
     "Durations of one seed are read as one trunk, whose chance they share (--independent, or a "
     "column cluster, says otherwise)."
@@ -25,14 +27,13 @@ def with_runs_of_seeds(
     if "seed" not in table:
         return table, []
     cell = [column for column in CELL if column in table]
+    lengths = [column for column in LENGTHS if column in table]
     if "run" not in table:
-        duration = ["duration"] if "duration" in table else []
-        table = table.assign(run=_numbered(table, [*cell, *duration, "seed"]))
-    if "cluster" in table or "duration" not in table or independent:
+        table = table.assign(run=_numbered(table, [*cell, *lengths, "seed"]))
+    if "cluster" in table or not lengths or independent:
         return table, []
     trunk = _numbered(table, [*cell, "seed"])
-    durations = table.groupby(trunk)["duration"].nunique()
-    if durations.max() < 2:
+    if table.groupby(trunk)[lengths].nunique().to_numpy().max() < 2:
         return table, []
     return table.assign(cluster=trunk), [NOTE]
 

@@ -188,9 +188,7 @@ def _refuse_one_budget(data: Scores, task: str) -> None:
     if block.max() == 0:
         size, duration = data.runs["size"].iloc[0], data.runs["duration"].iloc[0]
         where = f"one size ({size:g}) and one duration ({duration:g})"
-    raise ValueError(
-        f"Task {task} was run at {where}: a verdict on scaling compares at least two."
-    )
+    raise ValueError(f"Task {task} was run at {where}: a verdict on scaling compares at least two.")
 
 
 def _notes(data: Scores, cases: pd.DataFrame) -> list[str]:

@@ -29,8 +29,8 @@ def test_verdict_without_effect_claims_at_the_nominal_rate_and_covers(
         studies=800,
         seed=3,
     )
-    assert 0.03 <= found.claims <= 0.075  # standard error 0.008
-    assert 0.87 <= found.coverage <= 0.93
+    assert 0.02 <= found.claims <= 0.075  # standard error 0.008; noise by level is conservative
+    assert 0.87 <= found.coverage <= 0.95
 
 
 def test_verdict_power_grows_with_cases_where_cases_dominate() -> None:
