@@ -86,7 +86,7 @@ class Situation:
             sites, place = np.unique(self.data.site, return_inverse=True)
             gains = self.spread * rng.standard_normal(len(sites))
             response = response + gains[place.ravel()]
-        answer = self.noise.draw_effect * rng.normal(size=K)
+        answer = np.zeros(K) + self.noise.draw_effect * rng.normal(size=K)
         values = (
             level[:, None, None]
             + self.noise.case * rng.normal(size=J)
