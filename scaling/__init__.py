@@ -3,6 +3,7 @@
 Data flows one way; a folder imports only from those above it:
 
     files          the one writer: whole files that survive a kill or a loss of power
+    metrics        facts about every metric: better end, bounds, smallest effect worth having
     study/         what to run: Study, a frozen config, and the ladder of sizes
     costs/         what it costs: parameters, FLOPs, memory, hours, the mesh that fits
     runs/          the plan: a list of Steps with every number resolved; run directories, locks

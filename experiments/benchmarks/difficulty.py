@@ -23,7 +23,6 @@ from scaling.study.ladder import resolve_encoder
 from scaling.study.phantom import Cohort, Phantom
 from scaling.transfer.classical import classical
 from scaling.transfer.finetune import finetune
-from scaling.transfer.finetune_program import Kind
 from scaling.transfer.predictions import score, tabulate
 from scaling.transfer.run import load_encoder
 
@@ -39,7 +38,7 @@ NETWORK = resolve_encoder(UNet(levels=3), "xs", "mup")
 SLOTS = ("flair", "dwi_b1000", "t2s|swi")
 
 
-def challenge_task(number: int, name: str, kind: Kind, sequences: tuple[str, ...]) -> Task:
+def challenge_task(number: int, name: str, kind: str, sequences: tuple[str, ...]) -> Task:
     """One of the challenge's three tasks, as the cohort's folders have them."""
     return Task(
         name,
@@ -85,8 +84,8 @@ def main(folder: Path, only: str = "") -> None:
             scratch = finetune(NETWORK, load_encoder(NETWORK, 0, None), arrays, tried, recipe)
             predicted = chain(scratch, classical(arrays, tried, Classical(), VOLUMES.spacing_mm))
             found = score(
-                tabulate(predicted, arrays, task.kind, VOLUMES.spacing_mm, VOLUMES.spacing_mm),
-                task.kind,
+                tabulate(predicted, arrays, task, VOLUMES.spacing_mm, VOLUMES.spacing_mm),
+                task,
             )
             found = found[found["metric"].isin(("auroc", "dice", "mae"))]
             print(

@@ -27,6 +27,7 @@ from scaling.models.patches import sincos_positions
 from scaling.study.config import Finetune, ViT
 from scaling.study.ladder import VitShape, resolve_encoder
 from scaling.transfer.finetune_program import finetune_program
+from scaling.transfer.kinds import LEARNERS
 
 CASES, SEQUENCES, RATE = 21, 2, 3e-4
 CLOCK = time.perf_counter if DEVICE.type == "cuda" else time.process_time
@@ -109,7 +110,9 @@ def main(size: str = "xs", rows: int = 16, steps: int = 5, rounds: int = 3, side
     shape = resolve_encoder(ViT(), size)
     assert isinstance(shape, VitShape)
     recipe = Finetune(steps=steps, batch=4, augment="none", warmup_share=0.0)
-    program = finetune_program(shape, "classification", SEQUENCES, (side,) * 3, recipe)
+    program = finetune_program(
+        shape, LEARNERS["classification"](()), SEQUENCES, (side,) * 3, recipe
+    )
     rng = np.random.default_rng(0)
     images = rng.normal(size=(CASES, SEQUENCES, side, side, side)).astype(np.float16)
     labels = (np.arange(CASES) % 2).astype(np.float32)

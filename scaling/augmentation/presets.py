@@ -37,8 +37,8 @@ def augment(
 
 
 def augment_masks(
-    masks: Float[Array, "B D H W"], key: PRNGKeyArray, preset: Augmentation
-) -> Float[Array, "B D H W"]:
+    masks: Float[Array, "B *C D H W"], key: PRNGKeyArray, preset: Augmentation
+) -> Float[Array, "B *C D H W"]:
     """Masks of {0, 1} moved as `augment` with the same key moves their volumes; a voxel counts as
     inside from one half on.
     """

@@ -10,6 +10,7 @@ import math
 from scaling.study.config import Finetune, Pretrain, Shape3, Task, Transfer
 from scaling.study.ladder import Decoder, Encoder
 from scaling.study.objectives import ObjectiveConfig
+from scaling.study.task_kinds import kind_of
 
 TEST_CASES = 100  # their number is unknown before the data is read
 
@@ -56,9 +57,9 @@ def finetune_flops(task: Task, recipe: Finetune, encoder: Encoder, volume: Shape
     test cases.
     """
     sequences = len(task.sequences)
-    window = recipe.window if task.kind == "segmentation" and recipe.window else volume
+    window = recipe.window if kind_of(task).masks and recipe.window else volume
     forward = sequences * encoder.flops(window)
-    if task.kind == "segmentation":
+    if kind_of(task).masks:
         forward += encoder.segmentation_flops(window, sequences)
     rates, budgets = len(recipe.learning_rates), 1 + len(recipe.tuning)
     fits = budgets if rates == 1 else rates + budgets

@@ -10,7 +10,7 @@ import numpy as np
 
 from scaling.data.killed import mark, unmark
 from scaling.data.masks import is_label_map, loss, misplacement
-from scaling.data.reading import Scan, UnreadableVolume, read_mask, read_scan
+from scaling.data.reading import LARGEST, Scan, UnreadableVolume, read_mask, read_scan
 from scaling.data.shards import Shards
 from scaling.data.volume import mask_to_grid, prepare_scan
 from scaling.files import write_text
@@ -68,6 +68,7 @@ def ingest_session(
             "background": "",
             "masked": False,
             "mask_hash": "",
+            "mask_volumes": "",
         }
         reports.append(report)
         if scan["problem"]:
@@ -117,7 +118,11 @@ def ingest_mask(
     except UnreadableVolume as error:
         return {"reason": f"its mask cannot be used: {error}"}
     shards.write("masks", scan["mask_shard"], scan["mask_row"], on_grid)
-    report: dict[str, Any] = {"masked": True, "mask_hash": file_hash(path)}
+    report: dict[str, Any] = {
+        "masked": True,
+        "mask_hash": file_hash(path),
+        "mask_volumes": label_volumes(mask, on_grid, grid),
+    }
     if wrong:
         report["reason"] = f"its mask is doubtful: {wrong}"
     return report
@@ -161,3 +166,14 @@ def has_changed(row: dict[str, Any]) -> tuple[int, bool]:
     except (UnreadableVolume, OSError):
         return number, True
     return number, False
+
+
+def label_volumes(mask: Scan, on_grid: np.ndarray, grid: np.ndarray) -> str:
+    """JSON: label -> its volume in mm3 in the file, and on the grid."""
+    in_file = np.bincount(mask.voxels.astype(np.int64).ravel(), minlength=LARGEST + 1)
+    in_grid = np.bincount(on_grid.ravel(), minlength=LARGEST + 1)
+    in_file = in_file * abs(np.linalg.det(mask.affine[:3, :3]))
+    in_grid = in_grid * abs(np.linalg.det(grid[:3, :3]))
+    present = [int(label) for label in np.flatnonzero(in_file) if label > 0]
+    volumes = {label: [round(float(v[label]), 3) for v in (in_file, in_grid)] for label in present}
+    return json.dumps(volumes)

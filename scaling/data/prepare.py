@@ -34,6 +34,7 @@ REPORTED = (
     "spacing",
     "background",
     "mask_hash",
+    "mask_volumes",
 )
 GROUP = 16  # scans that one worker reads between two marks of progress
 COMPRESSED = 0.5  # of a volume's bytes at most, as far as brains on a constant background go

@@ -21,6 +21,8 @@ __all__ = [
     "scan_affine",
 ]
 FEWEST_SLICES = 4
+WHOLE = 1e-3  # a mask's values lie no further from a whole number
+LARGEST = 255  # label of a mask: they are stored as bytes
 
 
 @dataclass(frozen=True)
@@ -96,14 +98,24 @@ def read_scan(path: Path) -> Scan:
 
 
 def read_mask(path: Path) -> Scan:
-    """Read a {0, 1} mask, however scaled on disk, as float32 0 and 1.
+    """Read a mask as float32 labels: whole numbers from 0 to 255, 0 outside.
 
-    Raises UnreadableVolume if it is none.
+    Values within 1e-3 of a whole number are that number (a mask scaled on disk), NaN is 0, and a
+    mask of 0 and 255 alone is one of 0 and 1. Raises UnreadableVolume, naming the values, for
+    anything else: a mask is never thresholded.
     """
     scan = read_scan(path)
-    largest = float(np.nanmax(scan.voxels, initial=0.0))
-    if 1e-3 < largest < 0.5 or float(np.nanmin(scan.voxels, initial=0.0)) < -0.5:
+    voxels = np.where(np.isnan(scan.voxels), np.float32(0), scan.voxels)
+    labels = np.rint(voxels)
+    fits = (np.abs(voxels - labels) <= WHOLE) & (labels >= 0) & (labels <= LARGEST)
+    if not fits.all():
+        odd = np.unique(voxels[~fits])
+        values = ", ".join(f"{value:g}" for value in odd[:5])
         raise UnreadableVolume(
-            f"{path} is no mask: its largest value is {largest:g}; expected 0 outside and 1 inside"
+            f"{path} is no mask: {np.count_nonzero(~fits)} of its voxels hold {values}"
+            f"{' ...' if len(odd) > 5 else ''}; expected whole numbers from 0 to {LARGEST}, 0 "
+            "outside"
         )
-    return Scan((scan.voxels > 0.5).astype(np.float32), scan.affine)
+    if labels.max() == LARGEST and np.isin(labels, (0, LARGEST)).all():
+        labels = labels / LARGEST
+    return Scan(labels.astype(np.float32) + 0.0, scan.affine)

@@ -1,26 +1,25 @@
 """The labelled cases of a task as arrays, and the few-shot subsets all models are compared on."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from scaling.data.cache import Cache
-from scaling.data.layout import select
-from scaling.study.config import Data, Source, Task
-
-SUFFIXES = {
-    "classification": "0 or 1",
-    "regression": "a number",
-    "segmentation": "a mask (seg.nii.gz)",
-}
+from scaling.data.labels import Sessions, labelled_sessions, mask_volumes
+from scaling.study.classes import named
+from scaling.study.config import Data, Task, Volumes
+from scaling.study.task_kinds import kind_of
 
 
 @dataclass(frozen=True)
 class Cases:
-    """n labelled sessions: `images` float16 [n, S, D, H, W] (zeros where not `present` [n, S]), `labels` float32 [n] or
-    uint8 masks [n, D, H, W]; `ids` are source/subject/session.
+    """n labelled sessions: `images` float16 [n, S, D, H, W] (zeros where not `present` [n, S]).
+
+    `labels` are float32 [n] numbers or class numbers, [n, k] where a label has k numbers, or uint8
+    masks [n, D, H, W] of label numbers (0 outside, 1 ... C in the order of `Task.classes`). `ids`
+    are source/subject/session. `emptied` [n, C] marks labels that the file has and the grid lost.
     """
 
     ids: list[str]
@@ -28,12 +27,14 @@ class Cases:
     images: np.ndarray
     present: np.ndarray
     labels: np.ndarray
+    emptied: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class TaskArrays:
-    """Training and test cases of one task. `in_domain` [n] marks the test cases of a training site; `dropped` says what
-    is left out; `inside` are labelled cases of sites that are tested out of domain.
+    """Training and test cases of one task. `in_domain` [n] marks the test cases of a training site;
+    `dropped` says what is left out; `inside` are labelled cases of sites that are tested out of
+    domain.
     """
 
     train: Cases
@@ -43,156 +44,182 @@ class TaskArrays:
     inside: Cases | None = None
 
 
+def task_volumes(task: Task, data: Data) -> Volumes:
+    """The grid of a task: its own, or that of the study."""
+    return task.volumes or data.volumes
+
+
 def load_task(cache: Cache, task: Task, data: Data) -> TaskArrays:
-    """Gather a task's cases. Raises ValueError, in one sentence, when labels are missing, unfit, of one class, or too
-    few.
+    """Gather a task's cases. Raises ValueError, in one sentence, when labels are missing, unfit, of
+    one class, or too few.
     """
-    if cache.volumes != data.volumes:
+    volumes = task_volumes(task, data)
+    if cache.volumes != volumes:
         raise ValueError(
-            f"{cache.path} holds {cache.volumes} and data.volumes is {data.volumes}; prepare another cache"
+            f"{cache.path} holds {cache.volumes} and task {task.name!r} wants {volumes}; prepare "
+            "another cache"
         )
-    dropped: list[str] = []
-    train = load_cases(cache, task, (task.train,), dropped)
-    test = load_cases(cache, task, task.test, dropped)
-    inside = (
-        away_from(load_cases(cache, task, task.inside, dropped), train.sites, task)
-        if task.inside
-        else None
-    )
-    groups = {"training": train, "test": test} | ({"in-domain": inside} if inside else {})
-    for name in groups.keys() - {"test"}:
-        shared = set(groups[name].ids) & set(test.ids)
-        if shared:
-            raise ValueError(
-                f"task {task.name!r} tests on {len(shared)} of its {name} cases, first {min(shared)}; give train, inside and test "
-                "different parts"
-            )
-    if task.kind == "classification":
-        for name, cases in groups.items():
-            if len(np.unique(cases.labels)) < 2:
-                raise ValueError(
-                    f"task {task.name!r} has a single class in its {name} cases (all {len(cases.ids)} labels are "
-                    f"{cases.labels[0]:g}); expected 0 and 1"
-                )
-    if len(train.ids) < max(task.shots):
+    sessions = task_sessions(cache, task)
+    dropped = [sentence for group in sessions.values() for sentence in group.dropped]
+    check_sessions(sessions, task)
+    cases = {name: gather(cache, task, group) for name, group in sessions.items()}
+    train = cases["training"]
+    test = cases.get("test", train)  # under folds every training case is tested
+    in_domain = np.isin(test.sites, train.sites)
+    return TaskArrays(train, test, in_domain, tuple(dropped), cases.get("in-domain"))
+
+
+def task_sessions(cache: Cache, task: Task) -> dict[str, Sessions]:
+    """The labelled sessions that a task trains on, tests on, and has for its control in domain."""
+    training = labelled_sessions(cache.index, task, (task.train,))
+    sessions = {"training": training}
+    if not task.folds:
+        sessions["test"] = labelled_sessions(cache.index, task, task.test)
+    if task.inside:
+        inside = labelled_sessions(cache.index, task, task.inside)
+        sessions["in-domain"] = away_from(inside, sessions["training"], task)
+    return sessions
+
+
+def away_from(inside: Sessions, train: Sessions, task: Task) -> Sessions:
+    """The sessions of sites without training cases. Raises ValueError if there are none."""
+    sites = {session.site for session in train.usable}
+    away = [session for session in inside.usable if session.site not in sites]
+    if not away:
         raise ValueError(
-            f"task {task.name!r} has {len(train.ids)} training cases and wants shots={max(task.shots)}; lower shots or add cases"
+            f"all in-domain cases of task {task.name!r} (inside) are of its training site "
+            f"{min(sites)!r}; name cases of the test sites"
         )
-    return TaskArrays(train, test, np.isin(test.sites, train.sites), tuple(dropped), inside)
+    return Sessions(away, inside.dropped)
 
 
-def away_from(cases: Cases, sites: list[str], task: Task) -> Cases:
-    """The cases of all other sites. Raises ValueError if there are none."""
-    kept = np.flatnonzero(~np.isin(cases.sites, sites))
-    if not len(kept):
-        raise ValueError(
-            f"all in-domain cases of task {task.name!r} (inside) are of its training site {sites[0]!r}; name cases of the test sites"
-        )
-    ids, others = ([names[i] for i in kept] for names in (cases.ids, cases.sites))
-    return Cases(ids, others, cases.images[kept], cases.present[kept], cases.labels[kept])
-
-
-def load_cases(cache: Cache, task: Task, sources: tuple[Source, ...], dropped: list[str]) -> Cases:
-    """The labelled sessions of some sources, sorted by id. What is left out is told in `dropped`."""
-    chosen = np.logical_or.reduce([select(cache.index, source) for source in sources])
-    names = ", ".join(f"{source.path} ({source.part})" for source in sources)
-    if not chosen.any():
-        raise ValueError(
-            f"task {task.name!r}: the cache {cache.path} has no scans of {names}; prepare it with that source"
-        )
-    rows = cache.index[chosen].reset_index(names="i")
-    ids, sites, labels, found = [], [], [], []
-    unlabelled = 0
-    for (source, subject, session), scans in rows.groupby(["source", "subject", "session"]):
-        usable = scans[scans["status"] == "ok"].sort_values("run")
-        slots = [_first_present(usable, slot) for slot in task.sequences]
-        if all(slot is None for slot in slots):
-            dropped.append(
-                f"{source}/{subject}/{session} has no usable scan of {', '.join(task.sequences)}"
-            )
-            continue
-        label = read_label(cache, task, usable)
-        if label is None:
-            unlabelled += 1
-            continue
-        ids.append(f"{source}/{subject}/{session}")
-        sites.append(str(usable["site"].iloc[0]))
-        labels.append(label)
-        found.append(slots)
-    if not ids:
-        raise ValueError(
-            f"task {task.name!r} has no labels in {names}: expected {SUFFIXES[task.kind]} in labels/SUBJECT/ses_1/, "
-            "or a column of "
-            "participants.tsv named by the task's label field"
-        )
-    if unlabelled:
-        dropped.append(f"{unlabelled} sessions of {names} have no label")
-    images = np.zeros((len(ids), len(task.sequences), *cache.volumes.shape), np.float16)
-    for n, slots in enumerate(found):
-        for s, slot in enumerate(slots):
-            if slot is not None:
-                images[n, s] = cache.volume(slot)
-    present = np.array([[slot is not None for slot in slots] for slots in found])
-    return Cases(ids, sites, images, present, np.stack(labels))
-
-
-def _first_present(scans: pd.DataFrame, slot: str) -> int | None:
-    """Row of the index that fills a slot such as "t2s|swi": its first sequence that is there."""
-    for sequence in slot.split("|"):
-        match = scans.loc[scans["sequence"] == sequence, "i"]
-        if len(match):
-            return int(match.iloc[0])
-    return None
-
-
-def read_label(cache: Cache, task: Task, scans: pd.DataFrame) -> np.ndarray | None:
-    """A session's label: float32 scalar or uint8 mask [D, H, W]; None if it has none. Raises ValueError if it does not
-    fit.
+def check_sessions(sessions: dict[str, Sessions], task: Task) -> None:
+    """Raises ValueError when training and test cases overlap, a class is missing, or the training
+    cases are too few.
     """
-    if task.kind == "segmentation":
-        row = scans[scans["mask_row"] >= 0].head(1)
-        return np.asarray(cache.mask(int(row["i"].iloc[0]))) if len(row) else None
-    text = str(scans["label"].iloc[0])
-    if not text and task.label:
-        if task.label not in scans.columns:
+    tested = {session.id for session in sessions["test"].usable} if "test" in sessions else set()
+    for name, group in sessions.items():
+        shared = tested & {session.id for session in group.usable}
+        if name != "test" and shared:
             raise ValueError(
-                f"task {task.name!r} wants label={task.label!r}, which participants.tsv does not have"
+                f"task {task.name!r} tests on {len(shared)} of its {name} cases, first "
+                f"{min(shared)}; give train, inside and test different parts"
             )
-        value = scans[task.label].iloc[0]
-        text = "" if pd.isna(value) else str(value)
-    if not text:
-        return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not np.isfinite(number) or (task.kind == "classification" and number not in (0.0, 1.0)):
+        if kind_of(task).stratified:
+            check_classes({session.label[0] for session in group.usable}, group, name, task)
+    training = len(sessions["training"].usable)
+    if task.folds:
+        training -= -(-training // task.folds)  # the largest fold is held out
+    if training < max(task.shots):
         raise ValueError(
-            f"task {task.name!r} is {task.kind} and the label of {scans['path'].iloc[0]} is {text!r}; expected {SUFFIXES[task.kind]}"
+            f"task {task.name!r} has {training} training cases and wants shots={max(task.shots)}; "
+            "lower shots or add cases"
         )
-    return np.asarray(number, np.float32)
+    classes = len(task.classes) or 2
+    if kind_of(task).stratified and min(task.shots) < classes:
+        raise ValueError(
+            f"task {task.name!r} has {classes} classes and wants shots={min(task.shots)}; expected "
+            "a case of every class among the shots"
+        )
+
+
+def check_classes(labels: set[float], group: Sessions, name: str, task: Task) -> None:
+    """Raises ValueError when a class has no training case, or all test cases are of one class."""
+    classes = tuple(str(entry) for entry in task.classes) or ("0", "1")
+    if len(labels) == 1:
+        only = classes[int(min(labels))]
+        raise ValueError(
+            f"task {task.name!r} has a single class in its {name} cases (all {len(group.usable)} "
+            f"labels are {only}); expected {kind_of(task).expected(task)}"
+        )
+    missing = [classes[number] for number in range(len(classes)) if number not in labels]
+    if missing and name != "test":
+        raise ValueError(
+            f"task {task.name!r} has no {name} case of class {missing[0]}; expected cases of "
+            f"{kind_of(task).expected(task)}"
+        )
+
+
+def gather(cache: Cache, task: Task, sessions: Sessions) -> Cases:
+    """Images and labels of sessions."""
+    usable = sessions.usable
+    images = np.zeros((len(usable), len(task.sequences), *cache.volumes.shape), np.float16)
+    present = np.zeros((len(usable), len(task.sequences)), bool)
+    for n, session in enumerate(usable):
+        for s, row in enumerate(session.slots):
+            if row is not None:
+                images[n, s] = cache.volume(row)
+                present[n, s] = True
+    ids, sites = [session.id for session in usable], [session.site for session in usable]
+    if kind_of(task).masks:
+        masks = np.stack([label_numbers(cache.mask(s.mask_row), task) for s in usable])
+        emptied = np.stack([lost_labels(cache, session.mask_row, task) for session in usable])
+        return Cases(ids, sites, images, present, masks, emptied)
+    labels = np.array([session.label for session in usable], np.float32)
+    return Cases(ids, sites, images, present, labels[:, 0] if labels.shape[1] == 1 else labels)
+
+
+def label_numbers(mask: np.ndarray, task: Task) -> np.ndarray:
+    """uint8 [D, H, W]: a mask's values as places in `Task.classes`, from 1 on."""
+    numbers = np.zeros(256, np.uint8)
+    for place, (_, value) in enumerate(named(task.classes), start=1):
+        numbers[value] = place
+    return numbers[np.asarray(mask)]
+
+
+def lost_labels(cache: Cache, row: int, task: Task) -> np.ndarray:
+    """bool [C]: labels that the mask's file holds and the grid does not."""
+    volumes = mask_volumes(cache.index.iloc[row])
+    pairs = [volumes.get(value, (0.0, 0.0)) for _, value in named(task.classes)]
+    return np.array([in_file > 0 and on_grid == 0 for in_file, on_grid in pairs])
 
 
 def few_shot_draws(task: Task, cases: Cases, shots: int) -> np.ndarray:
-    """int64 [R, shots]: `task.draws` random subsets of the cases, the same for every model; a class keeps its share (at
-    least one case).
+    """int64 [R, shots]: `task.draws` random subsets of the cases, the same for every model; a class
+    keeps its share (at least one case), and the last class comes first.
 
     Each draw is seeded by the task's name, the number of shots and the draw's number, nothing else.
     """
     n = len(cases.ids)
     if shots > n:
         raise ValueError(
-            f"task {task.name!r} has {n} training cases and wants {shots} shots; lower shots or add cases"
+            f"task {task.name!r} has {n} training cases and wants {shots} shots; lower shots or "
+            "add cases"
         )
     draws = []
     for draw in range(task.draws):
         seed = hashlib.blake2b(f"{task.name}/{shots}/{draw}".encode(), digest_size=16).digest()
         order = np.random.default_rng(int.from_bytes(seed, "big")).permutation(n)
-        if task.kind == "classification":
-            positive = order[cases.labels[order] == 1]
-            negative = order[cases.labels[order] == 0]
-            fewest, most = max(1, shots - len(negative)), min(len(positive), shots - 1)
-            take = int(np.clip(round(shots * len(positive) / n), fewest, most))
-            order = np.concatenate([positive[:take], negative[: shots - take]])
+        if kind_of(task).stratified:
+            order = np.concatenate(list(of_each_class(order, cases.labels, shots)))
         draws.append(order[:shots])
     return np.stack(draws)
+
+
+def of_each_class(order: np.ndarray, labels: np.ndarray, shots: int) -> Iterator[np.ndarray]:
+    """The first cases in `order` of every class, the last class first, as many as its share."""
+    classes, counts = np.unique(labels, return_counts=True)
+    taken = class_shares(counts, shots)
+    for label, count in zip(classes[::-1], taken[::-1], strict=True):
+        yield order[labels[order] == label][:count]
+
+
+def class_shares(counts: np.ndarray, shots: int) -> list[int]:
+    """How many of `shots` each class gives: its rounded share, at least 1 and at most all of it;
+    what is then too many or too few is taken from, or given to, the first classes.
+    """
+    n = int(counts.sum())
+    others = len(counts) - 1
+    shares = []
+    for count in counts:
+        fewest, most = max(1, shots - (n - int(count))), min(int(count), shots - others)
+        shares.append(int(np.clip(round(shots * int(count) / n), fewest, most)))
+    while sum(shares) != shots:
+        step = int(np.sign(shots - sum(shares)))
+        room = [
+            place
+            for place, (share, count) in enumerate(zip(shares, counts, strict=True))
+            if (share < count if step > 0 else share > 1)
+        ]
+        shares[room[0]] += step
+    return shares

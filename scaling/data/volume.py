@@ -235,6 +235,19 @@ def robust_range(values: np.ndarray) -> tuple[float, float]:
 
 
 def mask_to_grid(scan: Scan, volumes: Volumes, grid: np.ndarray) -> np.ndarray:
-    """uint8 [D, H, W]: 1 where at least half of a voxel is inside."""
-    (share,) = resample(scan, [scan.voxels], volumes.shape, grid)
-    return (share >= 0.5 - 1e-6).astype(np.uint8)
+    """uint8 [D, H, W]: a voxel of which at least half is inside takes the label with the largest
+    share of it.
+    """
+    labels = np.unique(scan.voxels)
+    labels = labels[labels > 0]
+    inside = np.zeros(volumes.shape, np.float32)
+    largest = np.zeros(volumes.shape, np.float32)
+    out = np.zeros(volumes.shape, np.uint8)
+    for label in labels:
+        indicator = (scan.voxels == label).astype(np.float32)
+        (share,) = resample(scan, [indicator], volumes.shape, grid)
+        inside += share
+        out[share > largest] = label
+        largest = np.maximum(largest, share)
+    out[inside < 0.5 - 1e-6] = 0
+    return out

@@ -1,27 +1,43 @@
-"""What a study's prepare step does: the cache, and what could not be used or should not have been."""
+"""What a study's prepare step does: the caches, and what could not be used or should not have been."""
 
 from pathlib import Path
 
+import pandas as pd
+
+from scaling.data.grids import open_grid, prepare_grids, task_sources
 from scaling.data.layout import scan_sources
 from scaling.data.leakage import describe_skipped, find_leakage
-from scaling.data.prepare import prepare
+from scaling.data.task_check import check_tasks, grid_effects
+from scaling.data.tasks import task_volumes
 from scaling.data.track import prove_track
 from scaling.files import write_json
 from scaling.runs.plan import PrepareStep
 from scaling.runs.rundir import Progress
 
 
-def prepare_study(folder: Path, config: PrepareStep, workers: int, progress: Progress) -> None:
-    """Prepare every scan of the study; list what could not be used, and what is both in pretraining and in a test set."""
-    data, root = config.data, Path(config.data.root)
+def prepare_study(
+    folder: Path, config: PrepareStep, domain: str, workers: int, progress: Progress
+) -> None:
+    """Prepare every scan of the study; list what could not be used, what is both in pretraining and
+    in a test set, and what the grids do to lesions.
+
+    Raises ValueError with every mistake of every task, before anything is trained.
+    """
+    data = config.data
+    if data.track == "method":
+        everything = [source for task in config.tasks for source in task_sources(task)]
+        sources = tuple(dict.fromkeys((*data.pretraining, *everything)))
+        prove_track(scan_sources(Path(data.root), sources, data.split), data)
+    parts = prepare_grids(folder, data, config.tasks, progress, workers)
+    caches = {volumes: open_grid(folder, volumes) for volumes in {part.volumes for part in parts}}
+    index = pd.concat([cache.index for cache in caches.values()], ignore_index=True)
     tested = tuple(dict.fromkeys(source for task in config.tasks for source in task.test))
-    trained = tuple(
-        dict.fromkeys(source for task in config.tasks for source in (task.train, *task.inside))
-    )
-    table = scan_sources(
-        root, tuple(dict.fromkeys((*data.pretraining, *trained, *tested))), data.split
-    )
-    prove_track(table, data)
-    index = prepare(root, table, data.volumes, folder / "cache", progress, workers, data.compressed)
     write_json(folder / "skipped.json", describe_skipped(index))
     write_json(folder / "leakage.json", find_leakage(index, data.pretraining, tested))
+    check_tasks(config.tasks, domain, lambda task: caches[task_volumes(task, data)])
+    effects = [
+        sentence
+        for task in config.tasks
+        for sentence in grid_effects(caches[task_volumes(task, data)], task)
+    ]
+    write_json(folder / "grids.json", effects)

@@ -145,7 +145,8 @@ def find_problems(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) -
     A step that has not run yet is no problem: the page counts those in its interim banner.
     """
     problems: list[str] = []
-    for file in (study_dir / "prepare" / "leakage.json", study_dir / "prepare" / "skipped.json"):
+    for name in ("leakage.json", "skipped.json", "grids.json"):
+        file = study_dir / "prepare" / name
         problems += read_json(file) if file.exists() else []
     for step in plan.steps:
         if step.kind in DESCRIBING:

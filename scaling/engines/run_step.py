@@ -7,7 +7,9 @@ from pathlib import Path
 
 import jax
 
-from scaling.data.cache import Cache, open_cache
+from scaling.data.cache import Cache
+from scaling.data.grids import open_grid
+from scaling.data.tasks import task_volumes
 from scaling.files import read_json, read_parquet, write_json
 from scaling.processes.distributed import agreed, is_main, stop, stopping
 from scaling.runs.digests import DamagedError
@@ -163,7 +165,8 @@ def carry_out(
         case PrepareStep() as config:
             from scaling.engines.preparing import prepare_study
 
-            prepare_study(folder, config, execution.workers, progress)
+            domain = plan.study.estimand.domain
+            prepare_study(folder, config, domain, execution.workers, progress)
         case TransferStep() as config:
             from scaling.transfer.run import transfer
 
@@ -171,7 +174,7 @@ def carry_out(
             if config.arm == "pretrained":
                 checkpoint = study_dir / step.needs[0] / "checkpoints"
             with track(folder, plan.study.name, step, group_of(step), execution) as tracker:
-                cache = study_cache(study_dir)
+                cache = task_cache(study_dir, config)
                 tracker.summarise(transfer(folder, checkpoint, config, cache, progress))
                 tracker.table("results", read_parquet(folder / "results.parquet"))
             record_test_cases(folder, plan.study, config)
@@ -201,5 +204,10 @@ def record_test_cases(folder: Path, study: Study, config: TransferStep) -> None:
 
 
 def study_cache(study_dir: Path) -> Cache:
-    """The prepared volumes of a study."""
-    return open_cache(study_dir / "prepare" / "cache")
+    """The prepared volumes that a study pretrains on, and those of tasks on the same grid."""
+    return open_grid(study_dir / "prepare")
+
+
+def task_cache(study_dir: Path, config: TransferStep) -> Cache:
+    """The prepared volumes on a task's grid."""
+    return open_grid(study_dir / "prepare", task_volumes(config.task, config.data))

@@ -19,8 +19,8 @@ from scaling.files import write_table
 from scaling.objectives.interface import Parameters
 from scaling.runs.finished import finished_run
 from scaling.study.ladder import Encoder
-from scaling.transfer.finetune import in_chunks
-from scaling.transfer.probe import cell_means, embedder
+from scaling.transfer.chunks import in_chunks
+from scaling.transfer.features import cell_means, embedder
 from scaling.transfer.run import load_encoder
 
 Progress = Callable[[int, int], None]

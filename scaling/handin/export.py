@@ -26,16 +26,18 @@ import numpy as np
 from jaxtyping import Array
 from safetensors.numpy import save
 
-from scaling.data.cache import open_cache
-from scaling.data.tasks import TaskArrays, load_task
+from scaling.data.grids import open_grid
+from scaling.data.tasks import TaskArrays, load_task, task_volumes
 from scaling.files import write_json
 from scaling.handin.container import write_container
 from scaling.runs.finished import finished_run
 from scaling.runs.plan import TransferStep
 from scaling.runs.rundir import provenance
 from scaling.study.config import Finetune, Shape3
-from scaling.transfer.finetune import Row, fit_rows, in_classes, row_keys
+from scaling.transfer.finetune import fit_rows
 from scaling.transfer.finetune_program import FinetuneProgram, finetune_program
+from scaling.transfer.kinds import learner_of
+from scaling.transfer.rows import Row, in_classes, row_keys
 from scaling.transfer.run import load_encoder
 
 
@@ -103,15 +105,15 @@ def finetune_on_all(checkpoint: Path, config: TransferStep) -> Finetuned:
     assert config.encoder is not None
     assert config.transfer.finetune is not None
     recipe: Finetune = config.transfer.finetune
-    cache = open_cache(checkpoint.parents[1] / "prepare" / "cache")
+    volumes = task_volumes(config.task, config.data)
+    cache = open_grid(checkpoint.parents[1] / "prepare", volumes)
     arrays = load_task(cache, config.task, config.data)
     n = len(arrays.train.ids)
     shape: Shape3 = arrays.train.images.shape[2:]
-    program = finetune_program(
-        config.encoder, config.task.kind, len(config.task.sequences), shape, recipe
-    )
+    learner = learner_of(config.task)
+    program = finetune_program(config.encoder, learner, len(config.task.sequences), shape, recipe)
     encoder = load_encoder(config.encoder, config.seed, checkpoint / "checkpoints")
-    rows = [Row(n, 0, in_classes(arrays.train, config.task.kind))]
+    rows = [Row(n, 0, in_classes(arrays.train, config.task))]
     fit = next(
         fit_rows(
             program,
@@ -119,7 +121,7 @@ def finetune_on_all(checkpoint: Path, config: TransferStep) -> Finetuned:
             arrays.train,
             rows,
             row_keys(config.task, rows),
-            config.task.kind,
+            learner,
             recipe,
         )
     )

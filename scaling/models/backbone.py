@@ -35,9 +35,10 @@ class Modules(NamedTuple):
     """
     decode: Callable[[Any, Features, Array, int], Array]
     """`decode(decoder, features, visible [B, M], patch)` predicts all voxels [B, N, P]."""
-    segmentation_head: Callable[[Any, int, Shape3, nnx.Rngs, Compute], nnx.Module]
-    """`segmentation_head(shape, sequences, volume, rngs, compute)` is a module that maps features
-    [B, S, ...] and which sequences are present [B, S] to logits [B, D, H, W].
+    segmentation_head: Callable[[Any, int, int, Shape3, nnx.Rngs, Compute], nnx.Module]
+    """`segmentation_head(shape, sequences, outputs, volume, rngs, compute)` is a module that maps
+    features [B, S, ...] and which sequences are present [B, S] to logits [B, D, H, W], or
+    [B, K, D, H, W] of K > 1 outputs.
     """
 
 
@@ -47,8 +48,8 @@ BACKBONES: dict[type[Encoder], Modules] = {
         decoder=vit.MaeDecoder,
         encode_visible=vit.encode_visible,
         decode=lambda decoder, features, visible, patch: vit.decode(decoder, features, visible),
-        segmentation_head=lambda shape, sequences, volume, rngs, compute: SegmentationHead(
-            shape, sequences, volume, rngs
+        segmentation_head=lambda shape, sequences, outputs, volume, rngs, compute: SegmentationHead(
+            shape, sequences, volume, rngs, outputs
         ),
     ),
     CnnShape: Modules(
@@ -58,8 +59,8 @@ BACKBONES: dict[type[Encoder], Modules] = {
         ),
         encode_visible=unet.encode_visible,
         decode=lambda decoder, features, visible, patch: unet.decode(decoder, features, patch),
-        segmentation_head=lambda shape, sequences, volume, rngs, compute: UNetHead(
-            shape, sequences, rngs, compute
+        segmentation_head=lambda shape, sequences, outputs, volume, rngs, compute: UNetHead(
+            shape, sequences, rngs, compute, outputs
         ),
     ),
 }
@@ -186,19 +187,21 @@ def build_backbone(
 
 
 def make_head(
-    kind: str,
+    outputs: int,
+    masks: bool,
     encoder: Encoder,
     sequences: int,
     shape: Shape3,
     rngs: nnx.Rngs,
     compute: Compute | None = None,
 ) -> nnx.Module:
-    """The head of a kind of task.
+    """The head of a task: `outputs` numbers per case or, for `masks`, per voxel.
 
     All take what `EncoderFunctions.features` gives for each sequence, [B, S, ...], and which are
     present, [B, S].
     """
-    if kind != "segmentation":
-        return PooledHead(encoder, sequences, rngs)
+    if not masks:
+        return PooledHead(encoder, sequences, rngs, outputs)
     compute = compute or Compute()
-    return modules_of(encoder).segmentation_head(encoder, sequences, shape, rngs, compute)
+    head = modules_of(encoder).segmentation_head
+    return head(encoder, sequences, outputs, shape, rngs, compute)

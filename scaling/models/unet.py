@@ -174,7 +174,8 @@ class CnnEncoder(nnx.Module):
 
 
 class CnnDecoder(nnx.Module):
-    """A pyramid to one value per voxel: [B, d, h, w, C] per level -> [B, D, H, W].
+    """A pyramid to one value per voxel: [B, d, h, w, C] per level -> [B, D, H, W], or
+    [B, K, D, H, W] of K > 1 `outputs`.
 
     Each level up is a transposed convolution with stride 2, the encoder's features of that level
     beside it if `skips`, and one convolution, as in FOMO25's pretraining decoders and nnU-Net's
@@ -188,8 +189,9 @@ class CnnDecoder(nnx.Module):
         rngs: nnx.Rngs,
         compute: Compute,
         beside: int = 1,
+        outputs: int = 1,
     ):
-        self.remat = compute.remat
+        self.remat, self.outputs = compute.remat, outputs
         below = beside * features[-1]
         levels: dict[str, nnx.Module] = {}
         for level, channels in reversed(tuple(enumerate(features[:-1]))):
@@ -197,14 +199,15 @@ class CnnDecoder(nnx.Module):
             levels[f"level{level}"] = UpLevel(below, passed, channels, compute, rngs)
             below = channels
         self.levels = nnx.Dict(levels)
-        self.voxels: nnx.Linear = Linear(below, 1, compute.dtype, rngs)
+        self.voxels: nnx.Linear = Linear(below, outputs, compute.dtype, rngs)
 
-    def __call__(self, pyramid: Pyramid) -> Float[Array, "B D H W"]:
+    def __call__(self, pyramid: Pyramid) -> Float[Array, "B *K D H W"]:
         x = pyramid[-1]
         for depth in reversed(range(len(self.levels))):
             level, passed = self.levels[f"level{depth}"], pyramid[depth]
             x = pin(recomputed(level, self.remat, x, passed), "batch")
-        return self.voxels(x)[..., 0]
+        voxels = self.voxels(x)  # [B, D, H, W, K]
+        return voxels[..., 0] if self.outputs == 1 else jnp.moveaxis(voxels, -1, 1)
 
 
 class UpLevel(nnx.Module):

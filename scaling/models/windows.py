@@ -16,11 +16,13 @@ SIGMA = 1 / 8  # of the window's side
 
 
 def by_windows(
-    apply: Callable[[Float[Array, "B S d h w"]], Float[Array, "B d h w"]],
+    apply: Callable[[Float[Array, "B S d h w"]], Float[Array, "B *K d h w"]],
     images: Float[Array, "B S D H W"],
     window: Shape3,
-) -> Float[Array, "B D H W"]:
-    """Logits of a network `apply` that takes windows of d x h x w voxels, for whole volumes: [B, S, D, H, W] -> [B, D, H, W].
+    channels: tuple[int, ...] = (),
+) -> Float[Array, "B *K D H W"]:
+    """Logits of a network `apply` that takes windows of d x h x w voxels, for whole volumes: [B, S, D, H, W] -> [B, D, H, W], or
+    [B, K, D, H, W] where it gives `channels` (K,).
 
     Windows overlap by half or more, evenly spread from border to border, and a voxel's logit is their mean under a Gaussian around
     each window's middle (Isensee et al. 2021, nnU-Net; as MONAI's sliding_window_inference with mode "gaussian"). One window after
@@ -36,15 +38,19 @@ def by_windows(
     coverage = outer([covered(length, side) for length, side in zip(shape, window, strict=True)])
 
     def add(
-        total: Float[Array, "B D H W"], start: Int[Array, "3"]
-    ) -> tuple[Float[Array, "B D H W"], None]:
+        total: Float[Array, "B *K D H W"], start: Int[Array, "3"]
+    ) -> tuple[Float[Array, "B *K D H W"], None]:
         logits = apply(cut(images, start, window)).astype(jnp.float32)
         return jax.lax.dynamic_update_slice(
-            total, cut(total, start, window) + weight * logits, (0, *start)
+            total,
+            cut(total, start, window) + weight * logits,
+            (0,) * (1 + len(channels)) + tuple(start),
         ), None
 
     places = jnp.asarray(list(itertools.product(*starts)), jnp.int32)
-    total, _ = jax.lax.scan(add, jnp.zeros((images.shape[0], *shape), jnp.float32), places)
+    total, _ = jax.lax.scan(
+        add, jnp.zeros((images.shape[0], *channels, *shape), jnp.float32), places
+    )
     return total / coverage
 
 

@@ -10,6 +10,7 @@ rate, in segments that end where a cooldown branches off; each cooldown decays t
 ends at one duration.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -93,7 +94,10 @@ class TransferStep:
 
 @config(frozen=True, config=STRICT)
 class CollectStep:
-    """Gather every transfer's results into one tidy table."""
+    """Gather every transfer's results into one tidy table, with the groups of cases."""
+
+    groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Name and `Task.groups` of every task that has any."""
 
 
 @config(frozen=True, config=STRICT)
@@ -159,15 +163,16 @@ def make_plan(study: Study) -> Plan:
                 steps += pretraining
                 transfers += tried
                 saved += unshared
-    if study.transfer.classical:
-        for task in study.tasks:
+    for task in study.tasks:
+        if (task.transfer or study.transfer).classical:
             transfers.append(
                 transfer_step(study, "classical", "none", "", "", None, 0.0, 0, 0, task)
             )
 
     steps += transfers
     names = tuple(step.name for step in transfers)
-    steps.append(Step("collect", "collect", CollectStep(), names))
+    groups = tuple((task.name, task.groups) for task in study.tasks if task.groups)
+    steps.append(Step("collect", "collect", CollectStep(groups), names))
     verdicts = ReportStep(study.estimand, study.smallest_effects)
     steps.append(Step("report", "report", verdicts, ("collect",)))
     return Plan(study, tuple(steps), saved)
@@ -306,6 +311,8 @@ def transfer_step(
             source, needs = "classical", ("prepare",)
         case _:
             assert_never(arm)
+    recipes = task.transfer or study.transfer
+    # What a task is compared by, and whose recipes it takes, is no part of a transfer's identity.
     resolved = TransferStep(
         arm,
         objective,
@@ -315,14 +322,14 @@ def transfer_step(
         fraction,
         duration,
         seed,
-        task,
+        dataclasses.replace(task, groups=(), transfer=None),
         study.data,
-        study.transfer,
+        recipes,
     )
     flops, parameters = 0, 0
     if encoder is not None:
-        shape = study.data.volumes.shape
-        flops = transfer_flops(task, study.transfer, encoder, shape, arm == "scratch")
+        shape = (task.volumes or study.data.volumes).shape
+        flops = transfer_flops(task, recipes, encoder, shape, arm == "scratch")
         parameters = encoder.parameters
     name = f"transfer/{source}-{task.name}"
     return Step(name, "transfer", resolved, needs, parameters, flops=float(flops))

@@ -137,7 +137,7 @@ def step_status(study_dir: Path, step: Step, texts: dict[int, str] | None = None
     if done is None or done.get("config") != config_digest(step, texts):
         changes = config_changes(folder, step)
         failed = done is None and (folder / ERROR).exists()
-        if changes and (failed or step.kind in DESCRIBING):
+        if changes and (failed or step.kind in DESCRIBING or only_grown(step, changes)):
             return "todo"
         if changes:
             raise ConfigDriftError(
@@ -154,6 +154,13 @@ def step_status(study_dir: Path, step: Step, texts: dict[int, str] | None = None
     # Only what is computed from all the others can be out of date: it has new inputs when the study
     # has grown.
     return "done" if done.get("needs") == list(step.needs) else "stale"
+
+
+def only_grown(step: Step, changes: list[str]) -> bool:
+    """Whether a step of preparation differs in its tasks alone: it then prepares what is missing
+    and checks all tasks; nothing that was made before is affected.
+    """
+    return step.kind == "prepare" and all(change.startswith("tasks") for change in changes)
 
 
 def plan_status(study_dir: Path, plan: Plan) -> dict[str, Status]:

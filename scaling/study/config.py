@@ -13,7 +13,15 @@ from scaling.study.execution import Execution, Mesh
 from scaling.study.families import AnyFamily, Family, ResEnc, UNet, ViT
 from scaling.study.objectives import AnyObjective, Mae, ObjectiveConfig
 from scaling.study.pretraining import Pretrain, Remat
-from scaling.study.protocols import Augmentation, Classical, Finetune, Probe, Shape3, Transfer
+from scaling.study.protocols import (
+    Augmentation,
+    Classical,
+    Finetune,
+    Probe,
+    SgdProbe,
+    Shape3,
+    Transfer,
+)
 from scaling.study.question import Estimand, SmallestEffects
 from scaling.study.strict import STRICT
 from scaling.study.tasks import Task
@@ -35,6 +43,7 @@ __all__ = [
     "Probe",
     "Remat",
     "ResEnc",
+    "SgdProbe",
     "Shape3",
     "SmallestEffects",
     "Source",

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from scaling.study.families import Family
 from scaling.study.names import name_problem
 from scaling.study.objectives import ObjectiveConfig
+from scaling.study.task_kinds import kind_of
 
 if TYPE_CHECKING:
-    from scaling.study.config import Study
+    from scaling.study.config import Study, Task, Volumes
 
 
 def inconsistencies(study: Study) -> list[str]:
@@ -61,8 +62,9 @@ def names(study: Study) -> Iterator[str]:
 
 def spacing(study: Study) -> Iterator[str]:
     """What is measured in mm needs one spacing for all sessions."""
-    segmented = [task.name for task in study.tasks if task.kind == "segmentation"]
-    if study.data.volumes.spacing_mm is None and (segmented or study.transfer.classical):
+    own = [task for task in study.tasks if grid_of(study, task).spacing_mm is None]
+    segmented = [task.name for task in own if kind_of(task).masks]
+    if segmented or any((task.transfer or study.transfer).classical for task in own):
         yield (
             f"data.volumes.spacing_mm is null, but {segmented or 'transfer.classical'} is measured "
             "in mm; expected one spacing for all"
@@ -96,14 +98,7 @@ def grids(study: Study, family: Family) -> Iterator[str]:
         )
         return
     cube = math.lcm(family.patch, family.stride)
-    recipes = (("finetune", study.transfer.finetune), ("supervised", study.transfer.supervised))
-    for field, recipe in recipes:
-        window = recipe.window if recipe else None
-        if window and not fits(window, shape, cube):
-            yield (
-                f"transfer.{field}.window is {window}; expected multiples of {cube} voxels for "
-                f"{family.label}, each at most that of data.volumes.shape={shape}"
-            )
+    yield from windows(study, family, cube)
     for axis in range(3):
         if crop[axis] > shape[axis] or crop[axis] % cube or shape[axis] % cube:
             yield (
@@ -114,6 +109,32 @@ def grids(study: Study, family: Family) -> Iterator[str]:
             return
 
 
+def windows(study: Study, family: Family, cube: int) -> Iterator[str]:
+    """Windows and grids of tasks are whole patches, and windows fit into their grid."""
+    sentences = []
+    for task in study.tasks:
+        shape, transfer = grid_of(study, task).shape, task.transfer or study.transfer
+        if task.volumes and any(side % cube for side in shape):
+            sentences.append(
+                f"volumes.shape of task {task.name!r} is {shape}; expected multiples of {cube} for "
+                f"{family.label}"
+            )
+        for field in ("finetune", "supervised"):
+            recipe = getattr(transfer, field)
+            window = recipe.window if recipe else None
+            if window and kind_of(task).masks and not fits(window, shape, cube):
+                sentences.append(
+                    f"transfer.{field}.window is {window}; expected multiples of {cube} voxels for "
+                    f"{family.label}, each at most that of data.volumes.shape={shape}"
+                )
+    yield from dict.fromkeys(sentences)
+
+
+def grid_of(study: Study, task: Task) -> Volumes:
+    """The grid of a task: its own, or that of the study."""
+    return task.volumes or study.data.volumes
+
+
 def fits(window: tuple[int, int, int], shape: tuple[int, int, int], cube: int) -> bool:
     """Whether a window consists of whole cubes and is no larger than the volume."""
     pairs = zip(window, shape, strict=True)
@@ -122,9 +143,18 @@ def fits(window: tuple[int, int, int], shape: tuple[int, int, int], cube: int) -
 
 def protocols(study: Study) -> Iterator[str]:
     """The protocol that verdicts are about is tried at all."""
-    protocol = study.estimand.protocol
+    protocol, shots = study.estimand.protocol, study.estimand.shots
     if getattr(study.transfer, protocol) is None:
         yield f"estimand.protocol is {protocol!r}, but transfer.{protocol} is left out"
+    for task in study.tasks:
+        if shots is not None and shots not in task.shots:
+            yield (
+                f"estimand.shots is {shots}, but task {task.name!r} has shots={task.shots}; "
+                "expected one of them"
+            )
+        recipes = task.transfer or study.transfer
+        if not any(getattr(recipes, name) for name in ("finetune", "probe", "sgd_probe")):
+            yield f"task {task.name!r} leaves out every protocol that tries a checkpoint"
 
 
 def batches(study: Study) -> Iterator[str]:

@@ -77,6 +77,29 @@ class Probe:
 
 
 @dataclass(frozen=True, config=STRICT)
+class SgdProbe:
+    """FOMO26's linear probe of frozen embeddings, the mean of all tokens as it is: one layer per
+    learning rate by stochastic gradient descent; the best one on validation cases counts.
+    """
+
+    learning_rates: tuple[float, ...] = (
+        *(1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3),
+        *(2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1),
+    )
+    """Rates of the layers that compete."""
+    epochs: Annotated[int, Field(ge=1)] = 20
+    """Passes over the training cases; the rate falls to zero by a cosine."""
+    batch: Annotated[int, Field(ge=1)] = 64
+    """Cases in a step."""
+    momentum: float = 0.9
+    """Momentum of the gradient descent."""
+    validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the shots that the layers are compared on, by macro AUROC."""
+    weight_scale: float = 0.01
+    """Standard deviation of the initial weights."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class Classical:
     """The simplest control, without a network: ridge regression on smoothed voxels; segmentation
     reads each voxel's intensities at several scales.
@@ -98,6 +121,8 @@ class Transfer:
     """Few-shot fine-tuning."""
     probe: Probe | None = Probe()
     """Readouts of frozen features."""
+    sgd_probe: SgdProbe | None = None
+    """FOMO26's linear probe, for classifications."""
     classical: Classical | None = Classical()
     """The control without a network."""
     supervised: Finetune | None = None

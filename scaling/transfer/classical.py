@@ -1,4 +1,7 @@
-"""The simplest classical controls: linear models on smoothed voxels, no network. On brain age they are hard to beat."""
+"""The simplest classical controls: linear models on smoothed voxels, no network.
+
+On brain age they are hard to beat.
+"""
 
 from collections.abc import Iterator
 
@@ -7,62 +10,71 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from scaling.data.tasks import Cases, TaskArrays, few_shot_draws
 from scaling.study.config import Classical, Task
+from scaling.transfer.kinds import learner_of
 from scaling.transfer.predictions import Predicted
-from scaling.transfer.probe import ridge_masks, ridge_scores
+from scaling.transfer.readouts import ridge_masks, ridge_scores
 
 SCALES_MM = (0.0, 6.0, 12.0)
+FWHM = 2.355  # of a Gaussian, in standard deviations
 
 
 def classical(
     arrays: TaskArrays, task: Task, recipe: Classical, spacing_mm: float
 ) -> Iterator[Predicted]:
     """Fit every draw on smoothed voxels, and predict the test cases."""
+    learner = learner_of(task)
     both = (arrays.train, arrays.test)
-    if task.kind == "segmentation":
+    if learner.masks:
         train, test = (local_intensities(cases, spacing_mm) for cases in both)
     else:
         train, test = (smoothed_voxels(cases, spacing_mm, recipe.smoothing_mm) for cases in both)
     for shots in task.shots:
         for draw, chosen in enumerate(few_shot_draws(task, arrays.train, shots)):
-            labels = arrays.train.labels[chosen]
-            if task.kind == "segmentation":
-                masks = labels.reshape(shots, -1, 1).astype(np.float32)
-                scores, threshold = ridge_masks(train[chosen], masks, test, recipe.mask_penalty)
-                outputs = scores.reshape(arrays.test.labels.shape) > threshold
+            targets = learner.readout_targets(arrays.train.labels[chosen])
+            if learner.masks:
+                shape = arrays.test.labels.shape
+                above = voxel_readouts(train[chosen], targets, test, recipe.mask_penalty)
+                outputs = above.reshape(*shape, targets.shape[-1])
             else:
-                outputs = ridge_scores([(train[chosen], test)], labels, recipe.penalties)
-            yield Predicted("ridge", shots, draw, 0.0, outputs)
+                outputs = ridge_scores([(train[chosen], test)], targets, recipe.penalties)
+            yield Predicted("ridge", shots, draw, 0.0, learner.from_readout(outputs))
+
+
+def voxel_readouts(
+    train: np.ndarray, targets: np.ndarray, test: np.ndarray, penalty: float
+) -> np.ndarray:
+    """Scores of every voxel above their threshold, for each label: [m, D*H*W, C]."""
+    above = []
+    for label in range(targets.shape[-1]):
+        masks = targets[..., label].reshape(len(targets), -1, 1)  # [n, D*H*W, 1]
+        scores, threshold = ridge_masks(train, masks, test, penalty)
+        above.append(scores[..., 0] - threshold)
+    return np.stack(above, axis=-1)
 
 
 def smoothed_voxels(cases: Cases, spacing_mm: float, smoothing_mm: float) -> np.ndarray:
-    """Voxels smoothed to a full width at half maximum of `smoothing_mm` and sampled that finely: float32 [n, F]."""
-    sigma = smoothing_mm / spacing_mm / 2.355
+    """Voxels smoothed to a full width at half maximum of `smoothing_mm` and sampled that finely:
+    float32 [n, F].
+    """
+    sigma = smoothing_mm / spacing_mm / FWHM
     factor = min(1.0, spacing_mm / smoothing_mm)
-    return np.stack(
-        [
-            np.concatenate(
-                [
-                    zoom(gaussian_filter(np.float32(image), sigma), factor, order=1).ravel()
-                    for image in images
-                ]
-            )
-            for images in cases.images
-        ]
-    )
+
+    def features(images: np.ndarray) -> np.ndarray:
+        smooth = [gaussian_filter(np.float32(image), sigma) for image in images]
+        return np.concatenate([zoom(image, factor, order=1).ravel() for image in smooth])
+
+    return np.stack([features(images) for images in cases.images])
 
 
 def local_intensities(cases: Cases, spacing_mm: float) -> np.ndarray:
     """Each voxel's intensities at several scales, all sequences: float32 [n, D*H*W, F]."""
-    return np.stack(
-        [
-            np.stack(
-                [
-                    gaussian_filter(np.float32(image), scale / spacing_mm / 2.355).ravel()
-                    for image in images
-                    for scale in SCALES_MM
-                ],
-                axis=-1,
-            )
-            for images in cases.images
-        ]
-    )
+
+    def features(images: np.ndarray) -> np.ndarray:
+        columns = []
+        for image in images:
+            for scale in SCALES_MM:
+                sigma = scale / spacing_mm / FWHM
+                columns.append(gaussian_filter(np.float32(image), sigma).ravel())
+        return np.stack(columns, axis=-1)
+
+    return np.stack([features(images) for images in cases.images])

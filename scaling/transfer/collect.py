@@ -7,15 +7,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from scaling.data.grids import open_grid
+from scaling.data.tasks import task_volumes
 from scaling.files import read_json, read_marker, read_parquet, write_table
 from scaling.runs.digests import DamagedError, require_whole
 from scaling.runs.plan import Plan, PretrainStep, Step, TransferStep, trunk_name
 from scaling.runs.rundir import DONE, disown
+from scaling.transfer.groups import fairness, group_columns, group_table
 
 RESULTS = "results.parquet"
 PREDICTIONS = "predictions.parquet"
 PRETRAINING = "pretraining.parquet"
 COLLECTED = (RESULTS, PREDICTIONS, "summary.json")  # what is read of a transfer or of a cooldown
+GROUPS = "groups.parquet"
+FAIRNESS = "fairness.parquet"
 
 
 def collect(study_dir: Path, plan: Plan) -> None:
@@ -35,6 +40,8 @@ def collect(study_dir: Path, plan: Plan) -> None:
     for file in (RESULTS, PREDICTIONS):
         tables = [read_parquet(study_dir / step.name / file) for step in transfers]
         table = described(tables, facts)
+        if file == PREDICTIONS:
+            table = with_groups(study_dir, plan, table)
         write_table(table, study_dir / file)
         if file == RESULTS:
             write_table(table, study_dir / "results.csv")
@@ -59,6 +66,28 @@ def is_whole(study_dir: Path, plan: Plan, step: Step) -> bool:
         disown(study_dir, plan, error.file, str(error))
         return False
     return True
+
+
+def with_groups(study_dir: Path, plan: Plan, predictions: pd.DataFrame) -> pd.DataFrame:
+    """Predictions with the groups of their cases; writes groups.parquet, every metric by group, and
+    fairness.parquet, where tasks have groups.
+    """
+    tables = []
+    for task in plan.study.tasks:
+        rows = predictions["task"] == task.name
+        if not task.groups or not rows.any():
+            continue
+        cache = open_grid(study_dir / "prepare", task_volumes(task, plan.study.data))
+        groups = group_columns(cache.index, task)
+        for column in groups:
+            predictions.loc[rows, column] = predictions.loc[rows, "case"].map(groups[column])
+        tables.append(group_table(predictions[rows], task).assign(task=task.name))
+    if tables:
+        together = pd.concat(tables, ignore_index=True)
+        write_table(together, study_dir / GROUPS)
+        fair = [fairness(table).assign(task=table["task"].iloc[0]) for table in tables]
+        write_table(pd.concat(fair, ignore_index=True), study_dir / FAIRNESS)
+    return predictions
 
 
 def run_facts(plan: Plan, step: Step) -> dict[str, object]:

@@ -1,12 +1,13 @@
-"""Few-shot finetuning as one compiled program: a scan over steps, over all rows (shots x draws) at once, the rows spread over devices.
+"""Few-shot fine-tuning as one compiled program: a scan over steps, over all rows (shots x draws) at
+once, the rows spread over devices.
 
-All cases of a few-shot task fit on the device. A row is one finetune: weights over the labelled cases, zero for those it may not see, a
-learning rate, and a key for its batches.
+All cases of a few-shot task fit on the device. A row is one fine-tune: weights over the labelled
+cases, zero for those it may not see, a learning rate, and a key for its batches.
 """
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,24 +23,21 @@ from scaling.objectives.interface import Parameters
 from scaling.study.config import Finetune, Shape3
 from scaling.study.ladder import Encoder
 from scaling.training.optimizer import adamw_direction, descend, warmup_stable_decay
-from scaling.transfer.losses import classification_loss, regression_loss, segmentation_loss
+from scaling.transfer.kinds import Learner
 
-Kind = Literal["classification", "segmentation", "regression"]
-LOSSES = {
-    "classification": classification_loss,
-    "regression": regression_loss,
-    "segmentation": segmentation_loss,
-}
 ROWS, EVERYWHERE = PartitionSpec("rows"), PartitionSpec()
 
 
 class FinetuneProgram(NamedTuple):
-    """Functions of one (encoder, kind of task, recipe); all but `apply` and `losses` are compiled, and keep row r on one device.
+    """Functions of one (encoder, learner, recipe); all but `apply` and `losses` are compiled, and
+    keep row r on one device.
 
     `init_heads(keys [R])` makes the heads' parameters;
-    `fit(encoder, heads [R], cases, weights [R, n], scaling [R, 2], rates [R], keys [R])` finetunes R networks;
-    `predict(fitted [R], images [B, S, D, H, W], present [B, S])` gives logits, or standardised predictions, [R, B, ...];
-    `apply(parameters, images, present)` the same of one network, [B, ...]; `losses(outputs, targets)` are the task's losses, per case.
+    `fit(encoder, heads [R], cases, weights [R, n], scaling [R, 2], rates [R], keys [R])` fine-tunes
+    R networks;
+    `predict(fitted [R], images [B, S, D, H, W], present [B, S])` gives a head's outputs [R, B, ...];
+    `apply(parameters, images, present)` the same of one network, [B, ...];
+    `losses(outputs, labels)` are the task's losses, per case.
     """
 
     init_heads: Callable[[Array], Any]
@@ -51,14 +49,14 @@ class FinetuneProgram(NamedTuple):
 
 @lru_cache
 def finetune_program(
-    encoder: Encoder, kind: Kind, sequences: int, shape: Shape3, recipe: Finetune
+    encoder: Encoder, learner: Learner, sequences: int, shape: Shape3, recipe: Finetune
 ) -> FinetuneProgram:
-    """The finetuning program of one encoder for tasks of `kind` with S `sequences` of `shape` voxels."""
-
-    window = recipe.window if kind == "segmentation" and recipe.window else shape
+    """The fine-tuning program of one encoder for S `sequences` of `shape` voxels."""
+    window = recipe.window if learner.masks and recipe.window else shape
+    channels = (learner.outputs,) if learner.masks and learner.outputs > 1 else ()
 
     def head(rngs: nnx.Rngs) -> nnx.Module:
-        return make_head(kind, encoder, sequences, window, rngs)
+        return make_head(learner.outputs, learner.masks, encoder, sequences, window, rngs)
 
     features = build_encoder(encoder).features
     head_graph = structure(head)
@@ -70,15 +68,19 @@ def finetune_program(
 
     def network(parameters: Any, images: Float[Array, "B S d h w"], present: Array) -> Array:
         B, S = images.shape[:2]
-        found = features(
-            parameters["encoder"], images.reshape(B * S, *images.shape[2:]).astype(jnp.float32)
-        )
-        return nnx.merge(head_graph, parameters["head"])(
-            tuple(x.reshape(B, S, *x.shape[1:]) for x in found), present
-        )
+        volumes = images.reshape(B * S, *images.shape[2:]).astype(jnp.float32)
+        levels = features(parameters["encoder"], volumes)
+        of_cases = tuple(level.reshape(B, S, *level.shape[1:]) for level in levels)
+        return nnx.merge(head_graph, parameters["head"])(of_cases, present)
 
     def apply(parameters: Any, images: Float[Array, "B S D H W"], present: Array) -> Array:
-        return by_windows(lambda part: network(parameters, part, present), images, window)
+        def of_window(crops: Array) -> Array:
+            return network(parameters, crops, present)
+
+        return by_windows(of_window, images, window, channels)
+
+    def losses(outputs: Array, labels: Array) -> Array:
+        return learner.loss(outputs, learner.targets(labels))
 
     def fit_one(
         encoder_parameters: Parameters,
@@ -101,12 +103,13 @@ def finetune_program(
                     jax.random.fold_in(choose, 1), inputs, targets, window
                 )
             inputs = augment(inputs.astype(jnp.float32), change, recipe.augment)
-            targets = (targets.astype(jnp.float32) - scaling[0]) / scaling[1]
-            if kind == "segmentation":
+            targets = learner.targets((targets.astype(jnp.float32) - scaling[0]) / scaling[1])
+            if learner.masks:
                 targets = augment_masks(targets, change, recipe.augment)
 
             def loss(parameters: Any) -> Array:
-                return LOSSES[kind](network(parameters, inputs, present[chosen]), targets).mean()
+                outputs = network(parameters, inputs, present[chosen])
+                return learner.loss(outputs, targets).mean()
 
             gradients = jax.grad(loss)(parameters)
             direction, moments = optimizer.update(gradients, moments, parameters)
@@ -121,7 +124,8 @@ def finetune_program(
         )
         return parameters
 
-    # Convolutions with weights of their own per row would be grouped ones, which are slow everywhere: one row after the other then.
+    # Convolutions with weights of their own per row would be grouped ones, which are slow
+    # everywhere: one row after the other then.
     over_rows = jax.vmap if encoder.vmapped else one_by_one
 
     def fit(
@@ -160,7 +164,7 @@ def finetune_program(
         return spread(fitted, images, present)
 
     return FinetuneProgram(
-        jax.jit(jax.vmap(init_head)), jax.jit(fit), jax.jit(predict), apply, LOSSES[kind]
+        jax.jit(jax.vmap(init_head)), jax.jit(fit), jax.jit(predict), apply, losses
     )
 
 
@@ -173,4 +177,8 @@ def row_mesh(rows: int) -> Mesh:
 
 def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` over the leading axis of its arguments, as `jax.vmap`, but one after the other."""
-    return lambda *batched: jax.lax.map(lambda each: function(*each), batched)
+
+    def over_rows(*batched: Any) -> Any:
+        return jax.lax.map(lambda row: function(*row), batched)
+
+    return over_rows

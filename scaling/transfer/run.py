@@ -5,18 +5,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import pandas as pd
 
 from scaling.data.cache import Cache
+from scaling.data.folds import folds
 from scaling.data.tasks import TaskArrays, load_task
 from scaling.files import write_json, write_table
 from scaling.models.backbone import build_encoder
 from scaling.objectives.interface import Parameters
 from scaling.runs.plan import TransferStep
 from scaling.runs.rundir import Progress
+from scaling.study.task_kinds import kind_of
 from scaling.study.ladder import Encoder
 from scaling.training.checkpoint import restore_encoder
 from scaling.transfer.classical import classical
 from scaling.transfer.finetune import finetune, supervised
+from scaling.transfer.linear_probe import sgd_probe
 from scaling.transfer.predictions import Predicted, score, tabulate
 from scaling.transfer.probe import probe
 
@@ -24,23 +28,28 @@ from scaling.transfer.probe import probe
 def transfer(
     folder: Path, checkpoint: Path | None, config: TransferStep, cache: Cache, progress: Progress
 ) -> dict[str, float]:
-    """Write `predictions.parquet` (one row per protocol x shots x draw x case) and `results.parquet` (per site and metric).
+    """Write `predictions.parquet` (one row per protocol x shots x draw x case) and
+    `results.parquet` (per site and metric).
 
     Returns each metric's mean over draws and sites, named "out/finetune/20 shots/mae".
 
-    `checkpoint` is the folder of the pretrained arm's checkpoints, None for a control. Raises ValueError when the task's data
-    cannot be used (see `load_task`).
+    `checkpoint` is the folder of the pretrained arm's checkpoints, None for a control. Raises
+    ValueError when the task's data cannot be used (see `load_task`).
     """
     arrays = load_task(cache, config.task, config.data)
     spacing = (
         cache.volumes.spacing_mm or math.nan
     )  # nothing in mm is asked for where sessions keep their own (see Study)
-    predicted = counted(protocols(config, checkpoint, arrays, spacing), config, progress)
-    predictions = tabulate(
-        predicted, arrays, config.task.kind, spacing, config.transfer.nsd_tolerance_mm
-    )
+    tables = []
+    for number, fold in enumerate(folds(arrays, config.task)):
+        predicted = protocols(config, checkpoint, fold, spacing)
+        counted_draws = counted(predicted, config, number, progress)
+        tables.append(
+            tabulate(counted_draws, fold, config.task, spacing, config.transfer.nsd_tolerance_mm)
+        )
+    predictions = pd.concat(tables, ignore_index=True)
     write_table(predictions, folder / "predictions.parquet")
-    results = score(predictions, config.task.kind)
+    results = score(predictions, config.task)
     write_table(results, folder / "results.parquet")
     write_json(folder / "dropped.json", list(arrays.dropped))
     means = results.groupby(["domain", "protocol", "shots", "metric"], as_index=False)[
@@ -55,26 +64,30 @@ def transfer(
 def protocols(
     config: TransferStep, checkpoint: Path | None, arrays: TaskArrays, spacing_mm: float
 ) -> Iterator[Predicted]:
-    """Everything an arm is tried with: a network by probe and finetuning, the classical control by itself."""
+    """Everything an arm is tried with that suits the kind of task: a network by probes and
+    fine-tuning, the classical control by itself.
+    """
+    task, recipes, suits = config.task, config.transfer, kind_of(config.task).protocols
     if config.encoder is None:
-        assert config.transfer.classical is not None
-        yield from classical(arrays, config.task, config.transfer.classical, spacing_mm)
+        assert recipes.classical is not None
+        if "classical" in suits:
+            yield from classical(arrays, task, recipes.classical, spacing_mm)
         return
-    parameters = load_encoder(config.encoder, config.seed, checkpoint)
-    if config.transfer.probe:
-        yield from probe(config.encoder, parameters, arrays, config.task, config.transfer.probe)
-    if config.transfer.finetune:
-        yield from finetune(
-            config.encoder, parameters, arrays, config.task, config.transfer.finetune
-        )
-    if config.transfer.supervised and config.arm == "scratch":
-        yield from supervised(
-            config.encoder, parameters, arrays, config.task, config.transfer.supervised
-        )
+    encoder, parameters = config.encoder, load_encoder(config.encoder, config.seed, checkpoint)
+    if recipes.probe and "probe" in suits:
+        yield from probe(encoder, parameters, arrays, task, recipes.probe)
+    if recipes.sgd_probe and "sgd_probe" in suits:
+        yield from sgd_probe(encoder, parameters, arrays, task, recipes.sgd_probe)
+    if recipes.finetune and "finetune" in suits:
+        yield from finetune(encoder, parameters, arrays, task, recipes.finetune)
+    if recipes.supervised and config.arm == "scratch" and "supervised" in suits:
+        yield from supervised(encoder, parameters, arrays, task, recipes.supervised)
 
 
 def load_encoder(encoder: Encoder, seed: int, checkpoint: Path | None) -> Parameters:
-    """The pretrained encoder, or the random one of a control of this seed; both on the first device, so that they share programs."""
+    """The pretrained encoder, or the random one of a control of this seed; both on the first
+    device, so that they share programs.
+    """
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     init = build_encoder(encoder).init
     if checkpoint is None:
@@ -87,25 +100,28 @@ def load_encoder(encoder: Encoder, seed: int, checkpoint: Path | None) -> Parame
 
 
 def counted(
-    predicted: Iterator[Predicted], config: TransferStep, progress: Progress
+    predicted: Iterator[Predicted], config: TransferStep, fold: int, progress: Progress
 ) -> Iterator[Predicted]:
-    """Report progress as the draws of the protocols come in."""
-    total = expected(config)
+    """Report progress as the draws of a fold's protocols come in."""
+    of_fold = expected(config)
+    total = of_fold * max(1, config.task.folds)
     for number, one in enumerate(predicted, start=1):
         yield one
-        progress(number, total)
+        progress(fold * of_fold + number, total)
 
 
 def expected(config: TransferStep) -> int:
-    """How many draws of all protocols there will be."""
-    recipes, task = config.transfer, config.task
+    """How many draws of all protocols a fold has."""
+    recipes, task, suits = config.transfer, config.task, kind_of(config.task).protocols
     if config.encoder is None:
         return len(task.shots) * task.draws
     few_shot = all_labelled = 0
-    if recipes.probe:
+    if recipes.probe and "probe" in suits:
         few_shot += 1 + (recipes.probe.neighbours > 0)
-    if recipes.finetune:
+    if recipes.sgd_probe and "sgd_probe" in suits:
+        few_shot += 1
+    if recipes.finetune and "finetune" in suits:
         few_shot += 1 + len(recipes.finetune.tuning)
-    if recipes.supervised and config.arm == "scratch":
+    if recipes.supervised and config.arm == "scratch" and "supervised" in suits:
         all_labelled = (1 + (task.inside != ())) * (1 + len(recipes.supervised.tuning))
     return (few_shot * len(task.shots) + all_labelled) * task.draws

@@ -87,7 +87,7 @@ def test_task_takes_the_first_sequence_a_session_has(
         ({"test": (Source("fomo-task1"),)}, "tests on 6 of its training cases"),
         ({"shots": (7,)}, "6 training cases and wants shots=7"),
         ({"train": Source("elsewhere")}, "no scans of elsewhere"),
-        ({"sequences": ("pet",)}, "no labels"),
+        ({"sequences": ("t2s", "pet")}, "wants the sequence 'pet'"),
         ({"inside": (Source("fomo-task1-test"),)}, r"tests on \d+ of its in-domain cases"),
         ({"inside": (Source("fomo-task1"),)}, "are of its training site"),
     ],

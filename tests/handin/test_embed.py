@@ -10,7 +10,7 @@ import pytest
 from scaling.data.cache import open_cache
 from scaling.handin.embed import embed, list_scans
 from scaling.runs.finished import finished_run
-from scaling.transfer.probe import embedder
+from scaling.transfer.features import embedder
 from scaling.transfer.run import load_encoder
 from tests.conftest import scaling
 

@@ -11,7 +11,8 @@ from scaling.study.ladder import resolve_decoder, resolve_encoder
 from scaling.study.objectives import Contrastive, CrossSequence, Hybrid, Momentum, ObjectiveConfig
 from scaling.training.mesh import abstract_batch, make_mesh
 from scaling.training.program import NEVER, pretraining_program
-from scaling.transfer.finetune_program import Kind, finetune_program
+from scaling.transfer.finetune_program import finetune_program
+from scaling.transfer.kinds import LEARNERS
 
 CROP = (16, 16, 16)
 FAMILIES = (ViT(), UNet(levels=3, skips=False), ResEnc(levels=3))
@@ -48,9 +49,9 @@ def test_every_objective_trains_every_backbone_and_reaches_its_encoder(
 
 @pytest.mark.parametrize("kind", ["regression", "segmentation"])
 @pytest.mark.parametrize("family", FAMILIES, ids=called)
-def test_every_task_finetunes_every_backbone(family: Family, kind: Kind) -> None:
+def test_every_task_finetunes_every_backbone(family: Family, kind: str) -> None:
     encoder = resolve_encoder(family, "xxs")
-    program = finetune_program(encoder, kind, 2, CROP, Finetune(steps=2, batch=2))
+    program = finetune_program(encoder, LEARNERS[kind](()), 2, CROP, Finetune(steps=2, batch=2))
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 3))
     parameters = jax.eval_shape(
         build_encoder(encoder).init, jax.eval_shape(lambda: jax.random.key(0))

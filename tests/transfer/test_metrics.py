@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import mannwhitneyu
 
 from scaling.data.tasks import Cases, TaskArrays
+from scaling.study.config import Source, Task
 from scaling.transfer import metrics
 from scaling.transfer.predictions import Predicted, score, tabulate
 
@@ -76,11 +77,12 @@ def test_tables_have_a_row_per_case_and_scores_per_site() -> None:
         masks,
     )
     arrays = TaskArrays(cases, cases, np.array([True, True, False, False]), ())
+    task = Task("lesions", "segmentation", ("t1",), Source("a"), (Source("b"),), shots=(2,))
     outputs = rng.random((4, 8, 8, 8)) > 0.5
     table = tabulate(
         [Predicted("finetune", 2, draw, 1e-3, outputs) for draw in (0, 1)],
         arrays,
-        "segmentation",
+        task,
         2.0,
         2.0,
     )
@@ -91,7 +93,7 @@ def test_tables_have_a_row_per_case_and_scores_per_site() -> None:
         for m, o in zip(masks, outputs, strict=True)
     ]
     np.testing.assert_allclose(table["dice"][:4], expected)
-    scores = score(table, "segmentation").set_index(["draw", "site", "metric"])
+    scores = score(table, task).set_index(["draw", "site", "metric"])
     assert scores.loc[(0, "b", "dice"), "value"] == pytest.approx(np.mean(expected[2:]))
     assert set(scores.loc[(1, "a")]["domain"]) == {"in"}
     assert set(scores["cases"]) == {2}

@@ -11,28 +11,19 @@ from scaling.models.backbone import build_encoder
 from scaling.study.config import Classical, Finetune, Probe, Source, Task, UNet, ViT
 from scaling.study.ladder import resolve_encoder
 from scaling.transfer.classical import classical
-from scaling.transfer.finetune import (
-    Row,
-    best_rates,
-    finetune,
-    label_scaling,
-    row_weights,
-    supervised,
-)
+from scaling.transfer.features import absent_as_average, cell_means, extremes, whiten
+from scaling.transfer.finetune import finetune, supervised
 from scaling.transfer.finetune_program import row_mesh
 from scaling.transfer.metrics import auroc, dice, mae
 from scaling.transfer.predictions import Predicted
-from scaling.transfer.probe import (
-    absent_as_average,
-    cell_means,
-    extremes,
+from scaling.transfer.probe import probe
+from scaling.transfer.readouts import (
     neighbour_masks,
     neighbour_scores,
-    probe,
     ridge_masks,
     ridge_scores,
-    whiten,
 )
+from scaling.transfer.rows import Row, best_rates, label_scaling, row_weights
 
 SHAPE = (16, 16, 16)
 ENCODER = resolve_encoder(ViT(), "xxs", "standard")
@@ -215,13 +206,11 @@ def test_weights_and_scaling_belong_to_their_draw() -> None:
     assert [set(np.flatnonzero(row)) for row in weights] == [{0, 5, 7}, {2, 4, 9}]
     labels = np.arange(10.0)
     np.testing.assert_allclose(
-        label_scaling(labels, weights, "regression"),
+        label_scaling(labels, weights, True),
         [[4, np.std([0, 5, 7])], [5, np.std([2, 4, 9])]],
         rtol=1e-6,
     )
-    np.testing.assert_array_equal(
-        label_scaling(labels, weights, "classification"), [[0, 1], [0, 1]]
-    )
+    np.testing.assert_array_equal(label_scaling(labels, weights, False), [[0, 1], [0, 1]])
 
 
 def test_ridge_readout_takes_the_penalty_with_the_lowest_leave_one_out_error() -> None:
