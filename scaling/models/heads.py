@@ -59,9 +59,7 @@ class PooledHead(nnx.Module):
         self.outputs = outputs
         width = encoder.width
         self.hidden = nnx.Linear(sequences * width, 2 * width, rngs=rngs)
-        self.output = nnx.Linear(
-            4 * width, outputs, kernel_init=nnx.initializers.zeros, rngs=rngs
-        )
+        self.output = nnx.Linear(4 * width, outputs, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
     def __call__(self, features: Features, present: Bool[Array, "B S"]) -> Float[Array, "B *K"]:
         B, S, *_, E = features[-1].shape

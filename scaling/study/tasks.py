@@ -7,9 +7,9 @@ from pydantic.dataclasses import dataclass
 from scaling.study.classes import class_names, named
 from scaling.study.data import Source, Volumes
 from scaling.study.groups import parse_group
-from scaling.study.task_kinds import kind_of
 from scaling.study.protocols import Transfer
 from scaling.study.strict import STRICT
+from scaling.study.task_kinds import kind_of
 
 
 @dataclass(frozen=True, config=STRICT)

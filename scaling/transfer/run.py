@@ -15,8 +15,8 @@ from scaling.models.backbone import build_encoder
 from scaling.objectives.interface import Parameters
 from scaling.runs.plan import TransferStep
 from scaling.runs.rundir import Progress
-from scaling.study.task_kinds import kind_of
 from scaling.study.ladder import Encoder
+from scaling.study.task_kinds import kind_of
 from scaling.training.checkpoint import restore_encoder
 from scaling.transfer.classical import classical
 from scaling.transfer.finetune import finetune, supervised
