@@ -10,19 +10,19 @@ Ends in:  runs/ixi/report.html, after about half an hour; `--set name=ixi-finetu
           --set estimand.protocol=finetune --set tasks.0.draws=5` finetunes as well, which takes hours
 """
 
-from scaling.study.config import (
+from scaling import (
     Data,
     Estimand,
+    Mae,
     Pretrain,
     Source,
     Split,
     Study,
     Task,
     Transfer,
+    UNet,
     Volumes,
 )
-from scaling.study.families import UNet
-from scaling.study.objectives import Mae
 
 TRAIN, TEST = Source("ixi", "train"), Source("ixi", "test")
 

@@ -7,10 +7,15 @@ Ends in:  runs/quickstart/report.html
 Not for:  conclusions. Models and durations are tiny; most verdicts are rightly "undetermined".
 """
 
-from scaling.study.config import (
+from scaling import (
+    Cohort,
     Data,
     Estimand,
     Finetune,
+    Infarcts,
+    Mae,
+    Meningiomas,
+    Phantom,
     Pretrain,
     Source,
     Study,
@@ -18,8 +23,6 @@ from scaling.study.config import (
     Transfer,
     Volumes,
 )
-from scaling.study.objectives import Mae
-from scaling.study.phantom import Cohort, Infarcts, Meningiomas, Phantom
 
 SHAPE = (32, 40, 32)
 # Lesions larger and clearer than in life, so that models this small can see them.
