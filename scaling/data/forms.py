@@ -70,6 +70,26 @@ def qform_matrix(header: nib.Nifti1Header) -> np.ndarray:
     return matrix
 
 
+def mended_header(image: nib.Nifti1Pair) -> nib.Nifti1Header:
+    """A copy of the header whose forms are usable: others lose their code, a rounded quaternion is
+    brought to length 1.
+    """
+    header = image.header.copy()
+    sform, qform = nifti_forms(image)
+    if sform is not None and not is_usable(sform):
+        header["sform_code"] = 0
+    if qform is not None and not is_usable(qform):
+        header["qform_code"] = 0
+    elif qform is not None:
+        vector = np.array([header[f"quatern_{name}"] for name in "bcd"], np.float64)
+        length = float(np.linalg.norm(vector))
+        if length > 1.0:
+            # A little shorter than 1: rounded to float32 it must not be longer again.
+            for name, value in zip("bcd", vector / length * (1 - 1e-7), strict=True):
+                header[f"quatern_{name}"] = value
+    return header
+
+
 def is_usable(affine: np.ndarray) -> bool:
     """Whether a matrix is finite and its axes span a volume."""
     if not np.all(np.isfinite(affine)):

@@ -146,8 +146,9 @@ def stale_rows(
         columns = ["path", "mask", "status", "content_hash", "mask_hash"]
         rows = finished.loc[~stale, columns].assign(row_of_table=finished.index[~stale])
         records = [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")]
-        for number, changed in unordered_map(has_changed, records, workers):
-            stale.loc[number] = changed
+        compared = unordered_map(has_changed, records, workers)
+        changed = [number for number, has_other_content in compared if has_other_content]
+        stale |= finished.index.isin(changed)
     return stale
 
 

@@ -9,13 +9,15 @@ LABELS/[labels/]sub_1[/ses_1]/label.txt | labels.txt | seg.nii.gz
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 
+from scaling.data.delimited import decoded
+from scaling.data.forms import scan_affine
+from scaling.data.opening import BROKEN, open_image, unreadable
+
 LABEL_FILES = ("label.txt", "labels.txt")
-MASK_FILES = ("seg.nii.gz", "seg.nii")
+MASK_FILES = ("seg.nii.gz", "seg.nii", "seg.mgz")
 
 
 def find_labels(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
@@ -61,7 +63,7 @@ def require_folders(*folders: Path) -> None:
 
 def read_number(file: Path) -> float:
     """The one finite number in a text file. Raises ValueError naming the file."""
-    text = file.read_text(errors="replace").strip()
+    text = decoded(file, file.read_bytes()).strip()
     try:
         number = float(text)
     except ValueError:
@@ -72,11 +74,20 @@ def read_number(file: Path) -> float:
 
 
 def read_volume(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels of a mask and its affine. Raises ValueError naming the file."""
+    """Voxels [D, H, W] of a mask and its affine. Raises ValueError naming the file.
+
+    Values within a thousandth of a whole number are that number: masks are stored scaled.
+    """
+    image = open_image(file, whole=True)
     try:
-        image: Any = nib.load(file)
-        return np.asarray(image.dataobj), image.affine
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError) as error:
-        raise ValueError(
-            f"{file} is not a readable NIfTI image ({error}); expected a mask of 0 and 1"
-        ) from error
+        voxels = np.asarray(image.dataobj)
+    except BROKEN as error:
+        raise unreadable(file, error) from error
+    while voxels.ndim > 3 and voxels.shape[-1] == 1:
+        voxels = voxels[..., 0]
+    if voxels.ndim != 3 or voxels.dtype.names:
+        raise ValueError(f"{file} has shape {voxels.shape}; expected a mask [D, H, W]")
+    whole = np.rint(np.nan_to_num(voxels))
+    if np.abs(voxels - whole).max() <= 1e-3:
+        voxels = whole
+    return voxels, scan_affine(file, image)

@@ -2,6 +2,7 @@
 one row per scan.
 """
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,14 +11,22 @@ import numpy as np
 import pandas as pd
 
 from scaling.data.cache import Cache, open_cache
-from scaling.data.files import extension, walk
-from scaling.data.layout import COLUMNS
-from scaling.data.names import ASIDE, SUBJECT, describe
+from scaling.data.files import extension, folder_problem, name_problem, printable, walk
+from scaling.data.layout import COLUMNS, LISTINGS, scan_sources
+from scaling.data.names import (
+    ASIDE,
+    BIDS_ASIDE,
+    describe,
+    is_label_map,
+    stem,
+    subject_place,
+)
 from scaling.data.prepare import prepare
 from scaling.data.reading import EXTENSIONS
 from scaling.files import write_table
 from scaling.objectives.interface import Parameters
 from scaling.runs.finished import finished_run
+from scaling.study.config import Source, Split
 from scaling.study.ladder import Encoder
 from scaling.transfer.chunks import in_chunks
 from scaling.transfer.features import cell_means, embedder
@@ -47,7 +56,8 @@ def embed(
             f"grid is {grid}; expected 1 to {tokens} cells per axis: the encoder has no more tokens"
         )
     prepared = out.with_name(f".{out.name}.volumes")
-    index = prepare(folder, list_scans(folder), config.data.volumes, prepared, progress, workers)
+    root = folder if folder.is_dir() else folder.parent
+    index = prepare(root, list_scans(folder), config.data.volumes, prepared, progress, workers)
     usable = index[index["status"] == "ok"]
     failed = index[index["status"] == "failed"]
     if usable.empty:
@@ -62,7 +72,7 @@ def embed(
     )
     columns = [f"feature_{i}" for i in range(features.shape[1])]
     described = usable[DESCRIBED].assign(
-        path=[str(Path(path).relative_to(folder)) for path in usable["path"]]
+        path=[os.path.relpath(path, root) for path in usable["path"]]
     )
     described["subject"] = described["subject"].where(described["subject"] != described["path"], "")
     table = pd.concat(
@@ -79,46 +89,57 @@ def embed(
 
 
 def list_scans(folder: Path) -> pd.DataFrame:
-    """Every scan below a folder, in the columns of `scan_sources`.
+    """Every scan below a folder, or of a table of scans, in the columns of `scan_sources`.
 
-    Subject and session are known where the path tells them (FOMO60K, FOMO25 and BIDS layouts);
+    Masks, label maps and folders of other kinds are left out as `scaling data check` leaves them
+    out. Subject and session are known where the path tells them (FOMO60K, FOMO25 and BIDS layouts);
     another file stands for itself.
 
-    Raises FileNotFoundError without a folder and ValueError without a scan.
+    Raises FileNotFoundError without a folder or table and ValueError without a scan.
     """
+    if folder.name.endswith(LISTINGS):
+        return scan_sources(folder.parent, [Source(folder.name)], Split())
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"{folder} does not exist or is no folder; name the folder that holds the scans"
+            f"{folder} does not exist or is no folder; name the folder that holds the scans, or a "
+            "table of them"
         )
     rows = []
     for file in walk(folder):
         *above, name = file.relative_to(folder).parts
-        ending = extension(name)
-        if not ending or set(ASIDE) & set(above):
+        if set(above) & {*ASIDE, *BIDS_ASIDE}:
             continue
-        if any(SUBJECT.match(part) for part in above):
-            rows.append(describe(file, folder))
+        if file.is_dir() and not file.is_symlink():
+            rows.append(alone(file, folder) | {"problem": folder_problem(file)})
+            continue
+        if not extension(name) or is_label_map(name):
+            continue
+        if subject_place(tuple(above)) is not None:
+            row = describe(file, folder)
         else:
-            sequence = name[: -len(ending)].lower()
-            rows.append(
-                {
-                    "path": str(file),
-                    "subject": str(file.relative_to(folder)),
-                    "session": "",
-                    "sequence": sequence,
-                    "run": 1,
-                }
-            )
+            row = alone(file, folder)
+        rows.append(row | {"problem": name_problem(file)})
     if not rows:
         raise ValueError(
             f"{folder} holds no scans; expected files that end in {', '.join(EXTENSIONS)}"
         )
     table = pd.DataFrame(rows).assign(
-        source=".", part="all", site="", age=np.nan, sex="", label="", mask="", problem=""
+        source=".", part="all", site="", age=np.nan, sex="", label="", mask=""
     )
     return table.sort_values(["subject", "session", "sequence", "run", "path"], ignore_index=True)[
         list(COLUMNS)
     ]
+
+
+def alone(file: Path, folder: Path) -> dict[str, object]:
+    """The row of a file that belongs to no subject."""
+    return {
+        "path": printable(str(file)),
+        "subject": printable(str(file.relative_to(folder))),
+        "session": "",
+        "sequence": stem(printable(file.name)),
+        "run": 1,
+    }
 
 
 def pooled_features(

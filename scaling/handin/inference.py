@@ -20,7 +20,9 @@ from safetensors.numpy import load_file
 from scipy import ndimage
 from scipy.special import expit
 
-from scaling.data.reading import UnreadableVolume, open_image, read_scan, scan_affine
+from scaling.data.forms import mended_header, scan_affine
+from scaling.data.opening import UnreadableVolume, open_image
+from scaling.data.reading import read_scan
 from scaling.data.volume import session_volume
 from scaling.study.config import Volumes
 
@@ -182,10 +184,15 @@ def mask_like(path: Path, probability: np.ndarray, grid: np.ndarray) -> nib.Nift
     mask = nib.orientations.apply_orientation(
         both_values(on_scan), nib.orientations.ornt_transform(ras, own)
     )
-    header = image.header.copy() if isinstance(image, nib.Nifti1Image) else nib.Nifti1Header()
+    kind, header = nib.Nifti1Image, nib.Nifti1Header()
+    if isinstance(image, nib.Nifti1Pair):
+        # The input's own affine, units and header, whatever they are.
+        header = mended_header(image)
+        affine = header.get_best_affine()
+        kind = nib.Nifti2Image if isinstance(image, nib.Nifti2Pair) else nib.Nifti1Image
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)
-    return nib.Nifti1Image(mask.reshape(image.shape), affine, header)
+    return kind(mask.reshape(image.shape), affine, header)
 
 
 def both_values(probability: np.ndarray) -> np.ndarray:

@@ -67,7 +67,7 @@ def score_all_masks(
         return score_mask(prediction, label, tolerance_mm)
 
     cases, problems = score_cases(
-        predictions, labels, truth, (".nii.gz", ".nii"), ".nii.gz", score_case
+        predictions, labels, truth, (".nii.gz", ".nii", ".mgz"), ".nii.gz", score_case
     )
     empty = cases.loc[cases["prediction"] == 0, "case"]
     problems += [f"{case}: the mask is empty, which some challenges reject" for case in empty]
@@ -151,8 +151,13 @@ def score_mask(prediction: Path, label: Path, tolerance_mm: float) -> dict[str, 
 
 
 def read_mask(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """A mask as bool [D, H, W] and its affine. Raises ValueError when it is not of 0 and 1."""
+    """A mask as bool [D, H, W] and its affine. Raises ValueError when it is not of 0 and 1.
+
+    A mask of 0 and 255 alone is one of 0 and 1, as `prepare` reads it.
+    """
     voxels, affine = read_volume(file)
+    if voxels.max(initial=0) == 255 and np.isin(voxels, (0, 255)).all():
+        voxels = voxels / 255
     invalid = ~np.isin(voxels, (0, 1))
     if invalid.any():
         raise ValueError(

@@ -91,7 +91,7 @@ def test_cases_that_cannot_be_scored_are_told_and_left_out(tmp_path: Path) -> No
         "sub_moved.nii.gz is on another grid",
         "sub_small.nii.gz is on another grid ((4, 8, 8))",
         "sub_grey.nii.gz holds values such as 3",
-        "sub_broken.nii.gz is not a readable NIfTI image",
+        "sub_broken.nii.gz is corrupt or truncated",
         "sub_empty: the mask is empty",
     ):
         assert words in told
@@ -132,7 +132,7 @@ def test_case_with_two_labels_and_text_that_is_none_are_told(tmp_path: Path) -> 
     for case in (1, 2):
         write(tmp_path / f"labels/sub_{case}/ses_1/label.txt", case % 2)
     write(tmp_path / "out/sub_1.txt", 0.5)
-    (tmp_path / "out/sub_2.txt").write_bytes(b"\xff\xfe0\x00")
+    (tmp_path / "out/sub_2.txt").write_bytes(b"\xff\xfex\x00")
     (problem,) = score_folder(tmp_path / "out", tmp_path / "labels", None, 2.0).problems
     assert "sub_2.txt holds " in problem
     write(tmp_path / "labels/sub_2/ses_2/label.txt", 0)
@@ -140,3 +140,34 @@ def test_case_with_two_labels_and_text_that_is_none_are_told(tmp_path: Path) -> 
         ValueError, match=r"sub_2 has both .*ses_1/label.txt and .*ses_2/label.txt; expected one"
     ):
         score_folder(tmp_path / "out", tmp_path / "labels", None, 2.0)
+
+
+def test_masks_and_numbers_are_scored_however_they_are_stored(tmp_path: Path) -> None:
+    mask = np.zeros((8, 9, 7), np.uint8)
+    mask[2:5, 2:6, 2:5] = 1
+    folders = (tmp_path / "labels", tmp_path / "out")
+    scaled = nib.Nifti1Image(mask.astype(np.float32), AFFINE)
+    scaled.set_data_dtype(np.int16)  # a slope of 1.5e-5, and a 1 of .9999999998
+    images = {
+        "scaled": scaled,
+        "bytes": nib.Nifti1Image(mask * 255, AFFINE),
+        "four": nib.Nifti1Image(mask[..., None], AFFINE),
+        "freesurfer": nib.freesurfer.MGHImage(mask, AFFINE),
+    }
+    for name, image in images.items():
+        ending = ".mgz" if name == "freesurfer" else ".nii.gz"
+        for folder, file in zip(folders, (f"{name}/seg{ending}", f"{name}{ending}"), strict=True):
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            nib.save(image, folder / file)
+    (tmp_path / "labels/plain").mkdir()
+    nib.save(nib.Nifti1Image(mask, AFFINE), tmp_path / "labels/plain/seg.nii")
+    nib.save(nib.Nifti1Image(mask, AFFINE), tmp_path / "out/plain.nii")
+    scores = score_folder(tmp_path / "out", tmp_path / "labels", None, 2.0)
+    assert scores.problems == []
+    assert scores.metrics == {"dice": 1.0, "nsd": 1.0}
+    assert len(scores.cases) == 5
+    for number, encoding in enumerate(("utf-8-sig", "utf-16", "latin-1")):
+        write(tmp_path / f"truth/sub_{number}/label.txt", 50 + number)
+        (tmp_path / "ages").mkdir(exist_ok=True)
+        (tmp_path / f"ages/sub_{number}.txt").write_text(f"{50 + number}\n", encoding=encoding)
+    assert score_folder(tmp_path / "ages", tmp_path / "truth", None, 2.0).metrics["mae"] == 0
