@@ -1,13 +1,16 @@
 """Checkpoints: every save is there, holds what the state was when it was asked for, and partial loads see the encoder only."""
 
+import shutil
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from orbax.checkpoint import v1 as ocp
 
 from scaling.models.backbone import build_encoder
+from scaling.runs.digests import DamagedError
 from scaling.study.config import Mae, Pretrain, ViT
 from scaling.study.ladder import resolve_decoder, resolve_encoder
 from scaling.training import checkpoint
@@ -129,3 +132,85 @@ def test_folder_without_a_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="empty has no complete checkpoint"):
         checkpoint.restore(tmp_path / "empty", program(1, 1).abstract)
+
+
+def saved(folder: Path, *steps: int) -> tuple[Program, State]:
+    """A run's checkpoints of `steps`, all of them there, and the last state."""
+    one = program(1, 1)
+    state = one.init(jax.random.key(0))
+    for step in steps:
+        with checkpoint.Checkpoints(folder / "run" / "checkpoints") as checkpoints:
+            checkpoints.save(step, state)
+        shutil.move(folder / "run/checkpoints" / str(step), folder / str(step))
+    for step in steps:
+        shutil.move(folder / str(step), folder / "run/checkpoints" / str(step))
+    return one, state
+
+
+def test_every_flipped_bit_in_a_checkpoint_is_found_and_the_one_before_is_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved(tmp_path, 1, 2)
+    run = tmp_path / "run/checkpoints"
+    random = np.random.default_rng(0)
+    files = [file for file in sorted((run / "2").rglob("*")) if file.is_file()]
+    for file in files:
+        content = bytearray(file.read_bytes())
+        if not content:
+            continue
+        flipped = bytearray(content)
+        flipped[random.integers(len(content))] ^= 1 << int(random.integers(8))
+        file.write_bytes(flipped)
+        checkpoint._read.clear()
+        assert checkpoint.latest_step(run) == 1, file
+        assert f"{file} is damaged" in capsys.readouterr().err
+        file.write_bytes(content)
+    assert checkpoint.latest_step(run) == 2
+
+
+@pytest.mark.parametrize("harm", ["empty", "missing", "short"])
+def test_checkpoint_of_which_a_file_is_lost_is_passed_over(tmp_path: Path, harm: str) -> None:
+    saved(tmp_path, 1, 2)
+    run = tmp_path / "run/checkpoints"
+    for file in sorted((run / "2").rglob("*")):
+        if not file.is_file() or not file.stat().st_size or file.name == checkpoint.DIGESTS:
+            continue
+        content = file.read_bytes()
+        match harm:
+            case "empty":
+                file.write_bytes(b"")
+            case "missing":
+                file.unlink()
+            case _:
+                file.write_bytes(content[:-1])
+        assert checkpoint.latest_step(run) == 1, file
+        file.write_bytes(content)
+
+
+def test_only_damaged_checkpoints_are_an_error_that_names_one(tmp_path: Path) -> None:
+    one, _ = saved(tmp_path, 2)
+    run = tmp_path / "run/checkpoints"
+    (run / "2/state/manifest.ocdbt").write_bytes(b"")
+    with pytest.raises(DamagedError, match=r"manifest.ocdbt is damaged: it has 0 bytes"):
+        checkpoint.restore(run, one.abstract)
+
+
+def test_save_that_was_cut_short_leaves_the_checkpoint_before_it(tmp_path: Path) -> None:
+    one, state = saved(tmp_path, 1)
+    run = tmp_path / "run/checkpoints"
+    shutil.copytree(run / "1", tmp_path / "run/.saving-2")
+    assert checkpoint.latest_step(run) == 1
+    with checkpoint.Checkpoints(run) as checkpoints:
+        assert not (tmp_path / "run/.saving-2").exists()
+        checkpoints.save(3, state)
+    assert [path.name for path in run.iterdir()] == ["3"]
+    assert same(checkpoint.restore(run, one.abstract), state)
+
+
+def test_checkpoint_of_format_one_is_read(tmp_path: Path) -> None:
+    one = program(1, 1)
+    state = one.init(jax.random.key(0))
+    with ocp.training.Checkpointer(tmp_path / "run") as checkpoints:
+        checkpoints.save(4, state._asdict())
+    assert checkpoint.latest_step(tmp_path / "run") == 4
+    assert same(checkpoint.restore(tmp_path / "run", one.abstract), state)
