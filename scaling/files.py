@@ -176,13 +176,14 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
-def read_marker(path: Path) -> dict[str, Any] | None:
+def read_marker(path: Path | str) -> dict[str, Any] | None:
     """A JSON object that a finished action leaves; None when it is missing, empty or unreadable.
 
     A loss of power may leave such a file empty: what it would have marked is then not done.
     """
     try:
-        value = json.loads(path.read_bytes())
+        with open(path, "rb") as file:
+            value = json.loads(file.read())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return value if isinstance(value, dict) else None

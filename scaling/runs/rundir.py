@@ -17,6 +17,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -73,13 +74,17 @@ def config_digest(step: Step, texts: dict[int, str] | None = None) -> str:
     by their `id`: resolving data and recipes anew for thousands of steps takes many seconds.
     """
     texts = {} if texts is None else texts
-    digest = hashlib.blake2b(step.kind.encode(), digest_size=16)
-    for field in dataclasses.fields(step.config):
-        value = getattr(step.config, field.name)
-        if id(value) not in texts or not dataclasses.is_dataclass(value):
-            texts[id(value)] = json.dumps(as_plain(value))
-        digest.update(f"\n{field.name}={texts[id(value)]}".encode())
-    return digest.hexdigest()
+    config = step.config
+    parts: list[str] = [step.kind]
+    for name in config.__dataclass_fields__:
+        value = getattr(config, name)
+        text = texts.get(id(value))
+        if text is None:
+            text = json.dumps(as_plain(value))
+            if hasattr(value, "__dataclass_fields__"):
+                texts[id(value)] = text
+        parts.append(f"{name}={text}")
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
 
 def as_plain(value: Any) -> Any:
@@ -131,7 +136,7 @@ def step_status(study_dir: Path, step: Step, texts: dict[int, str] | None = None
     Raises ConfigDriftError if they belong to another config.
     """
     folder = study_dir / step.name
-    done = read_marker(folder / DONE)
+    done = read_marker(f"{folder}/{DONE}")
     if done is not None:
         check_format(done.get("format", 1), folder / DONE)
     if done is None or done.get("config") != config_digest(step, texts):
@@ -181,7 +186,7 @@ def plan_status(study_dir: Path, plan: Plan) -> dict[str, Status]:
     # Collect and report follow their inputs.
     for step in plan.steps:
         if statuses[step.name] == "done" and step.kind in DESCRIBING:
-            newest = max((done_time(study_dir / need) for need in step.needs), default=0.0)
+            newest = max((done_time(f"{study_dir}/{need}") for need in step.needs), default=0.0)
             renewed = any(statuses[need] == "stale" for need in step.needs)
             if renewed or newest > done_time(study_dir / step.name):
                 statuses[step.name] = "stale"
@@ -194,10 +199,10 @@ def damage_of(study_dir: Path, step: Step) -> str:
     return damage(study_dir / step.name, done.get("files", {})) if done else ""
 
 
-def done_time(folder: Path) -> float:
+def done_time(folder: Path | str) -> float:
     """When a step finished (seconds since the epoch), or infinity if it has not."""
     try:
-        return (folder / DONE).stat().st_mtime
+        return os.stat(f"{folder}/{DONE}").st_mtime
     except FileNotFoundError:
         return float("inf")
 

@@ -166,7 +166,7 @@ def unsafe_calls(log: Path, root: Path) -> list[str]:
             renames.append((number, source, target))
     unsafe = []
     for number, source, target in renames:
-        if not target.startswith(f"{root}/") or not ours(target) or "/LOCK" in target:
+        if not target.startswith(f"{root}/") or not ours(target) or target.endswith("LOCK"):
             continue
         if not any(flush < number for flush in flushes[source]):
             unsafe.append(f"{target} got its name before it was flushed")
