@@ -1,4 +1,6 @@
-"""Geometric augmentation: mirror images, and one resampling for rotation, zoom, crop-resize and shift together."""
+"""Geometric augmentation: mirror images, and one resampling for rotation, zoom, crop-resize and
+shift together.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,17 +8,15 @@ from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 ROTATION = 0.17  # radians about each axis, ten degrees
-ZOOM = (
-    0.7,
-    1.1,
-)  # side of the box that becomes the volume, as a share of it: below 1 a crop, resized
+ZOOM = (0.7, 1.1)  # side of the box that becomes the volume, as a share: below 1 a crop, resized
 STRETCH = 0.05  # by how much the three sides of the box differ
 
 
 def flip_left_right(
     volumes: Shaped[Array, "B *S D H W"], key: PRNGKeyArray
 ) -> Shaped[Array, "B *S D H W"]:
-    """Mirror each case along its first spatial axis (left-right in RAS) with probability 1/2: [B, (S,) D, H, W].
+    """Mirror each case [B, (S,) D, H, W] along its first spatial axis (left-right in RAS) with
+    probability 1/2.
 
     The same key flips the same cases, so that a case's sequences and its mask stay together.
     """
@@ -27,18 +27,21 @@ def flip_left_right(
 def random_moves(
     key: PRNGKeyArray, cases: int, shape: tuple[int, ...]
 ) -> tuple[Float[Array, "B 3 3"], Float[Array, "B 3"]]:
-    """Matrices [B, 3, 3] and shifts [B, 3] (voxels) for `move`: a random box of the volume, turned by a random rotation.
+    """Matrices [B, 3, 3] and shifts [B, 3] (voxels) for `move`: a random box of the volume, turned
+    by a random rotation.
 
-    The box stays inside the volume but for its turned corners; a box larger than the volume holds it.
+    The box stays inside the volume but for its turned corners; a box larger than the volume holds
+    it.
     """
-    turn, zoom, stretch, place = jax.random.split(key, 4)
-    rotation = rotations(jax.random.uniform(turn, (cases, 3), minval=-ROTATION, maxval=ROTATION))
-    side = jax.random.uniform(zoom, (cases, 1), minval=ZOOM[0], maxval=ZOOM[1])
-    side = side * jax.random.uniform(stretch, (cases, 3), minval=1 - STRETCH, maxval=1 + STRETCH)
-    room = jnp.abs(1 - side) * jnp.asarray(shape) / 2
-    return rotation * side[:, None, :], room * jax.random.uniform(
-        place, (cases, 3), minval=-1, maxval=1
-    )
+    angle_key, zoom_key, stretch_key, place_key = jax.random.split(key, 4)
+    angles = jax.random.uniform(angle_key, (cases, 3), minval=-ROTATION, maxval=ROTATION)
+    zoom = jax.random.uniform(zoom_key, (cases, 1), minval=ZOOM[0], maxval=ZOOM[1])
+    stretch = jax.random.uniform(stretch_key, (cases, 3), minval=1 - STRETCH, maxval=1 + STRETCH)
+    sides = zoom * stretch  # of the box, as shares of the volume's
+    # The middle of the box may lie as far from the volume's as its walls allow.
+    room = jnp.abs(1 - sides) * jnp.asarray(shape) / 2
+    places = jax.random.uniform(place_key, (cases, 3), minval=-1, maxval=1)
+    return rotations(angles) * sides[:, None, :], room * places
 
 
 def rotations(angles: Float[Array, "B 3"]) -> Float[Array, "B 3 3"]:
@@ -59,7 +62,8 @@ def move(
     shifts: Float[Array, "B 3"],
     fill: float,
 ) -> Float[Array, "B *S D H W"]:
-    """Resample each case linearly: with places counted from the middle, voxel i shows what was at matrix i + shift, outside `fill`.
+    """Resample each case linearly: with places counted from the middle, voxel i shows what was at
+    matrix i + shift, outside `fill`.
 
     The same as scipy.ndimage.affine_transform with order=1, mode="grid-constant".
     """
@@ -70,16 +74,18 @@ def move(
     def interpolate(
         case: Float[Array, "S D H W"], places: Float[Array, "H W 3"]
     ) -> Float[Array, "S H W"]:
-        return jnp.stack(
-            [
-                map_coordinates(volume, list(jnp.moveaxis(places, -1, 0)), 1, "constant", fill)
-                for volume in case
-            ]
-        )
+        coordinates = list(jnp.moveaxis(places, -1, 0))
+        planes = [map_coordinates(volume, coordinates, 1, "constant", fill) for volume in case]
+        return jnp.stack(planes)
+
+    cases = volumes.reshape(len(volumes), -1, *shape)  # [B, S, D, H, W]
 
     def plane(index: Float[Array, "H W 3"]) -> Float[Array, "B S H W"]:
-        places = jnp.einsum("hwj,bij->bhwi", index, matrices) + shifts[:, None, None] + middle
-        return jax.vmap(interpolate)(volumes.reshape(len(volumes), -1, *shape), places)
+        turned = jnp.einsum("hwj,bij->bhwi", index, matrices)
+        places = turned + shifts[:, None, None] + middle
+        return jax.vmap(interpolate)(cases, places)
 
-    # Plane by plane: without the loop XLA would interpolate anew wherever a voxel is used, and a step on CPU take five times as long.
-    return jnp.moveaxis(jax.lax.map(plane, index), 0, -3).reshape(volumes.shape)
+    # Plane by plane: without the loop XLA would interpolate anew wherever a voxel is used, and a
+    # step on CPU take five times as long.
+    planes = jax.lax.map(plane, index)  # [D, B, S, H, W]
+    return jnp.moveaxis(planes, 0, -3).reshape(volumes.shape)

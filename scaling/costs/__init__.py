@@ -1,1 +1,4 @@
-"""What a network costs before it runs: parameters, FLOPs, memory, hours, and the mesh that fits. Imports no jax."""
+"""What a network costs before it runs: FLOPs, memory, hours, and the mesh that fits.
+
+Imports no jax.
+"""

@@ -50,8 +50,8 @@ def check_tensor(tensor: int, heads: int, encoder: Encoder) -> None:
     if heads % tensor:
         raise ValueError(
             f"execution.mesh has a tensor axis of {tensor}, but the attention heads of a "
-            f"{encoder.kind} of this size and its decoder can be shared out among {heads}; choose a "
-            "divisor of that, other sizes, or for a ViT another decoder_width"
+            f"{encoder.kind} of this size and its decoder can be shared out among {heads}; choose "
+            "a divisor of that, other sizes, or for a ViT another decoder_width"
         )
 
 
@@ -80,8 +80,8 @@ def dividing_batch(
         times += " (in pairs)" if objective.views == 2 else f" (in views of {objective.views})"
     least = together * min(replica * fsdp for replica, fsdp, _ in meshes)
     raise ValueError(
-        f"pretrain.batch={batch} is not divisible by the {devices} devices of execution.mesh{times}; "
-        f"it must be a multiple of {least}"
+        f"pretrain.batch={batch} is not divisible by the {devices} devices of "
+        f"execution.mesh{times}; it must be a multiple of {least}"
     )
 
 

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from scaling.study.shapes import Platform
 
@@ -129,7 +129,7 @@ def correlate(
     B, D, C, F = *x.shape[:2], x.shape[-1], y.shape[-1]
     padded = jnp.pad(y, ((0, 0), (1, 1)) + ((0, 0),) * 3)
 
-    def add_plane(index: int, total: Array) -> Array:
+    def add_plane(index: Int[Array, ""], total: Array) -> Array:
         plane = jax.lax.dynamic_index_in_dim(x, index, 1, keepdims=False)
         around = [
             jax.lax.dynamic_index_in_dim(padded, index + tap, 1, keepdims=False) for tap in range(3)

@@ -1,4 +1,4 @@
-"""Modules as pure functions over nested dicts of arrays: what is trained, apart from what computes."""
+"""Modules as pure functions of nested dicts of arrays: what is trained, and what computes."""
 
 import math
 from collections.abc import Callable

@@ -1,5 +1,5 @@
-"""Rematerialisation: which values of the forward pass the backward pass finds, and which it computes
-once more.
+"""Rematerialisation: which values of the forward pass the backward pass finds, and which it
+computes once more.
 """
 
 from collections.abc import Callable

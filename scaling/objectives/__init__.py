@@ -1,1 +1,3 @@
-"""What is learned. Every objective is one file with the same signature (`scaling.objectives.interface.Objective`)."""
+"""What is learned. Every objective is one file with the same signature
+(`scaling.objectives.interface.Objective`).
+"""

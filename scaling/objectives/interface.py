@@ -56,9 +56,11 @@ class Objective(NamedTuple):
     """
 
     init: Callable[[PRNGKeyArray], Parameters]
-    """`init(key)` makes the parameters, a nested dict with the transferable part under "encoder"."""
+    """`init(key)` makes the parameters, a nested dict; under "encoder" is what is transferred."""
     loss: Callable[[Parameters, Volumes, PRNGKeyArray, Array], Loss]
     """`loss(parameters, volumes, key, step)` is the scalar to minimise and what comes with it.
+
+    Volumes are float16 unless augmentation has interpolated them: compute in float32.
 
     `step` counts from 0: temperatures and weights may follow a schedule of it. Running means and
     statistics are found among the parameters.

@@ -18,7 +18,7 @@ from pydantic import Field, PlainValidator
 from pydantic.dataclasses import dataclass
 
 from scaling.study.cnn_shape import CnnDecoderShape, CnnShape
-from scaling.study.kinds import Kinds
+from scaling.study.registry import Registry
 from scaling.study.shapes import DecoderShape, EncoderShape
 from scaling.study.strict import STRICT
 from scaling.study.vit_shape import VitDecoderShape, VitShape
@@ -223,7 +223,7 @@ def depth_for(width: int) -> int:
     return max(2, round(width / 40))
 
 
-FAMILIES: Kinds[Family] = Kinds(
+FAMILIES: Registry[Family] = Registry(
     "families", Family, Annotated[ViT | UNet | ResEnc, Field(discriminator="kind")]
 )
 

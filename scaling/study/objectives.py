@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PlainValidator
 from pydantic.dataclasses import dataclass
 
-from scaling.study.kinds import Kinds
 from scaling.study.protocols import Shape3
+from scaling.study.registry import Registry
 from scaling.study.strict import STRICT
 
 Pairs = Literal["crops", "sequences"]
@@ -61,7 +61,7 @@ def head_flops(width: int, hidden: int, out: int) -> int:
 
 @dataclass(frozen=True, config=STRICT)
 class ObjectiveConfig:
-    """What all objectives have in common. A subclass sets `kind` and says what it costs (`work`)."""
+    """What all objectives have in common. A subclass sets `kind` and tells its cost (`work`)."""
 
     name: str = ""
     """What the objective is called in runs, tables and figures; its kind if empty."""
@@ -80,7 +80,7 @@ class ObjectiveConfig:
 
     @property
     def views(self) -> int:
-        """Volumes of one case: its batches are [B / views, views, D, H, W] where there are pairs."""
+        """Volumes of one case: batches are [B / views, views, D, H, W] where there are pairs."""
         return 2 if self.pairs else 1
 
     def batch_shape(self, batch: int, crop: Shape3) -> tuple[int, ...]:
@@ -106,7 +106,7 @@ class ObjectiveConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class Mae(ObjectiveConfig):
-    """Masked autoencoder (He et al. 2022): predict the (normalised) voxels of the hidden patches."""
+    """Masked autoencoder (He et al. 2022): predict the voxels of the hidden patches."""
 
     kind: Literal["mae"] = "mae"
     """Which objective this is."""
@@ -244,7 +244,7 @@ class CrossSequence(ObjectiveConfig):
         return Work(mask_ratio, decoded=2, parameters=width * (width + 1), flops=2 * width**2)
 
 
-OBJECTIVES: Kinds[ObjectiveConfig] = Kinds(
+OBJECTIVES: Registry[ObjectiveConfig] = Registry(
     "objectives",
     ObjectiveConfig,
     Annotated[Mae | Contrastive | Momentum | Hybrid | CrossSequence, Field(discriminator="kind")],

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 Config = TypeVar("Config")
 
 
-class Kinds(Generic[Config]):
+class Registry(Generic[Config]):
     """The classes that a field of a study may hold.
 
     `library` is pydantic's discriminated union of the library's own classes. A registered class is
@@ -38,8 +38,8 @@ class Kinds(Generic[Config]):
         taken = self.classes.get(kind)
         if taken is not None and taken.__qualname__ != config.__qualname__:
             raise ValueError(
-                f"{config.__name__} has kind {kind!r}, which {taken.__name__} has among {self.field}; "
-                "choose another kind"
+                f"{config.__name__} has kind {kind!r}, which {taken.__name__} has among "
+                f"{self.field}; choose another kind"
             )
         self.classes[kind] = config
         self.registered[kind] = config
