@@ -1,4 +1,6 @@
-"""Networks of a window's size on volumes that are larger: the sliding windows of inference, and the crops of their training."""
+"""Networks of a window's size on volumes that are larger: the sliding windows of inference, and the
+crops of their training.
+"""
 
 import itertools
 import math
@@ -21,13 +23,14 @@ def by_windows(
     window: Shape3,
     channels: tuple[int, ...] = (),
 ) -> Float[Array, "B *K D H W"]:
-    """Logits of a network `apply` that takes windows of d x h x w voxels, for whole volumes: [B, S, D, H, W] -> [B, D, H, W], or
-    [B, K, D, H, W] where it gives `channels` (K,).
+    """Logits of a network `apply` that takes windows of d x h x w voxels, for whole volumes:
+    [B, S, D, H, W] -> [B, D, H, W], or [B, K, D, H, W] where it gives `channels` (K,).
 
-    Windows overlap by half or more, evenly spread from border to border, and a voxel's logit is their mean under a Gaussian around
-    each window's middle (Isensee et al. 2021, nnU-Net; as MONAI's sliding_window_inference with mode "gaussian"). One window after
-    the other, so that memory is that of one; a volume of one window is `apply` itself. Raises ValueError when a window is larger
-    than the volume.
+    Windows overlap by half or more, evenly spread from border to border, and a voxel's logit is
+    their mean under a Gaussian around each window's middle (Isensee et al. 2021, nnU-Net; as
+    MONAI's sliding_window_inference with mode "gaussian"). One window is computed after the other,
+    so that memory is that of one; a volume of one window is `apply` itself. Raises ValueError when
+    a window is larger than the volume.
     """
     shape = images.shape[2:]
     check_window(window, shape)
@@ -41,16 +44,13 @@ def by_windows(
         total: Float[Array, "B *K D H W"], start: Int[Array, "3"]
     ) -> tuple[Float[Array, "B *K D H W"], None]:
         logits = apply(cut(images, start, window)).astype(jnp.float32)
-        return jax.lax.dynamic_update_slice(
-            total,
-            cut(total, start, window) + weight * logits,
-            (0,) * (1 + len(channels)) + tuple(start),
-        ), None
+        summed = cut(total, start, window) + weight * logits
+        corner = (0,) * (1 + len(channels)) + tuple(start)
+        return jax.lax.dynamic_update_slice(total, summed, corner), None
 
     places = jnp.asarray(list(itertools.product(*starts)), jnp.int32)
-    total, _ = jax.lax.scan(
-        add, jnp.zeros((images.shape[0], *channels, *shape), jnp.float32), places
-    )
+    zeros = jnp.zeros((images.shape[0], *channels, *shape), jnp.float32)
+    total, _ = jax.lax.scan(add, zeros, places)
     return total / coverage
 
 
@@ -61,11 +61,13 @@ def lesion_crops(
     window: Shape3,
     foreground_share: float = 0.5,
 ) -> tuple[Float[Array, "B S d h w"], Shaped[Array, "B d h w"]]:
-    """One random window of each case, images and mask cut alike: [B, S, D, H, W], [B, D, H, W] -> [B, S, d, h, w], [B, d, h, w].
+    """One random window of each case, images and mask cut alike:
+    [B, S, D, H, W], [B, D, H, W] -> [B, S, d, h, w], [B, d, h, w].
 
-    With probability `foreground_share` it is centred on a random lesion voxel, as far as the borders allow; else, and where there is
-    no lesion, it lies anywhere with equal probability. Lesions are rare: nnU-Net forces them into a third of its crops (Isensee et
-    al. 2021). Raises ValueError when a window is larger than the volume.
+    With probability `foreground_share` it is centred on a random lesion voxel, as far as the
+    borders allow; else, and where there is no lesion, it lies anywhere with equal probability.
+    Lesions are rare: nnU-Net forces them into a third of its crops (Isensee et al. 2021). Raises
+    ValueError when a window is larger than the volume.
     """
     shape = masks.shape[1:]
     check_window(window, shape)
@@ -89,12 +91,15 @@ def check_window(window: Shape3, shape: tuple[int, ...]) -> None:
     """Raises ValueError when a window does not fit into volumes of `shape`."""
     if any(side > length for side, length in zip(window, shape, strict=True)):
         raise ValueError(
-            f"a window of {window} voxels does not fit into volumes of {shape}; expected one no larger on any axis"
+            f"a window of {window} voxels does not fit into volumes of {shape}; "
+            "expected one no larger on any axis"
         )
 
 
 def window_starts(length: int, side: int) -> list[int]:
-    """First voxels of the windows along one axis: as few as overlap enough, evenly spread, the last one ending at the border."""
+    """First voxels of the windows along one axis: as few as overlap enough, evenly spread, the last
+    one ending at the border.
+    """
     count = math.ceil((length - side) / max(1, int((1 - OVERLAP) * side))) + 1
     return np.linspace(0, length - side, count).round().astype(int).tolist()
 
@@ -113,7 +118,7 @@ def covered(length: int, side: int) -> Float[np.ndarray, "length"]:
     return total
 
 
-def outer(axes: list[Float[np.ndarray, "_"]]) -> Float[Array, "D H W"]:
+def outer(axes: list[Float[np.ndarray, " _"]]) -> Float[Array, "D H W"]:
     """The product of three axes' weights, made where it is used: a program holds the axes alone."""
     first, second, third = (jnp.asarray(axis) for axis in axes)
     return first[:, None, None] * second[:, None] * third
