@@ -1,14 +1,19 @@
-"""Does pretraining help on the synthetic cohort, and which objective, size and duration, at lesions as small as in life?
+"""Does pretraining help on the synthetic cohort, and which objective, size and duration?
 
-Shows:    "objectives": 3 objectives x 2 backbones at one size and duration, and what can be read linearly out of their frozen features,
-          against random encoders and ridge regression on voxels: infarcts, meningiomas and brain age at two scanners that nobody
-          trained on.
-          "sizes": held-out loss and frozen features of 3 sizes x 3 durations of cross-sequence reconstruction on the ViT.
-          "finetune": it finetuned, against the same encoder from scratch, each at its best of two learning rates.
-          "decoders": loss and features of a masked autoencoder under a thinner and a thicker decoder than the usual one.
+Shows:    "objectives": 3 objectives x 2 backbones at one size and duration, and what can be read
+          linearly out of their frozen features, against random encoders and ridge regression on
+          voxels: infarcts (as small as in life), meningiomas and brain age at five scanners that
+          nobody trained on.
+          "sizes": held-out loss and frozen features of 3 sizes x 3 durations of cross-sequence
+          reconstruction on the ViT.
+          "finetune": it finetuned, against the same encoder from scratch, each at its best of two
+          learning rates.
+          "decoders": loss and features of a masked autoencoder under a thinner and a thicker
+          decoder than the usual one.
           `experiments/benchmarks/difficulty.py` says what a network learns from every labelled case
 Command:  scaling run experiments/cohort.py --scale objectives|sizes|finetune|decoders
-Ends in:  runs/cohort-SCALE/report.html, after an hour on a CPU core; sizes take one and a half, finetune two and a half
+Ends in:  runs/cohort-SCALE/report.html, after an hour on a CPU core; sizes take one and a half,
+          finetune two and a half
 """
 
 from dataclasses import replace
@@ -31,7 +36,8 @@ from scaling.study.phantom import Cohort, Phantom
 SHAPE = (24, 32, 24)
 SLOTS = ("flair", "dwi_b1000", "t2s|swi")
 
-# Half hidden, and all voxels as they are: targets without their mean and contrast leave out what ageing changes.
+# Mask half of the patches; reconstruct all voxels, unnormalised: targets without their mean and
+# contrast leave out what ageing changes.
 MASKED = Mae(mask_ratio=0.5, loss_on="all", normalise_targets=False)
 HYBRID = Hybrid(reconstruction=MASKED, contrast=Contrastive(positives="sequences"))
 CROSS = CrossSequence(reconstruction=MASKED)

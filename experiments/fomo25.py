@@ -1,16 +1,20 @@
-"""The FOMO25 challenge as a designed experiment: one factor at a time, where every team changed everything at once.
+"""The FOMO25 challenge as a designed experiment: one factor at a time.
 
-Shows:    objectives x backbones x sizes x durations x seeds of one recipe, tried on infarct, meningioma and brain age at sites that
-          nobody trained on, against scratch, random features, both supervised controls and classical features. The report answers
-          (a) does pretraining help out of domain, (b) does an objective win some tasks, (c) do size and duration help, with the
-          ranking as the challenge ranks and its published leaderboards beside it
-Command:  scaling run experiments/fomo25.py --scale tiny     within an hour on two CPU cores, on a synthetic cohort
-          scaling run experiments/fomo25.py --scale small    about an hour of one H100 by `scaling plan`, on a synthetic cohort
-          scaling run experiments/fomo25.py --scale full --set data.root=FOLDER --engine slurm --cluster FACTS.toml
-          on FOMO60K (FOLDER/fomo60k), the finetuning sets (FOLDER/fomo-task1, 2, 3) and test cases of one's own in the same layout
-          (FOLDER/fomo-task1-test, ...)
-Ends in:  runs/fomo25-tiny/report.html (a finished one: analysis/fomo25-tiny/)
-Not for:  "tiny": conclusions about real brains. It shows that all questions are asked, at a size where little can be learnt.
+Shows:    objectives x backbones x sizes x durations x seeds of one recipe, tried on infarct,
+          meningioma and brain age at sites that nobody trained on, against scratch, random
+          features, both supervised controls and classical features. The report answers
+          (a) does pretraining help out of domain, (b) does an objective win some tasks, (c) do size
+          and duration help, with the challenge's ranking and its published leaderboards beside it
+Command:  scaling run experiments/fomo25.py --scale tiny     within an hour on two CPU cores
+          scaling run experiments/fomo25.py --scale small    about an hour of one H100 (by plan)
+          (both on a synthetic cohort)
+          scaling run experiments/fomo25.py --scale full --set data.root=FOLDER --engine slurm \
+              --cluster FACTS.toml
+          on FOMO60K (FOLDER/fomo60k), the finetuning sets (FOLDER/fomo-task1, 2, 3) and test cases
+          of one's own in the same layout (FOLDER/fomo-task1-test, ...)
+Ends in:  runs/fomo25-tiny/report.html
+Not for:  "tiny": conclusions about real brains. It shows that all questions are asked, at a size
+          where little can be learnt.
 """
 
 from scaling.study.config import (
@@ -34,7 +38,10 @@ from scaling.study.phantom import Cohort, Infarcts, Meningiomas, Phantom
 
 
 def tasks(shots: tuple[int, int, int], draws: int) -> tuple[Task, ...]:
-    """The challenge's three tasks. Of the test folders a part is tested, the rest is what the control in domain learns from."""
+    """The challenge's three tasks.
+
+    A part of the test folders is tested; the control in domain learns from the rest.
+    """
 
     def task(number: int, name: str, kind: str, sequences: tuple[str, ...]) -> Task:
         train, test = f"fomo-task{number}", f"fomo-task{number}-test"
@@ -88,7 +95,8 @@ tiny = Study(
         supervised=Finetune(steps=60, batch=4, learning_rates=(1e-3,)),
         nsd_tolerance_mm=8.0,
     ),
-    # So short a finetune says little of an encoder: the verdict is on what can be read out of its frozen features.
+    # So short a finetune says little of an encoder: the verdict is on what can be read out of its
+    # frozen features.
     estimand=Estimand(protocol="probe"),
 )
 

@@ -1,8 +1,11 @@
 """The published leaderboards of the FOMO25 challenge ranked again, and two of its findings counted.
 
-Shows: the overall ranks of both tracks against those published; finding (a), how many of the paper's 19 models beat the supervised
-baselines, per metric; finding (b), how a model's ranks on two tasks differ by its pretraining objective, where that is known.
-Costs: a second. Needs the leaderboards and the table of models, which are not ours to redistribute. Command:
+Shows: the overall ranks of both tracks against those published; finding (a), how many of the
+       paper's 19 models beat the supervised
+baselines, per metric; finding (b), how a model's ranks on two tasks differ by its pretraining
+objective, where that is known.
+Costs: a second. Needs the leaderboards and the table of models, which are not ours to
+       redistribute. Command:
 
     python experiments/benchmarks/fomo25.py FOLDER
 """
@@ -36,7 +39,8 @@ def main(folder: Path) -> None:
         published = of_track.set_index("team")["overall_rank_website"]
         off = (ours - published).abs()
         print(
-            f"{name} track: {len(ours)} models, {int((off < 0.06).sum())} as published to rounding, largest difference {off.max():.2f}"
+            f"{name} track: {len(ours)} models, {int((off < 0.06).sum())} as published, "
+            f"largest difference {off.max():.2f}"
         )
 
     models = entries[entries["team"] != WITHDRAWN].assign(
@@ -55,7 +59,8 @@ def main(folder: Path) -> None:
     objective = dict(zip(known["team"], known["objective_category"], strict=True))
     together = rank(models, "team", METRICS)
     print(
-        "\nFinding (b): rank on a task less rank on another (negative: better on the first), by objective, 90 % interval over models"
+        "\nFinding (b): rank on a task less rank on another (negative: better on the first), "
+        "by objective, 90 % interval over models"
     )
     print(rank_differences(together, objective).round(2).to_string(index=False))
 

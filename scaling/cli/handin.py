@@ -23,29 +23,74 @@ PANEL = "Checkpoints"
 @handin_app.command(rich_help_panel=PANEL)
 def export(
     checkpoint: Checkpoint,
-    task: Annotated[str, typer.Option(help="Task of the study, e.g. infarct.")],
+    task: Annotated[
+        str, typer.Option(help="Task of the study, e.g. infarct, or of the challenge, e.g. 6.")
+    ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="New folder for the container's content.")
     ],
     cuda: Annotated[
         bool, typer.Option("--cuda", help="Require jax for an NVIDIA GPU (default: CPU only).")
     ] = False,
+    challenge: Annotated[
+        str,
+        typer.Option(help="Keep the contract of a challenge: fomo25, fomo26, or a .toml or .py."),
+    ] = "",
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Then run it on test cases as the challenge does; an OUT that exists is only run.",
+        ),
+    ] = False,
+    cases: Annotated[int, typer.Option(help="Test cases of --check.", min=0)] = 3,
 ) -> None:
-    """Finetune on all labelled cases of a task and write a FOMO25 submission container's content.
+    """Write the content of a submission container: Apptainer.def, app/predict.py, all they need.
 
-    That is Apptainer.def and app/predict.py with all they need.
+    The checkpoint is fine-tuned on all labelled cases of the task; for a challenge's task of
+    embeddings it is the encoder alone. Exit code 1 if --check finds what a challenge would reject.
     """
+    from scaling.handin.embedding_export import export_embedding
     from scaling.handin.export import export as write
+    from scaling.handin.inference import read_description
+    from scaling.study.challenge import load_challenge
 
-    with errors.status("finetuning on all labelled cases, then compiling"):
-        description = write(checkpoint, task, out, cuda)
-    console.print(description["what"], markup=False, highlight=False)
-    console.print(
-        f"Build:  cd {out} && apptainer build {task}.sif Apptainer.def",
-        markup=False,
-        highlight=False,
-    )
-    console.print(f"Or try: python {out}/app/predict.py --help", markup=False, highlight=False)
+    rules = load_challenge(challenge) if challenge else None
+    if check and (out / "app" / "model.json").exists():
+        description = read_description(out / "app")
+    elif rules is not None and rules.task(task).kind == "embedding":
+        with errors.status("measuring features of the pretraining scans, then compiling"):
+            description = export_embedding(checkpoint, rules, rules.task(task), out, cuda)
+    else:
+        with errors.status("finetuning on all labelled cases, then compiling"):
+            description = write(checkpoint, task, out, cuda, rules)
+    for line in (
+        description["what"],
+        f"Build:  cd {out} && apptainer build {description['container']}.sif Apptainer.def",
+        f"Or try: python {out}/app/predict.py --help",
+    ):
+        console.print(line, markup=False, highlight=False)
+    if check and run_check(checkpoint, out, cases):
+        raise typer.Exit(1)
+
+
+def run_check(checkpoint: Path, out: Path, count: int) -> bool:
+    """Run a container on test cases and print what came of each; whether anything is wrong."""
+    from tempfile import TemporaryDirectory
+
+    from scaling.handin.container_check import CheckedCase, check_container
+    from scaling.handin.study_cases import cases_of_checkpoint
+
+    def tell(case: CheckedCase) -> None:
+        state = "; ".join(case.problems) or "as the challenge expects"
+        console.print(f"{case.name}: {case.seconds:.1f} s, {state}", markup=False, highlight=False)
+
+    with TemporaryDirectory() as scratch:
+        cases = cases_of_checkpoint(checkpoint, out, count)
+        checked = check_container(out.resolve(), cases, Path(scratch), tell)
+    wrong = [case for case in checked if case.problems]
+    console.print(f"{len(checked) - len(wrong)} of {len(checked)} cases pass", highlight=False)
+    return bool(wrong)
 
 
 @handin_app.command(rich_help_panel=PANEL)

@@ -5,6 +5,7 @@ sequences, labels that do not fit.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,13 @@ import pandas as pd
 
 from scaling.data.leakage import shared
 from scaling.data.reading import UnreadableVolume, read_scan
+from scaling.study.challenge import (
+    Challenge,
+    ChallengeTask,
+    built_in_challenges,
+    load_challenge,
+)
 
-# What the FOMO25 tasks need: https://fomo25.github.io/tasks
-TASKS = {
-    "1": ("classification", ("flair", "adc", "dwi_b1000", "t2s|swi")),
-    "2": ("segmentation", ("flair", "dwi_b1000", "t2s|swi")),
-    "3": ("regression", ("t1", "t2")),
-}
 AGES = (0.0, 120.0)
 # How remarks on a mask's place and size read (`scaling.data.masks`).
 MISPLACED = "has its scan's shape|lies outside its scan|on the grid of"
@@ -211,23 +212,36 @@ def bad_masks(
 
 
 def task_of(rows: pd.DataFrame, source: str) -> tuple[str, tuple[str, ...]]:
-    """What a source is labelled for, and the sequences that takes: by its name (fomo-task1), else
-    by most of its labels.
+    """What a source is labelled for, and the sequences that it needs: by the name of a challenge's
+    folder, else by most of its labels.
     """
-    name = Path(rows["path"].iloc[0]).parts if source == "." else (source,)
-    named = re.search(r"fomo.*task[-_]?([123])", "/".join(name).lower())
-    if named:
-        return TASKS[named[1]]
+    folders = Path(rows["path"].iloc[0]).parts if source == "." else Path(source).parts
+    for challenge in published_challenges():
+        for task in challenge.tasks:
+            if any(is_task_folder(folder, challenge.name, task) for folder in folders):
+                return task.kind, task.sequences
     labels = pd.to_numeric(rows.loc[rows["label"] != "", "label"], errors="coerce")
     if labels.empty:
         return ("segmentation", ()) if (rows["mask"] != "").any() else ("", ())
     return ("classification", ()) if labels.isin([0, 1]).mean() > 0.8 else ("regression", ())
 
 
+@lru_cache
+def published_challenges() -> tuple[Challenge, ...]:
+    """The challenges that come with the package."""
+    return tuple(load_challenge(name) for name in built_in_challenges())
+
+
+def is_task_folder(folder: str, challenge: str, task: ChallengeTask) -> bool:
+    """Whether a folder is named as the data of a task, or "CHALLENGE-task1" and the like."""
+    if task.folder and folder in (task.folder, f"{task.folder}-test"):
+        return True
+    plain = re.sub(r"[-_ ]", "", folder.lower())
+    return re.match(rf"{re.escape(challenge)}task{re.escape(task.id)}(?!\d)", plain) is not None
+
+
 def unfit_labels(manifest: pd.DataFrame, kind: str) -> "pd.Series[bool]":
-    """Scans whose label is not 0 or 1 (classification) or no number (regression; an age of people,
-    if the task is FOMO25's).
-    """
+    """Scans whose label is not 0 or 1 (classification) or no number (regression)."""
     numbers = pd.to_numeric(manifest["label"], errors="coerce")
     given = manifest["label"] != ""
     if kind == "classification":

@@ -1,1 +1,1 @@
-"""What leaves a study: a submission container, embeddings of any scans, scores of anybody's predictions."""
+"""What leaves a study: submission containers, embeddings of scans, scores of predictions."""

@@ -1,6 +1,7 @@
-"""What surrounds a network in a submission container: the script, the code it imports, the requirements, the recipe of the image.
+"""What surrounds a network in a submission container: script, code, requirements, recipe.
 
-Code is copied, file by file, so that the image is built without this package and its training packages, and reads as the study did.
+Code is copied file by file, so that the image is built without this package and its training
+packages, and reads scans as the study did.
 """
 
 import ast
@@ -18,14 +19,15 @@ from scaling.files import write_text
 PACKAGE = Path(__file__).parents[1]
 RUNTIME = "scaling.handin.inference"
 IMPORTED_BY_JAX = ("flatbuffers",)  # by jax.export, only when it reads a program
-PREDICT = '''"""One case: python predict.py --SEQUENCE FILE ... --output FILE. Writes one number, or a mask on the input's voxels."""
+PREDICT = '''"""One case: python predict.py --SEQUENCE FILE ... --output FILE."""
 
 import os
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from scaling.handin.inference import main  # noqa: E402 (jax reads the environment when it is imported)
+# jax reads the environment when it is imported
+from scaling.handin.inference import main  # noqa: E402
 
 main(Path(__file__).resolve().parent)
 '''
@@ -54,7 +56,7 @@ From: python:{python}-slim
 
 
 def write_container(folder: Path, name: str, what: str, cuda: bool) -> None:
-    """Write Apptainer.def, app/predict.py, app/requirements.txt and the code that a prediction needs into `folder`."""
+    """Write Apptainer.def, predict.py, requirements.txt and the code that a prediction needs."""
     app = folder / "app"
     modules = needed_modules(RUNTIME)
     copy_code(modules, app)
@@ -82,20 +84,20 @@ def copy_code(modules: list[str], app: Path) -> None:
 
 
 def needed_modules(module: str) -> list[str]:
-    """A module of this package and all it imports of the package, directly or not, with the packages they lie in; sorted."""
-    found: set[str] = set()
+    """A module and all that it imports of this package, directly or not, with their packages."""
+    needed: set[str] = set()
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting += [
-                other
-                for other in imports(name)
-                if other.split(".")[0] == PACKAGE.name and module_file(other).exists()
-            ]
-            waiting += [name.rpartition(".")[0]] if "." in name else []
-    return sorted(found)
+        if name in needed:
+            continue
+        needed.add(name)
+        for other in imports(name):
+            if other.split(".")[0] == PACKAGE.name and module_file(other).exists():
+                waiting.append(other)
+        if "." in name:
+            waiting.append(name.rpartition(".")[0])
+    return sorted(needed)
 
 
 def module_file(module: str) -> Path:
@@ -105,7 +107,7 @@ def module_file(module: str) -> Path:
 
 
 def imports(module: str) -> set[str]:
-    """What the source of a module imports: modules, and names from them (which may be modules as well)."""
+    """Modules that a module's source imports, and names from them (which may be modules too)."""
     named: set[str] = set()
     for node in ast.walk(ast.parse(module_file(module).read_text())):
         if isinstance(node, ast.Import):
@@ -116,7 +118,7 @@ def imports(module: str) -> set[str]:
 
 
 def requirements(modules: list[str], cuda: bool) -> list[str]:
-    """Pinned lines for pip: the distributions that the modules import and all that those need, in the versions installed here."""
+    """Pinned lines for pip: what the modules import and all that it needs, as installed here."""
     distributions = importlib.metadata.packages_distributions()
     named = {name.split(".")[0] for module in modules for name in imports(module)} - {PACKAGE.name}
     waiting = [distributions[name][0] for name in sorted(named) if name in distributions] + list(

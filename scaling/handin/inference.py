@@ -1,7 +1,8 @@
-"""One case through a handed-in model: files in, one number or one mask out. All that runs in a submission container.
+"""One case through a handed-in model: files in; a number, a mask or an embedding out.
 
-`export` copies this file and what it imports, so it needs no training package: the network is a program in StableHLO with its weights
-beside it, and reading is the study's own code.
+This is all that runs in a submission container. `export` copies this file and what it imports, so
+that it needs no training package: the network is a program in StableHLO with its weights beside it,
+and reading is the study's own code. model.json says what the program expects and returns.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import hashlib
 import json
 import platform
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import nibabel as nib
 import numpy as np
 from safetensors.numpy import load_file
 from scipy import ndimage
-from scipy.special import expit
+from scipy.special import expit, softmax
 
 from scaling.data.forms import mended_header, scan_affine
 from scaling.data.opening import UnreadableVolume, open_image
@@ -26,68 +28,90 @@ from scaling.data.reading import read_scan
 from scaling.data.volume import session_volume
 from scaling.study.config import Volumes
 
-SEQUENCES = (
-    "flair",
-    "adc",
-    "dwi_b1000",
-    "t2s",
-    "swi",
-    "t1",
-    "t2",
-)  # what FOMO25 calls with; those a model does not use are ignored
+ENDINGS = {
+    "classification": (".txt",),
+    "regression": (".txt",),
+    "segmentation": (".nii.gz", ".nii"),
+    "embedding": (".npy",),
+}
 
 
 def main(app: Path) -> None:
-    """What app/predict.py does: one case, in a process of its own that finds the network compiled, if `--warm` ran on this machine."""
+    """What app/predict.py does: one case, in a process of its own.
+
+    The process finds the network compiled if `--warm` ran on this kind of machine.
+    """
     folder = app / "compiled" / machine()
-    if "--warm" in sys.argv:
+    warm = "--warm" in sys.argv
+    if warm:
         folder.mkdir(parents=True, exist_ok=True)
     if folder.exists():
+        # What compiles faster than this is not written: later calls only read, as the folder of an
+        # image may not be written to.
+        longest = 0.0 if warm else 1e9
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", longest)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     sys.exit(run(app, sys.argv[1:]))
 
 
 def run(app: Path, arguments: list[str]) -> int:
-    """`--flair FILE ... --output FILE`, in any order; or `--warm`, which compiles the network. Returns the exit code."""
+    """Run `--flair FILE ... --output FILE`, in any order, or `--warm`. Returns the exit code.
+
+    A model that always answers writes its prior where a case cannot be read, and says why.
+    """
     description = read_description(app)
+    parser = argument_parser(description)
+    given = vars(parser.parse_args(arguments))
+    output, warm = given.pop("output"), given.pop("warm")
+    if warm:
+        warm_up(app)
+        return 0
+    files = {description["flags"][flag]: path for flag, path in given.items() if path is not None}
+    if output is None or not files:
+        parser.error("expected --output FILE and at least one sequence")
+    endings = ENDINGS[description["kind"]]
+    # Any name is accepted for a number.
+    if endings != (".txt",) and not output.name.endswith(endings):
+        parser.error(f"--output is {output}; expected a name that ends in {endings[0]}")
+    if endings == (".txt",) and output.name.endswith((".nii", ".nii.gz", ".npy")):
+        parser.error(f"--output is {output}; expected a text file for a number")
+    try:
+        predict_case(app, files, output)
+    except Exception as error:
+        expected = isinstance(error, UnreadableVolume | OSError)
+        if not description["always_answers"]:
+            if not expected:
+                raise
+            print(f"predict.py: {error}", file=sys.stderr)
+            return 2
+        # A missing answer costs a challenge's case, or a whole task: the prior costs less.
+        print(f"predict.py: the prior is written, for {error}", file=sys.stderr)
+        if not expected:
+            traceback.print_exc()
+        return write_prior(description, files, output)
+    return 0
+
+
+def argument_parser(description: dict[str, Any]) -> argparse.ArgumentParser:
+    """The program's options: a flag per sequence, those that the model ignores included."""
     parser = argparse.ArgumentParser(
         prog="predict.py", allow_abbrev=False, description=description["what"]
     )
-    for sequence in sorted({*SEQUENCES, *"|".join(description["sequences"]).split("|")}):
-        parser.add_argument(f"--{sequence}", type=Path, metavar="FILE")
+    for flag in sorted(description["flags"]):
+        parser.add_argument(f"--{flag}", type=Path, metavar="FILE", dest=flag)
     parser.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
-        help="a mask (.nii.gz) or a text file with one number",
+        help=f"file to write, {ENDINGS[description['kind']][0]}",
     )
     parser.add_argument(
         "--warm",
         action="store_true",
         help="compile for this kind of machine, into compiled/ beside this file",
     )
-    given = vars(parser.parse_args(arguments))
-    output, warm = given.pop("output"), given.pop("warm")
-    files = {sequence: path for sequence, path in given.items() if path is not None}
-    if not warm and (output is None or not files):
-        parser.error("expected --output FILE and at least one sequence")
-    if output is not None and (description["kind"] == "segmentation") != output.name.endswith(
-        (".nii", ".nii.gz")
-    ):
-        parser.error(
-            f"--output is {output}; expected a .nii.gz file for a mask, a text file for a number"
-        )
-    try:
-        if warm:
-            warm_up(app)
-        else:
-            predict_case(app, files, output)
-    except (UnreadableVolume, OSError) as error:
-        print(f"predict.py: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return parser
 
 
 def read_description(app: Path) -> dict[str, Any]:
@@ -104,25 +128,62 @@ def predict_case(app: Path, files: dict[str, Path], output: Path) -> None:
     volumes = Volumes(description["spacing_mm"], tuple(description["shape"]))
     images, chosen, grid = read_session(files, description["sequences"], volumes)
     outputs = run_network(app, images, np.array([sequence != "" for sequence in chosen]))
+    if not np.isfinite(outputs).all():
+        raise FloatingPointError("the network's output is not finite")
     output.parent.mkdir(parents=True, exist_ok=True)
     match description["kind"]:
         case "segmentation":
             reference = files[next(sequence for sequence in chosen if sequence)]
-            nib.save(mask_like(reference, expit(outputs.astype(np.float64)), grid), output)
+            mask = mask_like(
+                reference,
+                label_probabilities(outputs),
+                grid,
+                tuple(description["labels"]),
+                description["empty_masks"],
+            )
+            nib.save(mask, output)
         case "classification":
-            output.write_text(f"{expit(float(outputs)):.9g}\n")
+            output.write_text(numbers_text(class_probabilities(outputs)))
         case "regression":
             mean, deviation = description["scaling"]
-            output.write_text(f"{float(outputs) * deviation + mean:.9g}\n")
+            output.write_text(numbers_text([float(outputs) * deviation + mean]))
+        case "embedding":
+            np.save(output, outputs.astype(np.float32), allow_pickle=False)
+
+
+def write_prior(description: dict[str, Any], files: dict[str, Path], output: Path) -> int:
+    """Write what is known without a scan: the training cases' share or median, an empty mask, a
+    vector of zeros. Returns the exit code: 2 where a mask cannot even have a shape.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    match description["kind"]:
+        case "classification" | "regression":
+            output.write_text(numbers_text(description["prior"]))
+        case "embedding":
+            vector = np.zeros(description["length"], np.float32)
+            np.save(output, vector, allow_pickle=False)
+        case "segmentation":
+            for file in files.values():
+                try:
+                    image: Any = open_image(file)
+                except (UnreadableVolume, OSError):
+                    continue
+                voxels = np.zeros(image.shape, np.uint8)
+                nib.save(nib.Nifti1Image(voxels, image.affine), output)
+                return 0
+            print("predict.py: no input has a readable header", file=sys.stderr)
+            return 2
+    return 0
 
 
 def read_session(
     files: dict[str, Path], slots: list[str], volumes: Volumes
 ) -> tuple[np.ndarray, list[str], np.ndarray]:
-    """A session as the study saw its own: float16 [S, D, H, W], the sequence in each slot ("" and zeros where there is none) and the
-    grid's matrix.
+    """A session as the study saw its own.
 
-    All scans are brought to the grid of the first usable one; of a slot such as "t2s|swi" the first usable is taken.
+    Returns float16 [S, D, H, W], the sequence in each slot ("" and zeros where there is none) and
+    the grid's matrix. All scans are brought to the grid of the first usable one; of a slot such as
+    "t2s|swi" the first usable is taken.
     """
     grid: np.ndarray | None = None
     read, problems = {}, []
@@ -136,7 +197,8 @@ def read_session(
     ]
     if grid is None or not any(chosen):
         raise UnreadableVolume(
-            f"no usable scan: expected one of {', '.join(slots)}, found {'; '.join(problems) or ', '.join(files)}"
+            f"no usable scan: expected one of {', '.join(slots)}, found "
+            f"{'; '.join(problems) or ', '.join(files)}"
         )
     for problem in problems:
         print(f"predict.py: left out: {problem}", file=sys.stderr)
@@ -145,7 +207,9 @@ def read_session(
 
 
 def run_network(app: Path, images: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """The network's output for one session: a logit, a standardised number, or logits [D, H, W]."""
+    """The network's output for one session: a logit, a standardised number, logits [D, H, W] or
+    [1 + C, D, H, W], or an embedding [d].
+    """
     program = jax.export.deserialize(bytearray((app / "program.bin").read_bytes()))
     return np.asarray(
         jax.jit(program.call)(load_file(app / "weights.safetensors"), images, present)
@@ -153,14 +217,16 @@ def run_network(app: Path, images: np.ndarray, present: np.ndarray) -> np.ndarra
 
 
 def warm_up(app: Path) -> None:
-    """Run the network once on nothing: compiles it."""
+    """Run the network once on zeros: compiles it."""
     description = read_description(app)
     count, shape = len(description["sequences"]), description["shape"]
     run_network(app, np.zeros((count, *shape), np.float16), np.ones(count, bool))
 
 
 def machine() -> str:
-    """Names this kind of processor: compiled code may crash on another one, and XLA's own cache key does not tell them apart."""
+    """Names this kind of processor: compiled code may crash on another one, and XLA's own cache key
+    does not distinguish them.
+    """
     flags = platform.machine()
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -168,22 +234,61 @@ def machine() -> str:
     return hashlib.blake2b(flags.encode(), digest_size=8).hexdigest()
 
 
-def mask_like(path: Path, probability: np.ndarray, grid: np.ndarray) -> nib.Nifti1Image:
-    """The mask on a file's own voxels, in its own axis order: 1 where the interpolated probability [D, H, W] is above 0.5.
+def class_probabilities(outputs: np.ndarray) -> list[float]:
+    """Probability of the second of two classes from a logit, of every class from several."""
+    logits = outputs.astype(np.float64)
+    if logits.ndim == 0:
+        return [float(expit(logits))]
+    return softmax(logits).tolist()
 
-    A mask is never empty, as the challenge rejects those: where no voxel is above 0.5, the most probable one is 1 (and where all are,
-    the least probable one is 0).
+
+def numbers_text(numbers: list[float]) -> str:
+    """Numbers as one line of text."""
+    return " ".join(f"{number:.9g}" for number in numbers) + "\n"
+
+
+def label_probabilities(outputs: np.ndarray) -> np.ndarray:
+    """Probability of every label [C, D, H, W], without the background.
+
+    Outputs are logits [D, H, W] of one label, or [1 + C, D, H, W] of the background and C labels.
+    """
+    logits = outputs.astype(np.float64)
+    if logits.ndim == 3:
+        return expit(logits)[None]
+    return softmax(logits, axis=0)[1:]
+
+
+def mask_like(
+    path: Path,
+    probabilities: np.ndarray,
+    grid: np.ndarray,
+    labels: tuple[int, ...] = (1,),
+    empty: bool = True,
+) -> nib.Nifti1Image:
+    """The mask on a file's own voxels, in its own axis order.
+
+    `probabilities` [C, D, H, W] are interpolated; a voxel has the most probable of its labels and
+    the background. Unless `empty` masks are allowed, a mask of one label has both values.
     """
     scan, image = read_scan(path), open_image(path)
     to_grid = np.linalg.inv(grid) @ scan.affine
-    on_scan = ndimage.affine_transform(
-        probability, to_grid[:3, :3], to_grid[:3, 3], scan.voxels.shape, order=1, mode="constant"
+    on_scan = np.stack(
+        [
+            ndimage.affine_transform(
+                probability,
+                to_grid[:3, :3],
+                to_grid[:3, 3],
+                scan.voxels.shape,
+                order=1,
+                mode="constant",
+            )
+            for probability in probabilities
+        ]
     )
     affine = scan_affine(path, image)
-    ras, own = nib.orientations.axcodes2ornt("RAS"), nib.orientations.io_orientation(affine)
-    mask = nib.orientations.apply_orientation(
-        both_values(on_scan), nib.orientations.ornt_transform(ras, own)
-    )
+    ras, stored = nib.orientations.axcodes2ornt("RAS"), nib.orientations.io_orientation(affine)
+    voxels = most_probable(on_scan, labels) if empty else both_values(on_scan[0])
+    mask = nib.orientations.apply_orientation(voxels, nib.orientations.ornt_transform(ras, stored))
     kind, header = nib.Nifti1Image, nib.Nifti1Header()
     if isinstance(image, nib.Nifti1Pair):
         # The input's own affine, units and header, whatever they are.
@@ -195,8 +300,22 @@ def mask_like(path: Path, probability: np.ndarray, grid: np.ndarray) -> nib.Nift
     return kind(mask.reshape(image.shape), affine, header)
 
 
+def most_probable(probabilities: np.ndarray, labels: tuple[int, ...]) -> np.ndarray:
+    """uint8 [D, H, W] from the labels' probabilities [C, D, H, W]; 0 where the background's, the
+    rest of 1, is highest.
+    """
+    background = 1 - probabilities.sum(0)
+    highest = probabilities.argmax(0)
+    mask = np.asarray(labels, np.uint8)[highest]
+    return np.where(probabilities.max(0) > background, mask, 0).astype(np.uint8)
+
+
 def both_values(probability: np.ndarray) -> np.ndarray:
-    """uint8 [D, H, W], 1 where a probability is above 0.5, with at least one voxel of either value."""
+    """uint8 [D, H, W], 1 where a probability is above 0.5, with at least one voxel of either value.
+
+    Some challenges reject a mask of one value: where no voxel is above 0.5 the most probable one
+    is 1, and where all are the least probable one is 0.
+    """
     mask = (probability > 0.5).astype(np.uint8)
     if not mask.any():
         mask.flat[probability.argmax()] = 1

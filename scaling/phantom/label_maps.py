@@ -29,8 +29,8 @@ def label_maps(folder: str) -> tuple[tuple[str, float], ...]:
     files = sorted(file for file in Path(folder).glob("*") if extension(file.name))
     if not files or not (Path(folder) / "tissues.csv").is_file():
         raise ValueError(
-            f"label_maps is {folder!r} with {len(files)} NIfTI files; expected maps and tissues.csv "
-            "(label,tissue) in it"
+            f"label_maps is {folder!r} with {len(files)} NIfTI files; expected maps and "
+            "tissues.csv (label,tissue) in it"
         )
     ages: dict[str, float] = {}
     if (Path(folder) / "participants.tsv").is_file():

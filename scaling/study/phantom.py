@@ -110,7 +110,7 @@ class Infarcts:
     positives: float = 0.55
     """Share of the task's subjects with an acute infarct."""
     masks: str = ""
-    """Folder of NIfTI masks in MNI space whose shapes and places the infarcts take; empty: drawn."""
+    """Folder of NIfTI masks in MNI space, which the infarcts take; empty: they are drawn."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -1,4 +1,4 @@
-"""A checkpoint handed in: the container's content called as the challenge does, against the study's own network and volumes."""
+"""A checkpoint handed in: the container's content, against the study's network and volumes."""
 
 import itertools
 import os
@@ -75,7 +75,7 @@ EXPORTED = [
 def handed_in(
     request: pytest.FixtureRequest, finished: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> HandedIn:
-    """A task's container, exported from the micro study, or from an untrained CNN in the place of its encoder."""
+    """A task's container, of the micro study or of an untrained CNN in the place of its encoder."""
     folder = tmp_path_factory.mktemp("handed-in")
     backbone, task = request.param.split()
     checkpoint, config = finished / CHECKPOINT, transfer_config(finished / CHECKPOINT, task)
@@ -94,7 +94,7 @@ def handed_in(
 
 
 def save_untrained(encoder: CnnShape, finished: Path, study_dir: Path) -> Path:
-    """The folder of a run with a checkpoint of an untrained encoder, in a study that has the micro study's volumes."""
+    """The folder of an untrained encoder's run, in a study that has the micro study's volumes."""
     study_dir.mkdir()
     (study_dir / "prepare").symlink_to(finished / "runs/micro/prepare")
     parameters = jax.jit(build_encoder(encoder).init)(jax.random.key(0))
@@ -213,7 +213,10 @@ def test_container_brings_its_code_and_no_training_package(
     assert all(line.count("==") == 1 for line in lines)
     assert {"jax", "jaxlib", "nibabel", "safetensors"} <= {line.split("==")[0] for line in lines}
     assert not {line.split("==")[0] for line in lines} & TRAINING
-    script = "import sys; sys.path.insert(0, sys.argv[1]); import scaling.handin.inference; print(*sys.modules); print(scaling.__file__)"
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import scaling.handin.inference; "
+        "print(*sys.modules); print(scaling.__file__)"
+    )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-c", script, app],
@@ -279,12 +282,12 @@ def test_mask_turns_with_its_scan_through_all_orientations(tmp_path: Path) -> No
     affine = np.diag([2.5, 3.5, 9.0, 1.0])
     affine[:3, 3] = (-20.3, -30.2, -40.1)
     scan = save_scan(tmp_path / "ras.nii.gz", affine, (18, 17, 10))
-    first = np.asarray(mask_like(tmp_path / "ras.nii.gz", probability(0), GRID).dataobj)
+    first = np.asarray(mask_like(tmp_path / "ras.nii.gz", probability(0)[None], GRID).dataobj)
     assert 20 < first.sum() < first.size
     assert len(ORIENTATIONS) == 48
     for axes in ORIENTATIONS:
         nib.save(in_orientation(scan, axes), tmp_path / "turned.nii.gz")
-        mask = mask_like(tmp_path / "turned.nii.gz", probability(0), GRID)
+        mask = mask_like(tmp_path / "turned.nii.gz", probability(0)[None], GRID)
         np.testing.assert_array_equal(np.asarray(in_orientation(mask, "RAS").dataobj), first)
 
 
@@ -297,7 +300,7 @@ def test_mask_is_the_interpolated_probability_at_each_voxels_place(tmp_path: Pat
     affine[:3, :3] = turn @ np.diag([-3.0, 3.0, 6.0])
     affine[:3, 3] = (25, -40, -30)
     scan = save_scan(tmp_path / "oblique.nii.gz", affine, (20, 24, 12))
-    mask = mask_like(tmp_path / "oblique.nii.gz", probability(1), GRID)
+    mask = mask_like(tmp_path / "oblique.nii.gz", probability(1)[None], GRID)
     np.testing.assert_allclose(mask.affine, scan.affine)
     places = np.moveaxis(np.indices(scan.shape), 0, -1) @ affine[:3, :3].T + affine[:3, 3]
     axes = [GRID[axis, 3] + 8.0 * np.arange(SHAPE[axis]) for axis in range(3)]
@@ -345,7 +348,10 @@ def test_export_writes_over_nothing(finished: Path, tmp_path: Path) -> None:
 NO_PICKLE = """
 import pickle, sys, pathlib
 found = []
-sys.addaudithook(lambda event, arguments: found.append(arguments) if event == "pickle.find_class" else None)
+def note(event, arguments):
+    if event == "pickle.find_class":
+        found.append(arguments)
+sys.addaudithook(note)
 pickle.loads(pickle.dumps(pathlib.PurePath))
 assert found, "the hook sees what it should"
 from scaling.runs.finished import finished_run

@@ -1,4 +1,4 @@
-"""`scaling score` on folders in the challenge's format, against scikit-learn, SciPy and a count of voxels."""
+"""`scaling score` by our own definitions, against scikit-learn, SciPy and a count of voxels."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The synthetic cohort: the same bits for the same config, tissue that adds up, ageing and lesions that show as they should."""
+"""The synthetic cohort: same bits for the same config, tissue that adds up, visible findings."""
 
 import dataclasses
 import json
@@ -195,7 +195,7 @@ def test_masks_that_are_not_there_are_told(tmp_path: Path, template: Template) -
 
 @pytest.fixture
 def maps(tmp_path: Path) -> Path:
-    """Two label maps of a ball of white matter in a shell of cortex, with ventricles, of ages 30 and 70."""
+    """Two label maps, of ages 30 and 70: white matter in a shell of cortex, with ventricles."""
     folder = tmp_path / "maps"
     folder.mkdir()
     away = np.sqrt(

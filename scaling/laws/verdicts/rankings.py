@@ -47,7 +47,10 @@ class Ranking:
 
 
 def metrics_of(table: pd.DataFrame) -> tuple[RankedMetric, ...]:
-    """The metric columns of a table, recognised as TASK_METRIC with a metric whose better end is known; raises ValueError if none."""
+    """The columns of a table that are named TASK_METRIC with a known metric.
+
+    Raises ValueError if there is none.
+    """
     found = []
     for column in map(str, table.columns):
         task, _, name = column.rpartition("_")
@@ -57,8 +60,8 @@ def metrics_of(table: pd.DataFrame) -> tuple[RankedMetric, ...]:
             )
     if not found:
         raise ValueError(
-            f"No column is named TASK_METRIC with a known metric (found {', '.join(map(str, table.columns))}): name the tasks and their "
-            "columns."
+            "No column is named TASK_METRIC with a known metric (found "
+            f"{', '.join(map(str, table.columns))}): name the tasks and their columns."
         )
     return tuple(found)
 
@@ -107,9 +110,8 @@ def rank(
     if table.empty:
         raise ValueError("The table has no rows: nothing to rank.")
     if table[model].duplicated().any():
-        raise ValueError(
-            f"Column {model} holds {table.loc[table[model].duplicated(), model].iloc[0]} more than once: one row a model."
-        )
+        again = table.loc[table[model].duplicated(), model].iloc[0]
+        raise ValueError(f"Column {model} holds {again} more than once: one row a model.")
     values = np.stack([_numbers(table, m.column) for m in metrics], axis=1)
     task_names = list(dict.fromkeys(m.task for m in metrics))
     task = np.array([task_names.index(m.task) for m in metrics])
@@ -130,7 +132,8 @@ def _numbers(table: pd.DataFrame, column: str) -> FloatArray:
     text = np.isnan(numbers) & table[column].notna().to_numpy()
     if text.any():
         raise ValueError(
-            f"Column {column} holds {table.loc[text, column].iloc[0]!r}, not a number: leave it empty if it is missing."
+            f"Column {column} holds {table.loc[text, column].iloc[0]!r}, not a number: leave it "
+            "empty if it is missing."
         )
     return numbers
 
@@ -138,7 +141,10 @@ def _numbers(table: pd.DataFrame, column: str) -> FloatArray:
 def better_than(
     table: pd.DataFrame, model: str, metrics: Sequence[RankedMetric], controls: Sequence[str]
 ) -> pd.DataFrame:
-    """Finding (a): of the models, how many are better than each control, one row per control and metric (better, of, share)."""
+    """Finding (a): how many models are better than each control.
+
+    One row per control and metric: better, of, share.
+    """
     absent = [c for c in controls if c not in set(table[model].astype(str))]
     if absent:
         raise ValueError(f"No row of column {model} is named {', '.join(absent)}.")
@@ -161,8 +167,10 @@ def better_than(
 def rank_differences(
     ranking: Ranking, objectives: Mapping[str, str], confidence: float = 0.90
 ) -> pd.DataFrame:
-    """Finding (b): each model's rank on one task less its rank on another, averaged by pretraining objective (negative: better on the
-    first), with a t interval over models (none for a single model)."""
+    """Finding (b): rank on one task less rank on another, averaged by pretraining objective.
+
+    Negative: better on the first. With a t interval over models (none for a single model).
+    """
     tasks = list(dict.fromkeys(m.task for m in ranking.metrics))
     group = ranking.table["model"].map(objectives)
     rows = []
@@ -193,13 +201,17 @@ def rank_cases(
     seed: int = 0,
     level: float = 0.05,
 ) -> Ranking:
-    """Rank models from per-case scores: a long table with columns model, task, metric, case and value (or label and prediction for
-    auroc and pearson), the metric named in `RankedMetric.column`. Every model of a task is scored on the same cases.
+    """Rank models from per-case scores.
 
-    Cases are resampled within each task (for AUROC within each class), all metrics of a task on the same cases, and the ranks
-    recomputed: `low`, `high`, `first`. Pairs are compared by exchanging two models' scores case by case, p = (b + 1) / (m + 1)
-    (Phipson and Smyth 2010). AUROC and Pearson's r enter by their per-case values (see `scores`): both tests are of their linear
-    parts."""
+    `cases` is a long table with columns model, task, metric, case and value (or label and
+    prediction for auroc and pearson); `RankedMetric.column` names the metric. Every model of a task
+    is scored on the same cases.
+
+    Cases are resampled within each task (for AUROC within each class), all metrics of a task on the
+    same cases, and the ranks recomputed: `low`, `high`, `first`. Pairs are compared by exchanging
+    two models' scores case by case, p = (b + 1) / (m + 1) (Phipson and Smyth 2010). AUROC and
+    Pearson's r enter by their per-case values (see `scores`): both tests are of their linear parts.
+    """
     models = sorted(cases["model"].astype(str).unique())
     per_metric = [_case_values(cases, m, models) for m in metrics]
     task_names = list(dict.fromkeys(m.task for m in metrics))
@@ -230,8 +242,10 @@ def rank_cases(
 
 
 def tiers(p: FloatArray, level: float = 0.05) -> IntArray:
-    """Tiers [M] of models in the order of their rank: the first model opens one, and the next opens another once it differs from the
-    one that opened (p < level)."""
+    """Tiers [M] of models in the order of their rank.
+
+    The first model opens one; a model that differs from the opener (p < level) opens the next.
+    """
     tier, opened = np.ones(len(p), np.int64), 0
     for i in range(1, len(p)):
         if p[opened, i] < level:
@@ -243,7 +257,10 @@ def tiers(p: FloatArray, level: float = 0.05) -> IntArray:
 def _case_values(
     cases: pd.DataFrame, metric: RankedMetric, models: list[str]
 ) -> tuple[FloatArray, IntArray]:
-    """Per-case values [M, J] with mean equal to the metric (NaN for a model without the task), and the strata of the cases [J]."""
+    """Per-case values [M, J] whose mean is the metric, and the strata of the cases [J].
+
+    A model without the task has NaN.
+    """
     part = cases[(cases["task"] == metric.task) & (cases["metric"] == metric.column)]
     if part.empty:
         raise ValueError(
@@ -265,7 +282,7 @@ def _resampled(
     resamples: int,
     rng: np.random.Generator,
 ) -> FloatArray:
-    """Metrics [B, M, C] under resampled cases, the same for all metrics of a task that has as many cases."""
+    """Metrics [B, M, C] under resampled cases, the same cases for all metrics of a task."""
     drawn: dict[tuple[int, int], FloatArray] = {}
     result = []
     for k, (values, strata) in zip(task, per_metric, strict=True):
@@ -287,8 +304,11 @@ def _pairwise_p(
     permutations: int,
     rng: np.random.Generator,
 ) -> FloatArray:
-    """Two-sided p [M, M] when two models exchange their scores case by case. The statistic is the mean over tasks of the mean over
-    metrics of the difference in units of its standard error under exchange; a metric that either lacks does not count."""
+    """Two-sided p [M, M] when two models exchange their scores case by case.
+
+    The statistic is the mean over tasks of the mean over metrics of the difference, in units of its
+    standard error under exchange; a metric that either model lacks does not count.
+    """
     M = len(values[0])
     first, second = np.triu_indices(M, 1)
     scaled, weight = [], np.zeros((len(task), len(first)))
