@@ -28,9 +28,9 @@ def data_phantom(
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes.", show_default="all cores")] = 0,
 ) -> None:
-    """Write a synthetic cohort as NIfTI in the FOMO60K and FOMO25 layouts.
+    """Write a synthetic cohort as NIfTI: several scanners, labelled tasks, ages and lesions.
 
-    It has several scanners, three tasks, ages and lesions.
+    Folders and files are named as in FOMO25, or as --set challenge=fomo26 (or a file) says.
     """
     from scaling.phantom.write import write_phantom
     from scaling.runs.experiment import override

@@ -42,6 +42,7 @@ def test_experiments_of_the_readme_can_be_planned(tmp_path: Path) -> None:
     for experiment in experiments:
         named = {
             "fomo25": ("tiny", "small", "full"),
+            "fomo26": ("tiny", "small", "full"),
             "cohort": ("objectives", "finetune", "sizes", "decoders"),
         }.get(experiment.stem, ())
         scales = [["--scale", scale] for scale in named] or [[]]
