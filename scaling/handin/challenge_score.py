@@ -104,49 +104,62 @@ def score_numbers(predictions: Path, labels: Path, task: ChallengeTask) -> Score
     label_files = find_labels(labels, (task.label_file, *LABEL_FILES))
     if not label_files:
         raise ValueError(f"{labels} holds no label files; expected sub_1/{task.label_file}, ...")
+    truth = {case: read_label(file, task) for case, file in sorted(label_files.items())}
     prediction_files = find_predictions(predictions, (".txt",))
     problems = strangers(prediction_files, label_files, labels)
-    rows = []
-    for case, file in sorted(label_files.items()):
-        label = parse_number(file)
-        if label is None or not math.isfinite(label):
-            raise ValueError(f"{file} holds no finite number; expected the label of {case}")
-        value = None
-        if case not in prediction_files:
-            problems.append(f"{case} has no prediction; expected {predictions / case}.txt")
-        else:
-            value = parse_number(prediction_files[case])
-            if value is None:
-                problems.append(f"{prediction_files[case]} holds no number; it counts as missing")
-            elif not math.isfinite(value):
-                problems.append(f"{prediction_files[case]} holds {value}, not a finite number")
-        rows.append({"case": case, "label": label, "prediction": value})
-    cases = pd.DataFrame(rows)
-    cases["prediction"] = cases["prediction"].astype(float)
-    answered = np.array([row["prediction"] is not None for row in rows])
+    answers: dict[str, float | None] = {}
+    for case in truth:
+        answers[case], remark = read_answer(case, prediction_files.get(case), predictions)
+        problems += remark
+    cases = pd.DataFrame({"case": list(truth), "label": list(truth.values())})
+    cases["prediction"] = np.array([np.nan if a is None else a for a in answers.values()])
+    answered = np.array([answer is not None for answer in answers.values()])
+    if task.kind == "regression":
+        cases["mae"] = np.abs(cases["label"] - cases["prediction"])
+    return Scores(task.kind, number_scores(cases, answered, task), cases, len(cases), problems)
+
+
+def read_label(file: Path, task: ChallengeTask) -> float:
+    """The label of a case. Raises ValueError when it is no finite number, or no class."""
+    label = parse_number(file)
+    if label is None or not math.isfinite(label):
+        raise ValueError(f"{file} holds no finite number; expected the label of a case")
+    if task.kind == "classification" and label not in (0.0, 1.0):
+        raise ValueError(f"{file} holds {label:g}; task {task.id} ({task.name}) expects 0 or 1")
+    return label
+
+
+def read_answer(case: str, file: Path | None, predictions: Path) -> tuple[float | None, list[str]]:
+    """The number predicted for a case (None: there is none), and a sentence if it is not finite."""
+    if file is None:
+        return None, [f"{case} has no prediction; expected {predictions / case}.txt"]
+    value = parse_number(file)
+    if value is None:
+        return None, [f"{file} holds no number; it counts as missing"]
+    if not math.isfinite(value):
+        return value, [f"{file} holds {value}, not a finite number"]
+    return value, []
+
+
+def number_scores(
+    cases: pd.DataFrame, answered: np.ndarray, task: ChallengeTask
+) -> dict[str, float]:
+    """The task's metrics of labels and predictions; `answered` [n] marks cases with a number."""
     truth, guess = cases["label"].to_numpy(float), cases["prediction"].to_numpy(float)
-    if task.kind == "classification" and not set(truth) <= {0.0, 1.0}:
-        raise ValueError(
-            f"{labels} holds labels such as {truth[~np.isin(truth, (0, 1))][0]:g}; task {task.id} "
-            f"({task.name}) expects 0 or 1"
-        )
-    scores = {}
+    scores: dict[str, float] = {}
     for rule in task.metrics:
         # Under "worst-task" a missing case shortens the list of predictions.
-        given = guess[answered]
         expected = truth if rule.missing == "worst-task" else truth[answered]
         match rule.metric:
             case "auroc":
                 scores["auroc"] = challenge_rules.auroc(truth.astype(int), guess, rule)
             case "mae":
-                scores["mae"] = challenge_rules.mae(expected, given, rule)
+                scores["mae"] = challenge_rules.mae(expected, guess[answered], rule)
             case "pearson":
-                scores["pearson"] = challenge_rules.pearson(expected, given, rule)
+                scores["pearson"] = challenge_rules.pearson(expected, guess[answered], rule)
             case _:
-                raise ValueError(f"metric {rule.metric!r} of task {task.id} needs no numbers")
-    if task.kind == "regression":
-        cases["mae"] = np.abs(truth - guess)
-    return Scores(task.kind, scores, cases, len(rows), problems)
+                raise ValueError(f"metric {rule.metric!r} of task {task.id} is not of numbers")
+    return scores
 
 
 def score_masks(
