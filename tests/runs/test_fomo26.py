@@ -2,7 +2,7 @@
 
 from experiments.fomo26 import scales
 from scaling.study.challenge import load_challenge
-from scaling.study.kinds import kind_of
+from scaling.study.task_kinds import kind_of
 
 
 def test_tasks_of_the_experiment_are_the_challenges() -> None:
@@ -17,6 +17,7 @@ def test_tasks_of_the_experiment_are_the_challenges() -> None:
                 continue
             assert task.kind == entered.kind
             assert task.sequences == entered.sequences
-            assert kind_of(task).metrics(task) == tuple(rule.metric for rule in entered.metrics)
+            rules = tuple(rule.metric for rule in entered.metrics)
+            assert kind_of(task).metrics(task) == rules
             if entered.labels > 1:
                 assert task.classes == entered.classes[1:]
