@@ -161,6 +161,7 @@ def read_mask(file: Path) -> tuple[np.ndarray, np.ndarray]:
     invalid = ~np.isin(voxels, (0, 1))
     if invalid.any():
         raise ValueError(
-            f"{file} holds values such as {voxels[invalid].flat[0]}; expected a mask of 0 and 1"
+            f"{file} holds values such as {voxels[invalid].flat[0]}; expected a mask of 0 and 1 "
+            "(masks of several labels are scored by --challenge, also by a table of your own)"
         )
     return voxels.astype(bool), affine
