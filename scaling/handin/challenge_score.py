@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
+from scaling.data.delimited import decoded
 from scaling.handin import challenge_metrics as challenge_rules
 from scaling.handin.case_files import (
     LABEL_FILES,
@@ -94,7 +95,7 @@ def highest_label(labels: Path) -> int:
 def parse_number(file: Path) -> float | None:
     """The number in a text file, which may be NaN or infinite; None when there is none."""
     try:
-        return float(file.read_text(errors="replace").strip())
+        return float(decoded(file, file.read_bytes()).strip())
     except ValueError:
         return None
 
