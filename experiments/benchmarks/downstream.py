@@ -66,8 +66,8 @@ def main(folder: Path) -> None:
         )
         print(
             f"predictable: {improves[predictable].sum()} of {predictable.sum()} improve; "
-            "trendless or inverse called improved: "
-            f"{(table['decision'] == 'improves')[flat].sum()} of {flat.sum()}"
+            "trendless or inverse called improved (slightly counted too): "
+            f"{improves[flat].sum()} of {flat.sum()}"
         )
 
 

@@ -3,12 +3,15 @@ share."""
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from scaling.cli.own_tables import axes_of, read_scores, score_column
 from scaling.cli.terminal import console
+
+if TYPE_CHECKING:
+    from scaling.laws import Curve
 
 tables_app = typer.Typer()
 
@@ -130,7 +133,7 @@ def fit(
     json_: Json = False,
 ) -> None:
     """Fit curves: forms, parameters, intervals, and how the fits converged."""
-    from scaling.laws.curves.curve import fit as fit_curve
+    from scaling.laws.curves.fitting import fit as fit_curve
     from scaling.laws.curves.losses import huber as huber_loss
     from scaling.laws.tables import direction, shaped, tasks_of
     from scaling.laws.verdicts.scores import run_scores
@@ -178,21 +181,32 @@ def fit(
                     f"--at {at}: each point needs {len(moving)} numbers ({'/'.join(moving)}), "
                     "points are separated by commas."
                 )
-            mean, low, high = curve.predict(points)
-            document["predictions"] = [
-                {"x": p, "mean": m, "low": a, "high": b}
-                for p, m, a, b in zip(
-                    points, mean.tolist(), low.tolist(), high.tolist(), strict=True
-                )
-            ]
-            for d in document["predictions"]:
-                where = " / ".join(f"{value:g}" for value in d["x"])
-                sentences.append(
-                    f"  at {where}: {d['mean']:.4g} ({d['low']:.4g} to {d['high']:.4g})"
-                )
+            predictions = _predictions(curve, points)
+            document["predictions"] = predictions
+            sentences += [_prediction_sentence(prediction) for prediction in predictions]
         sentences += [f"  {note}" for note in curve.notes]
         documents.append(document)
     emit({"curves": documents}, json_, sentences)
+
+
+def _predictions(curve: "Curve", points: list[list[float]]) -> list[dict[str, Any]]:
+    """At every point the mean with its interval, and the interval of a new run."""
+    mean, low, high = curve.predict(points)
+    _, run_low, run_high = curve.predict(points, new_run=True)
+    ends = zip(low.tolist(), high.tolist(), run_low.tolist(), run_high.tolist(), strict=True)
+    return [
+        {"x": x, "mean": m, "low": a, "high": b, "new_run_low": c, "new_run_high": d}
+        for x, m, (a, b, c, d) in zip(points, mean.tolist(), ends, strict=True)
+    ]
+
+
+def _prediction_sentence(prediction: dict[str, Any]) -> str:
+    where = " / ".join(f"{value:g}" for value in prediction["x"])
+    return (
+        f"  at {where}: {prediction['mean']:.4g} (mean of runs {prediction['low']:.4g} to "
+        f"{prediction['high']:.4g}; a new run {prediction['new_run_low']:.4g} to "
+        f"{prediction['new_run_high']:.4g}; 90 % intervals)"
+    )
 
 
 def _end(value: float | None) -> str:
@@ -259,7 +273,7 @@ def frontier(
 ) -> None:
     """The size and duration each compute is best spent on, with intervals, from a surface fitted
     to both."""
-    from scaling.laws.curves.curve import fit as fit_curve
+    from scaling.laws.curves.fitting import fit as fit_curve
     from scaling.laws.curves.frontier import budgets_within
     from scaling.laws.curves.frontier import frontier as best_use
     from scaling.laws.tables import direction, shaped, tasks_of

@@ -60,9 +60,19 @@ def verdict(
     effect worth having."""
     from scaling.laws.per_task import judged
     from scaling.laws.tables import shaped
+    from scaling.laws.verdicts.published import (
+        axes_of_published,
+        is_published,
+        published_verdict,
+    )
 
+    scores = read_scores(table)
+    if is_published(scores):
+        result = published_verdict(scores, axes_of_published(scores, tuple(x.split(","))))
+        emit(result.to_dict(), json_, list(result.sentences))
+        return
     names = roles(by, run, case, draw, cluster, block, site, patient)
-    data = shaped(read_scores(table), x.split(","), y, names, independent)
+    data = shaped(scores, x.split(","), y, names, independent)
     verdicts, problems = judged(data, y, metric, lower, effect, relative)
     if not verdicts:
         raise ValueError("; ".join(problems))

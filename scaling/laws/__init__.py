@@ -30,8 +30,9 @@ a table into an array runs x draws x cases, `crossed` gives the variance of a co
 `tables` reads anybody's columns.
 """
 
-from scaling.laws.curves.curve import Curve, FormFit, fit
+from scaling.laws.curves.curve import Curve, FormFit
 from scaling.laws.curves.extrapolation import Extrapolation, extrapolate
+from scaling.laws.curves.fitting import fit
 from scaling.laws.curves.frontier import Frontier, frontier, iso_compute
 from scaling.laws.curves.gate import Gate, extrapolation_gate
 from scaling.laws.curves.outlook import Outlook, outlook

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from scaling.laws.curves.curve import Curve, curves_along
+from scaling.laws.curves.along import curves_along
+from scaling.laws.curves.curve import Curve
 from scaling.laws.curves.outlook import Outlook, outlook
 from scaling.laws.known_metrics import known_metric, label_of
 from scaling.laws.tables import direction, in_percent, tasks_of

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from scaling.laws import Curve, Outlook, Verdict, outlook
-from scaling.laws.curves.curve import curves_along
+from scaling.laws.curves.along import curves_along
 from scaling.laws.known_metrics import label_of
 from scaling.report.style import change, metric_of
 from scaling.report.views import ALL, View, draw_scores, views, with_series

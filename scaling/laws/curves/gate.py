@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from scaling.laws.curves.curve import fit
+from scaling.laws.curves.fitting import fit
 from scaling.laws.plain import plain
 
 

@@ -7,7 +7,9 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from scaling.laws.curves.curve import Curve, fit, suits_a_curve
+from scaling.laws.curves.along import suits_a_curve
+from scaling.laws.curves.curve import Curve
+from scaling.laws.curves.fitting import fit
 from scaling.laws.curves.frontier import Frontier, budgets_within, frontier
 from scaling.laws.curves.gate import Gate, extrapolation_gate
 from scaling.laws.plain import plain

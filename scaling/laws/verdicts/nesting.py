@@ -72,11 +72,6 @@ def values_within_sites(
         of_metric = FROM_PREDICTIONS[metric]
         for run, draw in np.ndindex(prediction.shape[:2]):
             values[run, draw, inside] = of_metric(label[inside], prediction[run, draw, inside])
-    if not scored.any():
-        raise ValueError(
-            f"No site holds cases of different labels ({', '.join(left_out)}): {metric} cannot "
-            "be computed within sites. Drop the column site to compute it across them."
-        )
     notes = [f"{metric} is computed within each site, then averaged over cases."]
     if left_out:
         notes.append(
@@ -87,6 +82,15 @@ def values_within_sites(
     if metric == "auroc":
         strata = np.array([f"{s}/{x}" for s, x in zip(site, label, strict=True)])[scored]
     return values[..., scored], numbered(strata), site[scored], scored, notes
+
+
+def no_site_holds_both(label: FloatArray, site: Labels) -> bool:
+    """Whether no site has enough cases of different labels to be scored on its own."""
+    for name in np.unique(site):
+        inside = site == name
+        if len(np.unique(label[inside])) > 1 and inside.sum() >= 3:
+            return False
+    return True
 
 
 def numbered(labels: Labels) -> IntArray:

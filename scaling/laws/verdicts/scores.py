@@ -27,6 +27,7 @@ from scaling.laws.verdicts.nesting import (
     check_columns,
     label_of_cases,
     name_cases_by_site,
+    no_site_holds_both,
     numbered,
     values_within_sites,
 )
@@ -90,6 +91,12 @@ def scores(cases: pd.DataFrame, metric: str) -> Scores:
                 "Column label changes between runs for one case: the same cases must carry the "
                 "same labels."
             )
+        if site is not None and no_site_holds_both(label, site):
+            notes.append(
+                f"No site holds cases of different labels: {metric} is computed across sites, "
+                "whose differences it takes in, and says nothing of other sites."
+            )
+            site = None
         if site is not None:
             values, strata, site, scored, more = values_within_sites(
                 metric, label, prediction, site
@@ -99,6 +106,7 @@ def scores(cases: pd.DataFrame, metric: str) -> Scores:
         else:
             of_metric = FROM_PREDICTIONS[metric]
             values = np.stack([[of_metric(label, p) for p in run] for run in prediction])
+            strata = np.zeros(len(label), np.int64)
             if metric == "auroc":
                 strata = label.astype(np.int64)
     if patient is not None and len(np.unique(patient)) < len(patient):
