@@ -5,7 +5,6 @@ scans.
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from scaling.data.layout import select
@@ -21,7 +20,11 @@ def find_leakage(
     scans.
     """
     index = index[index["status"] == "ok"]
-    pretrained = index[np.logical_or.reduce([select(index, source) for source in pretraining])]
+    index = index.drop_duplicates("path")  # a scan may be prepared on several grids
+    seen = pd.Series(False, index.index)
+    for source in pretraining:
+        seen |= select(index, source)
+    pretrained = index[seen]
     sentences = []
     for source in test:
         tested = index[select(index, source)]
