@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from scaling.study.objectives import Contrastive, CrossSequence, Hybrid, Mae, Momentum
     from scaling.study.phantom import Ageing, Cohort, Infarcts, Meningiomas, Phantom, Scanner
     from scaling.study.pretraining import Pretrain
-    from scaling.study.protocols import Classical, Finetune, Probe, Transfer
+    from scaling.study.protocols import Classical, Finetune, Probe, SgdProbe, Transfer
     from scaling.study.question import Estimand, SmallestEffects
     from scaling.study.tasks import Task
 
@@ -53,7 +53,7 @@ PUBLIC = {
     "objectives": ("Contrastive", "CrossSequence", "Hybrid", "Mae", "Momentum"),
     "phantom": ("Ageing", "Cohort", "Infarcts", "Meningiomas", "Phantom", "Scanner"),
     "pretraining": ("Pretrain",),
-    "protocols": ("Classical", "Finetune", "Probe", "Transfer"),
+    "protocols": ("Classical", "Finetune", "Probe", "SgdProbe", "Transfer"),
     "question": ("Estimand", "SmallestEffects"),
     "tasks": ("Task",),
 }
@@ -78,6 +78,7 @@ __all__ = [
     "Probe",
     "ResEnc",
     "Scanner",
+    "SgdProbe",
     "SmallestEffects",
     "Source",
     "Split",

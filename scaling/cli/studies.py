@@ -13,7 +13,7 @@ from scaling.engines.engine import Queued
 from scaling.engines.jobs import does_not_fit, load_cluster
 from scaling.engines.listing import plan_as_json, print_plan, print_status
 from scaling.engines.queue_listing import print_jobs
-from scaling.runs.experiment import freeze, load_study
+from scaling.runs.experiment import freeze, keep_experiment, load_study
 from scaling.runs.plan import Plan, make_plan
 from scaling.runs.rundir import Status, plan_status
 
@@ -80,6 +80,7 @@ def run(
             "experiments/clusters/ has examples"
         )
     plan, study_dir, statuses = planned(experiment, set_, out, scale)
+    keep_experiment(locate(experiment, out), study_dir)
     if all(status == "done" for status in statuses.values()):
         console.print(f"All {len(plan.steps)} steps are done.")
         show_summary(study_dir)
