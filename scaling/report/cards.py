@@ -87,10 +87,15 @@ def tried(study: ReportInput, task: str) -> str:
     compute = runs["flops"].astype(float)
     if (compute > 0).all():
         ratio = compute.max() / compute.min()
-    return (
-        f"{ratio:.0f} times the compute: from {budget_text(*smallest)} to {budget_text(*largest)}; "
-        f"{models}"
-    )
+    compute_text = f"{ratio:.3g} times the compute"
+    if smallest[0] == largest[0]:
+        samples = f"from {si(smallest[1])} to {si(largest[1])} samples"
+        return f"{compute_text}: {samples} at {si(largest[0])} parameters; {models}"
+    if smallest[1] == largest[1]:
+        sizes = f"from {si(smallest[0])} to {si(largest[0])} parameters"
+        return f"{compute_text}: {sizes} at {si(largest[1])} samples; {models}"
+    ends = f"from {budget_text(*smallest)} to {budget_text(*largest)}"
+    return f"{compute_text}: {ends}; {models}"
 
 
 def corner(runs: pd.DataFrame, end: str) -> tuple[float, float]:
@@ -159,6 +164,8 @@ def advice(verdict: Verdict) -> str:
 
 def needed(effect: Effect) -> str:
     """The seeds or test cases that would narrow an interval enough."""
+    if effect.low is None:
+        return "Repeat every run with two more seeds at least"
     ways = []
     if effect.seeds_needed:
         ways.append(f"about {effect.seeds_needed} seeds per cell")

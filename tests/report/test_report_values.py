@@ -435,7 +435,7 @@ def test_card_states_the_effect_in_the_metrics_unit(study: ReportInput) -> None:
     assert f"Mean absolute error from {start:.2f} to {end:.2f} years" in age.effect
     assert f"−{budget.high * start:.2f} to −{budget.low * start:.2f}" in age.effect
     ratio = 6_800_000 * 80_000 / (120_000 * 5_000)
-    assert age.tried.startswith(f"{ratio:.0f} times the compute: from 120 k parameters")
+    assert age.tried.startswith(f"{ratio:.3g} times the compute: from 120 k parameters")
     assert "estimating age" in age.answer
 
 
@@ -498,3 +498,16 @@ def test_forest_of_controls_is_in_units_of_the_smallest_effect() -> None:
     assert figure.data[0].x[0] == pytest.approx(one.comparison.effect.estimate / 0.01)
     (row,) = figure.layout.meta["table"]["rows"]
     assert row[4] == one.comparison.effect.decision
+
+
+def test_card_of_one_size_says_so_and_asks_for_seeds_where_nothing_tells_the_scatter(
+    study: ReportInput,
+) -> None:
+    of_one_size = study.results.query("size in ('s', '')")
+    verdict = study.verdict("infarct")
+    budget = replace(verdict.effects[0], low=None, high=None)
+    unknown = replace(verdict, decision="undetermined", effects=(budget,), sizes=1)
+    infarct = card(replace(study, results=of_one_size, verdicts=[unknown]), "infarct", "infarct")
+    assert infarct.tried.endswith("from 5 k to 80 k samples at 900 k parameters; 3 models")
+    assert infarct.advice == "Repeat every run with two more seeds at least to settle it."
+    assert "no interval" in infarct.effect
