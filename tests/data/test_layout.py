@@ -193,3 +193,13 @@ def test_participants_without_ids_are_named_and_left_out(tmp_path: Path) -> None
     (remark,) = scan_source(tmp_path, ".").attrs["remarks"]
     assert "participants.tsv is not used" in remark
     assert "participant_id" in remark
+
+
+def test_download_within_a_folder_of_its_own_name_is_read(tmp_path: Path) -> None:
+    inner = tmp_path / "Task_3" / "Task_3"
+    scan(inner / "preprocessed" / "sub_1" / "ses-01" / "t1w.nii.gz")
+    text(inner / "labels" / "sub_1" / "ses-01" / "labels.txt", "61.5")
+    table = scan_source(tmp_path, "Task_3")
+    assert table[["subject", "session", "sequence", "label"]].values.tolist() == [
+        ["sub_1", "ses-01", "t1", "61.5"]
+    ]
