@@ -1,7 +1,9 @@
 """One transfer step: one checkpoint or control on one task, every protocol, every draw."""
 
 import math
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -10,7 +12,7 @@ import pandas as pd
 from scaling.data.cache import Cache
 from scaling.data.folds import folds
 from scaling.data.tasks import TaskArrays, load_task
-from scaling.files import write_json, write_table
+from scaling.files import read_parquet, write_json, write_table
 from scaling.models.backbone import build_encoder
 from scaling.objectives.interface import Parameters
 from scaling.runs.plan import TransferStep
@@ -21,8 +23,10 @@ from scaling.training.checkpoint import restore_encoder
 from scaling.transfer.classical import classical
 from scaling.transfer.finetune import finetune, supervised
 from scaling.transfer.linear_probe import sgd_probe
-from scaling.transfer.predictions import Predicted, score, tabulate
+from scaling.transfer.predictions import KEYS, Predicted, score, tabulate
 from scaling.transfer.probe import probe
+
+DRAFTS = "drafts"  # tables of the protocols that are done, while others are not
 
 
 def transfer(
@@ -40,18 +44,23 @@ def transfer(
     spacing = (
         cache.volumes.spacing_mm or math.nan
     )  # nothing in mm is asked for where sessions keep their own (see Study)
-    tables = []
+    tables: list[pd.DataFrame] = []
+    tolerance, done = config.transfer.nsd_tolerance_mm, 0
     for number, fold in enumerate(folds(arrays, config.task)):
-        predicted = protocols(config, checkpoint, fold, spacing)
-        counted_draws = counted(predicted, config, number, progress)
-        tables.append(
-            tabulate(counted_draws, fold, config.task, spacing, config.transfer.nsd_tolerance_mm)
-        )
+        for name, predicted in protocols(config, checkpoint, fold, spacing):
+            draws = counted(predicted, config, done, progress)
+            # Each protocol is kept as soon as it is done: a transfer may take longer than a job.
+            compute = partial(tabulate, draws, fold, config.task, spacing, tolerance)
+            table = drafted(folder / DRAFTS / f"{number}-{name}.parquet", compute)
+            tables.append(table)
+            done += table.groupby(KEYS).ngroups
+            progress(done, draws_of_all_folds(config))
     predictions = pd.concat(tables, ignore_index=True)
     write_table(predictions, folder / "predictions.parquet")
     results = score(predictions, config.task)
     write_table(results, folder / "results.parquet")
     write_json(folder / "dropped.json", list(arrays.dropped))
+    shutil.rmtree(folder / DRAFTS, ignore_errors=True)
     means = results.groupby(["domain", "protocol", "shots", "metric"], as_index=False)[
         "value"
     ].mean()
@@ -61,27 +70,40 @@ def transfer(
     }
 
 
+def drafted(file: Path, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """The table of one protocol: that of an earlier attempt, where there is a readable one, else
+    computed and kept.
+    """
+    if file.exists():
+        try:
+            return read_parquet(file)
+        except ValueError:
+            file.unlink()
+    write_table(compute(), file)
+    return read_parquet(file)
+
+
 def protocols(
     config: TransferStep, checkpoint: Path | None, arrays: TaskArrays, spacing_mm: float
-) -> Iterator[Predicted]:
-    """Everything an arm is tried with that suits the kind of task: a network by probes and
-    fine-tuning, the classical control by itself.
+) -> Iterator[tuple[str, Iterator[Predicted]]]:
+    """Everything an arm is tried with that suits the kind of task, by name: a network by probes and
+    fine-tuning, the classical control by itself. Nothing is computed before it is asked for.
     """
     task, recipes, suits = config.task, config.transfer, kind_of(config.task).protocols
     if config.encoder is None:
         assert recipes.classical is not None
         if "classical" in suits:
-            yield from classical(arrays, task, recipes.classical, spacing_mm)
+            yield "classical", classical(arrays, task, recipes.classical, spacing_mm)
         return
     encoder, parameters = config.encoder, load_encoder(config.encoder, config.seed, checkpoint)
     if recipes.probe and "probe" in suits:
-        yield from probe(encoder, parameters, arrays, task, recipes.probe)
+        yield "probe", probe(encoder, parameters, arrays, task, recipes.probe)
     if recipes.sgd_probe and "sgd_probe" in suits:
-        yield from sgd_probe(encoder, parameters, arrays, task, recipes.sgd_probe)
+        yield "sgd_probe", sgd_probe(encoder, parameters, arrays, task, recipes.sgd_probe)
     if recipes.finetune and "finetune" in suits:
-        yield from finetune(encoder, parameters, arrays, task, recipes.finetune)
+        yield "finetune", finetune(encoder, parameters, arrays, task, recipes.finetune)
     if recipes.supervised and config.arm == "scratch" and "supervised" in suits:
-        yield from supervised(encoder, parameters, arrays, task, recipes.supervised)
+        yield "supervised", supervised(encoder, parameters, arrays, task, recipes.supervised)
 
 
 def load_encoder(encoder: Encoder, seed: int, checkpoint: Path | None) -> Parameters:
@@ -100,14 +122,17 @@ def load_encoder(encoder: Encoder, seed: int, checkpoint: Path | None) -> Parame
 
 
 def counted(
-    predicted: Iterator[Predicted], config: TransferStep, fold: int, progress: Progress
+    predicted: Iterator[Predicted], config: TransferStep, done: int, progress: Progress
 ) -> Iterator[Predicted]:
-    """Report progress as the draws of a fold's protocols come in."""
-    of_fold = expected(config)
-    total = of_fold * max(1, config.task.folds)
-    for number, one in enumerate(predicted, start=1):
+    """Report progress as the draws of a protocol come in, after the `done` ones before it."""
+    for number, one in enumerate(predicted, start=done + 1):
         yield one
-        progress(fold * of_fold + number, total)
+        progress(number, draws_of_all_folds(config))
+
+
+def draws_of_all_folds(config: TransferStep) -> int:
+    """How many draws of all protocols there are."""
+    return expected(config) * max(1, config.task.folds)
 
 
 def expected(config: TransferStep) -> int:
