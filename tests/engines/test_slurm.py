@@ -24,6 +24,7 @@ FACTS = """
 devices_per_node = 1
 partition = "main"
 cpus_per_device = 2
+job_hours = 0
 setup = ["export XLA_FLAGS="]
 """
 
@@ -81,8 +82,8 @@ def test_preempted_killed_and_drained_study_ends_in_the_table_of_the_local_engin
     )
     wait_for(
         lambda: (
-            "is saved after"
-            in (tmp_path / STUDY / "jobs" / f"{first.replace('/', '_')}.log").read_text()
+            f"{first} is saved after"
+            in "".join(log.read_text() for log in (tmp_path / STUDY / "jobs").glob("*.log"))
         ),
         900,
     )
@@ -118,3 +119,33 @@ def test_cancelled_study_leaves_the_queue_and_stays_out_of_it(
     wait_for(lambda: owner(tmp_path / STUDY / "phantom/LOCK"), 120)
     assert "10 jobs cancelled" in scaling("cancel", EXPERIMENT)
     wait_for(lambda: not say(slurm, "squeue", "--noheader"), 60)
+
+
+def test_limited_submission_tells_the_rest_and_the_same_command_adds_it(
+    tmp_path: Path, slurm: dict[str, str]
+) -> None:
+    (tmp_path / "cluster.toml").write_text(FACTS)
+
+    def scaling(*arguments: object, code: int = 0) -> str:
+        command = [sys.executable, "-m", "scaling", *map(str, arguments)]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=slurm, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    say(slurm, "scontrol", "update", "NodeName=ALL", "State=DRAIN", "Reason=test")
+    submit = ("run", EXPERIMENT, "--engine", "slurm", "--cluster", "cluster.toml")
+    said = scaling(*submit, "--max-jobs", 4, code=1)
+    assert "jobs stay out (--max-jobs 4)" in said
+    assert "run the same command again once some have ended, it adds the rest" in said
+    queue = say(slurm, "squeue", "--noheader", "--array").splitlines()
+    assert 0 < len(queue) <= 4
+    said = scaling(*submit)
+    assert "10 queued in all" in said
+    assert "0 jobs submitted, 10 queued in all" in scaling(*submit)
+    assert "10 jobs cancelled" in scaling("cancel", EXPERIMENT)
+    wait_for(lambda: not say(slurm, "squeue", "--noheader"), 60)
+    said = scaling("status", EXPERIMENT)
+    assert "CANCELLED" in said
+    assert "jobs/array0000_0.log" in said

@@ -61,3 +61,32 @@ def test_report_is_stale_once_the_table_is_newer(tmp_path: Path) -> None:
     later = (tmp_path / "report" / "DONE").stat().st_mtime + 10
     os.utime(tmp_path / "collect" / "DONE", (later, later))
     assert plan_status(tmp_path, plan)["report"] == "stale"
+
+
+def test_failed_step_does_not_block_a_changed_config_and_begins_anew(tmp_path: Path) -> None:
+    step = make_plan(load_study(MICRO)).step_of["pretrain/mae-xxs-seed0-trunk-128"]
+    folder = begin(tmp_path, step, "cpu")
+    (folder / "metrics.jsonl").write_text("of the config before\n")
+    fail(folder, "the loss of step 3 is nan")
+    changed = make_plan(load_study(MICRO, ["pretrain.learning_rate=0.001"])).step_of[step.name]
+    assert step_status(tmp_path, step) == "failed"
+    assert step_status(tmp_path, changed) == "todo"
+    begin(tmp_path, changed, "cpu")
+    assert not (folder / "metrics.jsonl").exists()
+
+
+def test_step_that_only_describes_others_does_not_block_a_changed_config(tmp_path: Path) -> None:
+    for step in make_plan(load_study(MICRO)).steps:
+        finish(begin(tmp_path, step, "cpu"), step, 1.0)
+    changed = make_plan(load_study(MICRO, ["estimand.domain=in"]))
+    statuses = plan_status(tmp_path, changed)
+    assert statuses["report"] == "todo"
+    assert {name for name, status in statuses.items() if status != "done"} == {"report"}
+
+
+def test_unfinished_step_of_another_config_is_refused(tmp_path: Path) -> None:
+    step = make_plan(load_study(MICRO)).step_of["pretrain/mae-xxs-seed0-trunk-128"]
+    begin(tmp_path, step, "cpu")
+    changed = make_plan(load_study(MICRO, ["pretrain.learning_rate=0.001"])).step_of[step.name]
+    with pytest.raises(ConfigDriftError, match=r"learning_rate was 0.0015, is 0.001"):
+        step_status(tmp_path, changed)
