@@ -14,11 +14,17 @@ VISITS = (20, 40, 80)  # times that a scan is seen, at the three durations
 FEWEST_STEPS = 100  # of the shortest run
 SIZES = ((500, ("xxs", "xs", "s")), (5_000, ("xs", "s", "m")), (50_000, ("s", "m", "l")))
 LARGEST = ("m", "l", "xl")
-SEX_COLUMNS = ("sex", "gender")
+# What the check itself writes of a scan; any other column came from the user's own tables.
+CHECKED = {
+    *("path", "source", "part", "subject", "session", "sequence", "run", "site", "age", "label"),
+    *("mask", "problem", "role", "verdict", "reason", "missing", "unreadable", "remark", "dataset"),
+    *("spacing", "content_hash", "bytes", "modified", "shape", "dtype", "name", "file"),
+}
+MOST_CLASSES = 5  # of a column that could be a classification
 
 
 @dataclass(frozen=True)
-class Found:
+class Candidate:
     """A task that the labels allow: who has a label, and what every one of them has scans of."""
 
     name: str
@@ -40,7 +46,8 @@ class Facts:
     people: int
     sites: tuple[str, ...]
     sequences: dict[str, float]
-    tasks: tuple[Found, ...]
+    tasks: tuple[Candidate, ...]
+    columns: dict[str, dict[str, int]]
 
 
 def facts_of(folder: Path, manifest: pd.DataFrame) -> Facts:
@@ -65,10 +72,23 @@ def facts_of(folder: Path, manifest: pd.DataFrame) -> Facts:
         sites=tuple(sorted(scans["site"].astype(str).unique())),
         sequences={str(sequence): float(share) for sequence, share in shares.items()},
         tasks=tuple(task for task in candidate_tasks(scans) if task.people >= 6),
+        columns=class_columns(scans),
     )
 
 
-def candidate_tasks(scans: pd.DataFrame) -> list[Found]:
+def class_columns(scans: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Columns of the user's tables that could be a classification -> people of each class."""
+    columns = {}
+    people = scans.groupby("subject")
+    for column in scans.columns.difference(list(CHECKED)):
+        values = people[column].first().dropna().astype(str)
+        counts = values[values != ""].value_counts()
+        if 2 <= len(counts) <= MOST_CLASSES and counts.min() >= 2:
+            columns[str(column)] = {str(name): int(count) for name, count in counts.items()}
+    return columns
+
+
+def candidate_tasks(scans: pd.DataFrame) -> list[Candidate]:
     """The tasks that ages, labels and masks allow."""
     people = scans.groupby("subject")
     tasks = []
@@ -92,7 +112,7 @@ def candidate_tasks(scans: pd.DataFrame) -> list[Found]:
 
 def task_of(
     name: str, kind: str, column: str, labelled: pd.Index, scans: pd.DataFrame, why: str
-) -> Found:
+) -> Candidate:
     """A task with the sequences that most of its labelled people have."""
     of_labelled = scans[scans["subject"].isin(labelled)]
     counts = of_labelled.groupby("sequence")["subject"].nunique().sort_values(ascending=False)
@@ -101,7 +121,7 @@ def task_of(
     complete = set(labelled)
     for sequence in sequences:
         complete &= set(of_labelled.loc[of_labelled["sequence"] == sequence, "subject"])
-    return Found(name, kind, column, len(complete), sequences, why)
+    return Candidate(name, kind, column, len(complete), sequences, why)
 
 
 def durations_for(scans: int) -> tuple[int, ...]:
@@ -177,7 +197,7 @@ study = Study(
     # One seed tells little; three tell how much runs differ by chance, at three times the cost.
     seeds=(0,),
     pretrain=Pretrain(crop=VOLUMES.shape, batch={BATCH}, warmup={warmup_for(durations)}),
-    tasks=({tasks or TASK_COMMENT}
+    tasks=({tasks or TASK_COMMENT}{columns_text(facts)}
     ),
     # Test cases come from the same sites as training cases. With test cases of sites that nobody
     # trained on (their own folder as `test`), ask for domain="out".
@@ -191,7 +211,7 @@ def warmup_for(durations: tuple[int, ...]) -> int:
     return BATCH * max(1, durations[0] // (10 * BATCH))
 
 
-def task_text(task: Found, facts: Facts, train: int) -> str:
+def task_text(task: Candidate, facts: Facts, train: int) -> str:
     """One task of an experiment file."""
     shots = max(2, min(40, train - 1 if train > 2 else 2))
     source = next(iter(facts.sources))
@@ -207,6 +227,18 @@ def task_text(task: Found, facts: Facts, train: int) -> str:
             shots=({shots},),
             draws=5,{column}
         ),"""
+
+
+def columns_text(facts: Facts) -> str:
+    """A comment on the other columns that could be a task; nothing where there is none."""
+    if not facts.columns:
+        return ""
+    lines = ["", "        # Other columns that could be a classification (label=, classes=):"]
+    for column, counts in facts.columns.items():
+        classes = code(tuple(sorted(counts)))
+        people = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+        lines.append(f"        #   label={code(column)}, classes={classes}: {people} people")
+    return "\n".join(lines)
 
 
 TASK_COMMENT = """

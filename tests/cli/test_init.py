@@ -48,7 +48,9 @@ def test_init_fills_in_what_the_check_found(written: Path) -> None:
     assert set(task.sequences) == {"t1", "flair"}
     assert task.shots == (7,)  # of the 8 people who are not held out
     assert study.estimand.domain == "in"
-    assert max(map(len, (written / "bids.py").read_text().splitlines())) <= 110
+    text = (written / "bids.py").read_text()
+    assert '#   label="sex", classes=("F", "M"): F 6, M 6 people' in text
+    assert max(map(len, text.splitlines())) <= 110
 
 
 def test_init_writes_a_study_that_can_be_planned(written: Path) -> None:
