@@ -140,7 +140,7 @@ def group(step: Step) -> str:
             return "report"
         case "transfer":
             assert isinstance(step.config, TransferStep)
-            return step.name.removesuffix(f"-{step.config.task.name}")
+            return step.name.rsplit(f"-{step.config.task.name}", 1)[0]
         case _:
             return step.name
 

@@ -163,7 +163,7 @@ def make_plan(study: Study) -> Plan:
                 steps += pretraining
                 transfers += tried
                 saved += unshared
-    for task in study.tasks:
+    for task in few_shot_tasks(study):
         if (task.transfer or study.transfer).classical:
             transfers.append(
                 transfer_step(study, "classical", "none", "", "", None, 0.0, 0, 0, task)
@@ -198,7 +198,7 @@ def steps_of_size(
             for run in runs
             if isinstance(run.config, PretrainStep) and run.kind == "cooldown"
         ]
-        for end, task in product(ends, study.tasks):
+        for end, task in product(ends, few_shot_tasks(study)):
             transfers.append(
                 transfer_step(
                     study,
@@ -213,7 +213,7 @@ def steps_of_size(
                     task,
                 )
             )
-    for task in study.tasks:
+    for task in few_shot_tasks(study):
         transfers.append(
             transfer_step(study, "scratch", "none", family.label, size, encoder, 0.0, 0, seed, task)
         )
@@ -288,6 +288,16 @@ def pretraining_steps(
     return steps, float(per_sample * sum(study.durations))
 
 
+def few_shot_tasks(study: Study) -> list[Task]:
+    """Every task once for each of its numbers of shots: each is a transfer of its own, so that one
+    can be added to a finished study.
+    """
+    tasks = []
+    for task in study.tasks:
+        tasks += [dataclasses.replace(task, shots=(shots,)) for shots in task.shots]
+    return tasks
+
+
 def transfer_step(
     study: Study,
     arm: Arm,
@@ -312,6 +322,12 @@ def transfer_step(
         case _:
             assert_never(arm)
     recipes = task.transfer or study.transfer
+    first = next(other.shots[0] for other in study.tasks if other.name == task.name)
+    name = f"transfer/{source}-{task.name}"
+    if task.shots != (first,):
+        # The controls that learn from every labelled case belong to the first number of shots.
+        name = f"{name}-{task.shots[0]}shots"
+        recipes = dataclasses.replace(recipes, supervised=None)
     # What a task is compared by, and whose recipes it takes, is no part of a transfer's identity.
     resolved = TransferStep(
         arm,
@@ -331,5 +347,4 @@ def transfer_step(
         shape = (task.volumes or study.data.volumes).shape
         flops = transfer_flops(task, recipes, encoder, shape, arm == "scratch")
         parameters = encoder.parameters
-    name = f"transfer/{source}-{task.name}"
     return Step(name, "transfer", resolved, needs, parameters, flops=float(flops))

@@ -94,7 +94,7 @@ def run_facts(plan: Plan, step: Step) -> dict[str, object]:
     """What the tables say of a transfer's run: the same for all its rows."""
     config = step.config
     assert isinstance(config, TransferStep)
-    run = step.name.removeprefix("transfer/").removesuffix(f"-{config.task.name}")
+    run = step.name.removeprefix("transfer/").rsplit(f"-{config.task.name}", 1)[0]
     trunk = run
     if config.arm == "pretrained":
         # Durations branched off one trunk are not independent: they are one cluster.

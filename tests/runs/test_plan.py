@@ -2,6 +2,7 @@
 the traced program.
 """
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -237,3 +238,16 @@ def test_families_side_by_side_have_runs_controls_and_rungs_of_their_own() -> No
 def test_recipes_that_do_not_fit_are_refused_naming_the_field(change: str, word: str) -> None:
     with pytest.raises(ValueError, match=word):
         load_study(MICRO, [change])
+
+
+def test_a_number_of_shots_that_is_added_leaves_the_other_transfers_as_they_are() -> None:
+    study = load_study(MICRO)
+    task = study.tasks[0]
+    more = dataclasses.replace(task, shots=(*task.shots, 5))
+    before = {step.name: step.config for step in make_plan(study).steps}
+    grown = dataclasses.replace(study, tasks=(more, *study.tasks[1:]))
+    after = {step.name: step.config for step in make_plan(grown).steps}
+    transfers = [name for name in before if name.startswith("transfer/")]
+    assert all(after[name] == before[name] for name in transfers)
+    added = sorted(after.keys() - before.keys())
+    assert [name.rsplit("-", 1)[1] for name in added] == ["5shots"] * 4
