@@ -165,11 +165,11 @@ def write_prior(description: dict[str, Any], files: dict[str, Path], output: Pat
         case "segmentation":
             for file in files.values():
                 try:
-                    image: Any = open_image(file)
+                    image = open_image(file)
+                    affine = scan_affine(file, image)
                 except (UnreadableVolume, OSError):
                     continue
-                voxels = np.zeros(image.shape, np.uint8)
-                nib.save(nib.Nifti1Image(voxels, image.affine), output)
+                nib.save(image_like(image, affine, np.zeros(image.shape, np.uint8)), output)
                 return 0
             print("predict.py: no input has a readable header", file=sys.stderr)
             return 2
@@ -289,6 +289,11 @@ def mask_like(
     ras, stored = nib.orientations.axcodes2ornt("RAS"), nib.orientations.io_orientation(affine)
     voxels = most_probable(on_scan, labels) if empty else both_values(on_scan[0])
     mask = nib.orientations.apply_orientation(voxels, nib.orientations.ornt_transform(ras, stored))
+    return image_like(image, affine, mask.reshape(image.shape))
+
+
+def image_like(image: Any, affine: np.ndarray, voxels: np.ndarray) -> nib.Nifti1Image:
+    """A mask uint8 [D, H, W] with the affine, units and header of an opened image."""
     kind, header = nib.Nifti1Image, nib.Nifti1Header()
     if isinstance(image, nib.Nifti1Pair):
         # The input's own affine, units and header, whatever they are.
@@ -297,7 +302,7 @@ def mask_like(
         kind = nib.Nifti2Image if isinstance(image, nib.Nifti2Pair) else nib.Nifti1Image
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)
-    return kind(mask.reshape(image.shape), affine, header)
+    return kind(voxels, affine, header)
 
 
 def most_probable(probabilities: np.ndarray, labels: tuple[int, ...]) -> np.ndarray:

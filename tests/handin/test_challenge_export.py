@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from scaling.data.cache import open_cache
+from scaling.files import write_json
 from scaling.handin.container_check import check_container, check_format, flag_of
 from scaling.handin.contract import challenge_contract, own_contract
 from scaling.handin.embedding_export import export_embedding
-from scaling.handin.export import export
+from scaling.handin.export import promised
 from scaling.handin.inference import (
     label_probabilities,
     mask_like,
@@ -74,28 +75,38 @@ def test_mask_may_be_empty_where_the_challenge_allows_it(tmp_path: Path) -> None
 
 
 @pytest.fixture(scope="module")
-def mask_container(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("mask") / "out"
-    export(finished / CHECKPOINT, "2", out, challenge=FOMO26)
-    return out
-
-
-@pytest.fixture(scope="module")
 def probe_container(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("probe") / "out"
     export_embedding(finished / CHECKPOINT, FOMO26, FOMO26.task("6"), out)
     return out
 
 
+@pytest.fixture
+def mask_app(tmp_path: Path) -> Path:
+    """A container's folder of a mask model, without its network: no case here gets that far."""
+    contract = challenge_contract(FOMO26, FOMO26.task("2"), ("flair",))
+    description = promised(contract) | {
+        "what": "meningioma",
+        "kind": "segmentation",
+        "sequences": ["flair"],
+        "spacing_mm": 4.0,
+        "shape": [16, 16, 16],
+        "labels": [1],
+        "prior": [],
+    }
+    write_json(tmp_path / "app/model.json", description)
+    return tmp_path / "app"
+
+
 def test_unusable_inputs_are_answered_by_the_prior(
-    mask_container: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mask_app: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scan = tmp_path / "flair.nii.gz"
     affine = np.diag([1.5, 2.0, 3.0, 1.0])
     for voxels in (np.full((20, 21, 22), 7, np.int16), np.zeros((1, 2, 1), np.int16)):
         nib.save(nib.Nifti1Image(voxels, affine), scan)
         arguments = ["--flair", str(scan), "--output", str(tmp_path / "mask.nii.gz")]
-        assert run(mask_container / "app", arguments) == 0
+        assert run(mask_app, arguments) == 0
         mask = nib.load(tmp_path / "mask.nii.gz")
         assert mask.shape == voxels.shape
         np.testing.assert_allclose(mask.affine, affine)
