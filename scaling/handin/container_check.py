@@ -173,7 +173,9 @@ def check_mask(output: Path, inputs: list[Path], labels: list[int]) -> None:
     allowed = [0, *labels]
     values = np.unique(voxels)
     if not np.isin(values, allowed).all():
-        raise ValueError(f"its mask holds {values.tolist()[:8]}; expected {allowed}")
+        shown = [f"{value:g}" for value in values[:8]]
+        expected = [str(label) for label in allowed]
+        raise ValueError(f"its mask holds {', '.join(shown)}; expected {', '.join(expected)}")
     if voxels.ndim != 3 or not np.isfinite(affine).all() or not np.abs(affine[:3, :3]).max() > 0:
         raise ValueError(f"its mask has the shape {voxels.shape} or an affine that is not finite")
     for file in inputs:

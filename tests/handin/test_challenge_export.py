@@ -172,7 +172,7 @@ def test_check_of_formats_names_what_is_wrong(tmp_path: Path) -> None:
     scan, mask = tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz"
     nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.int16), np.eye(4)), scan)
     nib.save(nib.Nifti1Image(np.full((4, 4, 4), 3, np.uint8), np.eye(4)), mask)
-    with pytest.raises(ValueError, match=r"holds \[3\]; expected \[0, 1, 2\]"):
+    with pytest.raises(ValueError, match="holds 3; expected 0, 1, 2"):
         check_format({"kind": "segmentation", "labels": [1, 2]}, mask, [scan])
     nib.save(nib.Nifti1Image(np.ones((4, 4, 3), np.uint8), np.eye(4)), mask)
     with pytest.raises(ValueError, match="of no input"):
