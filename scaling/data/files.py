@@ -5,6 +5,7 @@ Links to folders are not followed, hidden folders are not entered, closed ones a
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from scaling.data.opening import EXTENSIONS
@@ -29,6 +30,7 @@ def walk(folder: Path) -> Iterator[Path]:
             yield Path(entry.path)
 
 
+@lru_cache(maxsize=2**14)  # names repeat from session to session
 def extension(name: str) -> str:
     """The ending of a file name that says it is a volume, or ""."""
     lower = name.lower()
@@ -38,12 +40,15 @@ def extension(name: str) -> str:
 
 def printable(name: str) -> str:
     """A name as text that can be stored and shown: bytes that are no UTF-8 become \\xNN."""
+    if name.isascii():
+        return name
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def name_problem(file: Path) -> str:
     """Why a file with this name is not read, "" for a name in UTF-8."""
-    if printable(str(file)) == str(file):
+    name = str(file)
+    if name.isascii() or printable(name) == name:
         return ""
     return f"{printable(str(file))} has a name that is not in UTF-8; rename it"
 

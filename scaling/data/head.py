@@ -200,11 +200,13 @@ def darkest_air(darkest: float, padding: float | None) -> float:
 
 def tissue_level(values: np.ndarray) -> float:
     """Median of the brighter of two classes, split midway between their means (Ridler 1978)."""
-    split = float(values.mean(dtype=np.float64))
+    split, size = float(values.mean(dtype=np.float64)), -1
     for _ in range(8):
         bright = values >= split
-        if bright.all() or not bright.any():
+        count = int(np.count_nonzero(bright))
+        if count in (0, size, values.size):
             break
+        size = count
         split = (float(values[bright].mean()) + float(values[~bright].mean())) / 2
     return float(np.median(values[values >= split]))
 
@@ -221,9 +223,12 @@ def lower_mode(values: np.ndarray) -> tuple[float, float, float]:
     """
     darkest, low, middle = np.percentile(values, (1, 5, 25))
     limit = middle + 4 * (middle - low)
-    median, deviation = float(middle), float(middle - low)
+    median, deviation, size = float(middle), float(middle - low), 0
     for _ in range(5):
         cluster = values[values <= limit]
+        if cluster.size == size:
+            break
+        size = cluster.size
         median = float(np.median(cluster))
         deviation = 1.4826 * float(np.median(np.abs(cluster - median)))
         limit = median + 4 * deviation

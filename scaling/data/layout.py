@@ -304,17 +304,12 @@ def visits(table: pd.DataFrame, scans: Path) -> "pd.Series[str]":
     Two visits are never a pair of sequences of one session.
     """
     session = table["session"].copy()
-    default = session == "ses_1"
-    folders = pd.Series(
-        [
-            Path(path).relative_to(scans / subject).parts[0] if is_default else ""
-            for path, subject, is_default in zip(
-                table["path"], table["subject"], default, strict=True
-            )
-        ],
-        index=table.index,
-    )
-    nested = default & (folders != table["path"].map(lambda path: Path(path).name))
+    below = len(str(scans)) + 1
+    places = zip(table["path"], table["subject"], strict=True)
+    inside = [path[below + len(subject) + 1 :] for path, subject in places]
+    folders = pd.Series([place.partition("/")[0] for place in inside], index=table.index)
+    is_nested = np.array(["/" in place for place in inside])
+    nested = (session == "ses_1") & is_nested
     if not nested.any():
         return session
     series = (

@@ -1,6 +1,7 @@
 """What the names of files and folders say: subject, session, sequence, run; scan, mask or label map."""
 
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from scaling.data.files import extension, printable
@@ -70,6 +71,7 @@ def stem(name: str) -> str:
     return name[: len(name) - len(extension(name))].lower()
 
 
+@lru_cache(maxsize=2**14)
 def is_label_map(name: str) -> bool:
     """Whether a volume is no scan but a mask or label map, by its name."""
     return MASKS.fullmatch(stem(name)) is not None or LABEL_MAPS.fullmatch(stem(name)) is not None

@@ -170,7 +170,7 @@ def nifti_image(header: nib.Nifti1Header, source: Path | io.BytesIO) -> nib.Nift
     }
     kind = kinds[type(header)]
     file = str(source) if isinstance(source, Path) else source
-    return kind(ArrayProxy(file, header.copy()), None, header)
+    return kind(ArrayProxy(file, header), None, header)
 
 
 def open_pair(path: Path) -> SpatialImage:

@@ -21,6 +21,7 @@ __all__ = [
     "scan_affine",
 ]
 FEWEST_SLICES = 4
+LARGE = 20 * 2**20  # bytes of a file, above which its header is judged before the file is read
 WHOLE = 1e-3  # a mask's values lie no further from a whole number
 LARGEST = 255  # label of a mask: they are stored as bytes
 
@@ -72,12 +73,21 @@ def scan_shape(path: Path, image: SpatialImage) -> tuple[int, int, int]:
     return shape
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file, 0 where it cannot be asked: opening it says why."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def read_scan(path: Path) -> Scan:
     """Read a file into RAS order, stored scaling applied, magnitude of complex values.
 
     Raises UnreadableVolume.
     """
-    scan_shape(path, open_image(path))  # what is no single volume is not read at all
+    if size_of(path) > LARGE:
+        scan_shape(path, open_image(path))  # what is no single volume is not read at all
     image = open_image(path, whole=True)
     shape, affine = scan_shape(path, image), scan_affine(path, image)
     try:
