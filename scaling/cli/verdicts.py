@@ -1,7 +1,7 @@
 """The verbs that decide from anybody's csv or parquet: verdicts and designs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -125,13 +125,26 @@ def design(
     ] = 0.1,
     run_case_sd: Annotated[float, typer.Option(help="Scatter of a run on one case.")] = 0.15,
     shared_trunks: Annotated[bool, typer.Option(help="Durations branch off one trunk.")] = True,
+    sites: Annotated[
+        str | None, typer.Option(help="Numbers of test sites to compare, e.g. 3,5,10.")
+    ] = None,
+    site_sd: Annotated[
+        float, typer.Option(help="How much the gain differs between sites (usual of AUROC: .055).")
+    ] = 0.055,
     show: Annotated[int, typer.Option(help="Designs to simulate and show.")] = 3,
     json_: Json = False,
 ) -> None:
     """Which cells, seeds and test cases to spend a budget on; with power, error rate and interval
     coverage by simulation."""
+    from scaling.laws.plain import plain
     from scaling.laws.tables import read_table, shaped
-    from scaling.laws.verdicts.design import noise_of, proportional_hours, propose, simulated
+    from scaling.laws.verdicts.design import (
+        half_width_over_sites,
+        noise_of,
+        proportional_hours,
+        propose,
+        simulated,
+    )
     from scaling.laws.verdicts.scores import scores_on_axes
     from scaling.laws.verdicts.simulate import Noise
 
@@ -163,6 +176,8 @@ def design(
         f"{len(found)} designs fit {budget:g} accelerator-hours. For a gain of {hoped:g} and a "
         f"smallest effect of {effect:g}:"
     ]
+    documents: list[dict[str, Any]] = []
+    site_numbers = [int(number) for number in numbers(sites)] if sites else []
     for p in best:
         if p.null is None or p.real is None:
             continue
@@ -177,4 +192,13 @@ def design(
             f"without effect claimed in {p.null.claims:.1%}, settled in {settled:.0%}, "
             f"interval right in {p.null.coverage:.0%}"
         )
-    emit({"noise": vars(noise), "designs": [p.to_dict() for p in best]}, json_, sentences)
+        over_sites = {
+            number: half_width_over_sites(p, noise, number, site_sd) for number in site_numbers
+        }
+        documents.append({**p.to_dict(), "half_width_over_sites": plain(over_sites)})
+        sentences += [
+            f"    over sites like {number} of them: +-{half:.3f}"
+            for number, half in over_sites.items()
+            if half is not None
+        ]
+    emit({"noise": vars(noise), "designs": documents}, json_, sentences)

@@ -43,6 +43,8 @@ def judge(
             verdicts.append(on_task)
             if on_task.effects[0].low is not None:
                 tests[task.name] = self_test(cases, on_task)
+                if warning := tests[task.name].warning:
+                    unjudged.append(f"{task.name}: {warning}")
         except ValueError as error:
             unjudged.append(f"no verdict on {task.name}: {error}")
     return holm(verdicts), tests, unjudged

@@ -28,6 +28,9 @@ def report_from_table(
         verdict = next((v for v in verdicts if (v.task, v.metric) == (task, named)), None)
         if verdict is not None and verdict.effects[0].low is not None:
             tests.setdefault(task, self_test(part.drop(columns="task", errors="ignore"), verdict))
+    problems += [
+        f"{task}: {test.warning}" for task, test in tests.items() if test.warning is not None
+    ]
     return ReportInput(
         name=name,
         results=results,

@@ -114,6 +114,22 @@ def propose(
     return sorted(found, key=lambda p: (p.half_width, p.hours))
 
 
+def half_width_over_sites(
+    proposal: Proposal, noise: Noise, sites: int, site_sd: float
+) -> float | None:
+    """Expected half width of the mean over sites like `sites` test sites whose gains differ with
+    standard deviation `site_sd`; None for one site, which tells nothing of others."""
+    if sites < 2:
+        return None
+    runs = study_runs(proposal.grid)
+    design = fit_design(Scores(np.zeros((len(runs), 1, 1)), runs, np.zeros(1, np.int64), ()))
+    at_these, df = expected_variance(design, noise, proposal.grid.cases)
+    between = site_sd**2 / sites
+    total = at_these + between
+    spread = at_these**2 / df + between**2 / (sites - 1)
+    return float(student_t.ppf(0.95, total**2 / spread) * np.sqrt(total))
+
+
 def simulated(
     proposal: Proposal, noise: Noise, gain: float, smallest: float, studies: int = 400
 ) -> Proposal:

@@ -66,16 +66,42 @@ class LevelNoise:
         return np.asarray(member.T @ self.residuals**2 @ member, float)
 
 
+MUCH_NOISIER = 2.0
+"""An axis by which the variance is this many times larger is the one that noise follows."""
+
+
 @dataclass(frozen=True)
-class NoisierOf:
-    """The larger of several estimates: noise may follow size or duration, nobody knows which."""
+class MeanOf:
+    """The mean of several estimates of one variance, on the fewest degrees of freedom."""
 
     options: tuple[LevelNoise, ...]
 
     def settled(self, means: FloatArray, a: FloatArray) -> RunNoise:
-        """The option that gives contrast a [R] of the run means [R] the larger variance."""
+        """Itself: there is no choice to settle."""
+        return self
+
+    def variance(self, columns: FloatArray, a: FloatArray) -> tuple[float, float]:
+        """Variance of a'm, summed over columns [R, C], and its degrees of freedom (0: unknown)."""
+        estimates = [option.variance(columns, a) for option in self.options]
+        total = sum(variance for variance, _ in estimates)
+        return total / len(estimates), min(df for _, df in estimates)
+
+
+@dataclass(frozen=True)
+class NoisierOf:
+    """Noise may follow size or duration, nobody knows which: the axis by which the variance is
+    much larger counts alone, else the mean of both.
+
+    The larger of both, always, would be too wide where all runs are equally noisy."""
+
+    options: tuple[LevelNoise, ...]
+
+    def settled(self, means: FloatArray, a: FloatArray) -> RunNoise:
+        """The estimate of the variance of contrast a [R] of the run means [R]."""
         totals = [option.variance(means[:, None], a)[0] for option in self.options]
-        return self.options[int(np.argmax(totals))]
+        if max(totals) > MUCH_NOISIER * min(totals):
+            return self.options[int(np.argmax(totals))]
+        return MeanOf(self.options)
 
     def variance(self, columns: FloatArray, a: FloatArray) -> tuple[float, float]:
         """Variance of a'm, summed over columns [R, C], and its degrees of freedom (0: unknown)."""
