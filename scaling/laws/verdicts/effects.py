@@ -14,8 +14,19 @@ from scaling.laws.verdicts.design_of_runs import Design
 from scaling.laws.verdicts.scores import Scores
 
 Decision = Literal[
-    "improves", "improves, slightly", "no worthwhile improvement", "harms", "undetermined"
+    "improves",
+    "improves, slightly",
+    "no worthwhile improvement",
+    "harms",
+    "undetermined",
 ]
+
+
+FEW_CASES = 50
+"""With fewer cases than this a rare case that gains much may be missing altogether."""
+HARM_WITH_FEW_CASES = 0.98
+"""Two-sided confidence that a harm needs there: where one case in twenty gains by .5 and the others
+lose as much in total, test sets of 20 miss every such case in one study of three."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +88,25 @@ def estimate_effect(
     estimate, a = contrast_in_units(data, a, fitted, sign, relative_to)
     parts = contrast_variance(data.values, a, fitted.noise, data.strata)
     effect = effect_of(name, estimate, parts, smallest, confidence, fixed_runs)
+    if effect.decision == "harms" and 1 < data.values.shape[2] < FEW_CASES:
+        effect = _surely_harms(effect, parts)
     if effect.decision != "undetermined" or effect.low is None:
         return effect
     return replace(
         effect,
         seeds_needed=seeds_needed(estimate, parts, data.runs, smallest, confidence),
-        cases_needed=cases_needed(estimate, parts, data.values.shape[2], smallest, confidence),
+        cases_needed=cases_needed(
+            estimate, parts, data.values.shape[2], smallest, confidence
+        ),
     )
+
+
+def _surely_harms(effect: Effect, parts: Components) -> Effect:
+    """The effect, undetermined unless it harms at the sterner level that few cases call for."""
+    assert effect.se is not None
+    if effect.estimate + half_width(effect.se, parts.df, HARM_WITH_FEW_CASES) < 0:
+        return effect
+    return replace(effect, decision="undetermined")
 
 
 def contrast_in_units(
@@ -180,7 +203,11 @@ def variance_goal(estimate: float, smallest: float, confidence: float) -> float:
 
 
 def seeds_needed(
-    estimate: float, parts: Components, runs: pd.DataFrame, smallest: float, confidence: float
+    estimate: float,
+    parts: Components,
+    runs: pd.DataFrame,
+    smallest: float,
+    confidence: float,
 ) -> int | None:
     """Seeds per cell in all that would settle it; None where more seeds alone never would."""
     left = variance_goal(estimate, smallest, confidence) - parts.case - parts.draw
@@ -188,7 +215,11 @@ def seeds_needed(
         return None
     cells = 2  # two arms
     if "size" in runs:
-        cells = len(runs[[c for c in ("size", "duration", "block") if c in runs]].drop_duplicates())
+        cells = len(
+            runs[
+                [c for c in ("size", "duration", "block") if c in runs]
+            ].drop_duplicates()
+        )
     seeds = len(runs) / cells
     return max(math.ceil(seeds) + 1, math.ceil(seeds * parts.run / left))
 
