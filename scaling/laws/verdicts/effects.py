@@ -95,9 +95,7 @@ def estimate_effect(
     return replace(
         effect,
         seeds_needed=seeds_needed(estimate, parts, data.runs, smallest, confidence),
-        cases_needed=cases_needed(
-            estimate, parts, data.values.shape[2], smallest, confidence
-        ),
+        cases_needed=cases_needed(estimate, parts, data.values.shape[2], smallest, confidence),
     )
 
 
@@ -215,11 +213,7 @@ def seeds_needed(
         return None
     cells = 2  # two arms
     if "size" in runs:
-        cells = len(
-            runs[
-                [c for c in ("size", "duration", "block") if c in runs]
-            ].drop_duplicates()
-        )
+        cells = len(runs[[c for c in ("size", "duration", "block") if c in runs]].drop_duplicates())
     seeds = len(runs) / cells
     return max(math.ceil(seeds) + 1, math.ceil(seeds * parts.run / left))
 
