@@ -111,7 +111,7 @@ def main(size: str = "xs", rows: int = 16, steps: int = 5, rounds: int = 3, side
     assert isinstance(shape, VitShape)
     recipe = Finetune(steps=steps, batch=4, augment="none", warmup_share=0.0)
     program = finetune_program(
-        shape, LEARNERS["classification"](()), SEQUENCES, (side,) * 3, recipe
+        shape, LEARNERS["classification"](()), SEQUENCES, (side,) * 3, recipe, rows
     )
     rng = np.random.default_rng(0)
     images = rng.normal(size=(CASES, SEQUENCES, side, side, side)).astype(np.float16)

@@ -19,14 +19,24 @@ class Accelerator:
     """What stands in the name that jax gives it."""
     platform: Platform
     """Which of a network's forms it is given."""
+    share: float = 1.0
+    """Share of the memory that JAX hands out."""
 
+    @property
+    def usable(self) -> float:
+        """Bytes that programs may take."""
+        return self.share * self.memory
+
+
+# By default JAX takes three quarters of a GPU's memory (XLA_PYTHON_CLIENT_MEM_FRACTION).
+JAX_SHARE = 0.75
 
 # cpu-2 is two cores of a current server CPU in float32, as measured.
 ACCELERATORS = {
     "cpu-2": Accelerator(2.0e11, 0.35, 16e9, "cpu", "cpu"),
-    "a100": Accelerator(3.12e14, 0.30, 80e9, "A100", "gpu"),
-    "h100": Accelerator(9.89e14, 0.30, 80e9, "H100", "gpu"),
-    "h200": Accelerator(9.89e14, 0.30, 141e9, "H200", "gpu"),
+    "a100": Accelerator(3.12e14, 0.30, 80e9, "A100", "gpu", JAX_SHARE),
+    "h100": Accelerator(9.89e14, 0.30, 80e9, "H100", "gpu", JAX_SHARE),
+    "h200": Accelerator(9.89e14, 0.30, 141e9, "H200", "gpu", JAX_SHARE),
     "tpu-v5e": Accelerator(1.97e14, 0.30, 16e9, "TPU v5 lite", "tpu"),
 }
 
@@ -40,6 +50,17 @@ def peak_of(kind: str, devices: int) -> float | None:
         if accelerator.kind in kind:
             return accelerator.peak * (1 if accelerator.platform == "cpu" else devices)
     return None
+
+
+def accelerator_of(kind: str, platform: str) -> str:
+    """The name of a device of a kind as jax names it; the first of its platform for what is not in
+    `ACCELERATORS`.
+    """
+    of_platform = [name for name, one in ACCELERATORS.items() if one.platform == platform]
+    for name in of_platform:
+        if ACCELERATORS[name].kind in kind:
+            return name
+    return of_platform[0]
 
 
 def hours(flops: float, accelerator: str) -> float:

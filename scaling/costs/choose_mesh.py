@@ -38,7 +38,7 @@ def choose_mesh(
         )
 
     candidates = [(mesh, memory(mesh)) for mesh in dividing]
-    room = ACCELERATORS[execution.accelerator].memory - execution.resident_gib * 2**30
+    room = ACCELERATORS[execution.accelerator].usable - execution.resident_gib * 2**30
     for mesh, taken in candidates:
         if taken <= room:
             return mesh, taken

@@ -213,13 +213,22 @@ def does_not_fit(plan: Plan, device_memory_gb: float = 0) -> str:
     much as the named accelerator has.
     """
     accelerator = plan.study.execution.accelerator
-    room = device_memory_gb * 1e9 or ACCELERATORS[accelerator].memory
+    room = device_memory_gb * 1e9 or ACCELERATORS[accelerator].usable
     largest = max(plan.steps, key=lambda step: step.memory)
     if largest.memory <= room:
         return ""
+    help_with = {
+        "transfer": "set transfer.finetune.dtype=bfloat16, a transfer.finetune.window, smaller "
+        "transfer.finetune.batch or data.volumes.shape, or leave out this size"
+    }
+    remedy = help_with.get(
+        largest.kind,
+        "use more devices in execution.mesh, execution.accumulate, pretrain.remat or a smaller "
+        "batch",
+    )
     device = "a device of this cluster" if device_memory_gb else accelerator
     return (
         f"{largest.name} does not fit: it needs {largest.memory / 1e9:.1f} GB on each of "
-        f"{math.prod(largest.mesh)} devices, and {device} has {room / 1e9:.0f} GB; use more "
-        "devices in execution.mesh, execution.accumulate, pretrain.remat or a smaller batch"
+        f"{math.prod(largest.mesh)} devices, and {device} has {room / 1e9:.0f} GB for "
+        f"programs; {remedy}"
     )

@@ -157,7 +157,8 @@ def finetune_on_all(checkpoint: Path, config: TransferStep) -> Finetuned:
     n = len(arrays.train.ids)
     shape: Shape3 = arrays.train.images.shape[2:]
     learner = learner_of(config.task)
-    program = finetune_program(config.encoder, learner, len(config.task.sequences), shape, recipe)
+    sequences = len(config.task.sequences)
+    program = finetune_program(config.encoder, learner, sequences, shape, recipe, rows=1)
     encoder = load_encoder(config.encoder, config.seed, checkpoint / "checkpoints")
     rows = [Row(n, 0, in_classes(arrays.train, config.task))]
     fit = next(

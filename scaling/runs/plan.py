@@ -20,6 +20,7 @@ from pydantic.dataclasses import dataclass as config
 
 from scaling.costs.choose_mesh import choose_mesh
 from scaling.costs.flops import pretraining_flops, transfer_flops
+from scaling.costs.transfer_memory import transfer_memory
 from scaling.study.config import (
     Data,
     Estimand,
@@ -342,9 +343,11 @@ def transfer_step(
         study.data,
         recipes,
     )
-    flops, parameters = 0, 0
+    flops, parameters, memory = 0, 0, 0
     if encoder is not None:
         shape = (task.volumes or study.data.volumes).shape
+        accelerator = study.execution.accelerator
+        memory = transfer_memory(task, recipes, encoder, shape, accelerator)
         flops = transfer_flops(task, recipes, encoder, shape, arm == "scratch")
         parameters = encoder.parameters
-    return Step(name, "transfer", resolved, needs, parameters, flops=float(flops))
+    return Step(name, "transfer", resolved, needs, parameters, flops=float(flops), memory=memory)

@@ -35,6 +35,8 @@ class Finetune:
     """Largest global norm of a gradient."""
     augment: Augmentation = "flips"
     """Random changes of training cases."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of activations; parameters are always float32."""
     window: Shape3 | None = None
     """Segmentation trains on crops of this many voxels and predicts by windows that overlap by
     half; None: on whole volumes."""

@@ -15,6 +15,7 @@ from scaling.study.protocols import Shape3
 from scaling.study.strict import STRICT
 
 Platform = Literal["cpu", "gpu", "tpu"]
+FLOAT32 = 4  # bytes
 
 
 @plain(frozen=True)
@@ -146,6 +147,12 @@ class EncoderShape:
     def memory(self, decoder: "DecoderShape", setting: Setting, work: Work) -> Memory:
         """Memory of training on one sample, decoded `work.decoded` times."""
         raise NotImplementedError(missing(self, "memory"))
+
+    def segmentation_memory(self, sequences: int, setting: Setting) -> float:
+        """Bytes of training a segmentation head on one case of `sequences` volumes."""
+        n = tokens(setting.volume, self.patch)
+        # A hidden layer, its activation and their gradients; logits, masks and their gradients.
+        return FLOAT32 * (4 * n * 2 * self.width + 4 * setting.voxels)
 
     def forward_memory(self, setting: Setting) -> float:
         """Bytes of a forward pass over one volume of which nothing but the features stays."""

@@ -9,8 +9,11 @@ import numpy as np
 from jaxtyping import Array, Float
 from sklearn.decomposition import PCA
 
+from scaling.costs.accelerators import accelerator_of
+from scaling.costs.transfer_memory import probe_cases
 from scaling.data.tasks import Cases
 from scaling.models.backbone import build_encoder
+from scaling.models.compute import platform_of
 from scaling.models.patches import grid_pool
 from scaling.objectives.interface import Parameters
 from scaling.study.config import Probe, Shape3
@@ -21,12 +24,24 @@ from scaling.transfer.chunks import in_chunks
 @lru_cache
 def embedder(encoder: Encoder, shape: Shape3) -> Callable[[Parameters, np.ndarray], Array]:
     """Compiled: parameters and images [B, S, D, H, W] to token features [B, S, N, E]."""
+    device = jax.devices()[0]
+    accelerator = accelerator_of(device.device_kind, platform_of(device))
     encode = build_encoder(encoder).encode
 
-    def embed(parameters: Parameters, images: Array) -> Array:
+    def encode_all(parameters: Parameters, images: Array) -> Array:
         B, S = images.shape[:2]
         tokens = encode(parameters, images.reshape(B * S, *shape).astype(jnp.float32))
         return tokens.reshape(B, S, *tokens.shape[1:])
+
+    def embed(parameters: Parameters, images: Array) -> Array:
+        cases = probe_cases(encoder, images.shape[1], shape, accelerator)
+        if cases >= len(images):
+            return encode_all(parameters, images)
+
+        def embed_case(case: Array) -> Array:
+            return encode_all(parameters, case[None])[0]
+
+        return jax.lax.map(embed_case, images, batch_size=cases)
 
     return jax.jit(embed)
 

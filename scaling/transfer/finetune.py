@@ -96,7 +96,7 @@ def fit_and_predict(
     """Fit every row and predict the test cases, once for every tuning budget."""
     learner = learner_of(task)
     shape = test.images.shape[2:]
-    program = finetune_program(encoder, learner, len(task.sequences), shape, recipe)
+    program = finetune_program(encoder, learner, len(task.sequences), shape, recipe, len(rows))
     keys = row_keys(task, rows)
     for fit in fit_rows(program, parameters, cases, rows, keys, learner, recipe):
         name = protocol

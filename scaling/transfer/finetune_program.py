@@ -16,7 +16,10 @@ from jax.sharding import AxisType, Mesh, PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from scaling.augmentation.presets import augment, augment_masks
+from scaling.costs.accelerators import accelerator_of
+from scaling.costs.transfer_memory import Layout, finetune_layout
 from scaling.models.backbone import build_encoder, make_head
+from scaling.models.compute import Compute, platform_of
 from scaling.models.parameters import keys_from, parameters_of, structure
 from scaling.models.windows import by_windows, lesion_crops
 from scaling.objectives.interface import Parameters
@@ -47,18 +50,37 @@ class FinetuneProgram(NamedTuple):
     losses: Callable[[Array, Array], Array]
 
 
-@lru_cache
 def finetune_program(
-    encoder: Encoder, learner: Learner, sequences: int, shape: Shape3, recipe: Finetune
+    encoder: Encoder, learner: Learner, sequences: int, shape: Shape3, recipe: Finetune, rows: int
 ) -> FinetuneProgram:
-    """The fine-tuning program of one encoder for S `sequences` of `shape` voxels."""
+    """The program that fine-tunes `rows` networks of one encoder for S `sequences` of `shape`
+    voxels, cut to fit the devices at hand.
+    """
+    device = jax.local_devices()[0]
+    accelerator = accelerator_of(device.device_kind, platform_of(device))
+    here = rows // row_mesh(rows).size
+    layout = finetune_layout(encoder, recipe, learner.masks, sequences, shape, here, accelerator)
+    return compiled_once(encoder, learner, sequences, shape, recipe, layout)
+
+
+@lru_cache
+def compiled_once(
+    encoder: Encoder,
+    learner: Learner,
+    sequences: int,
+    shape: Shape3,
+    recipe: Finetune,
+    layout: Layout,
+) -> FinetuneProgram:
+    """`finetune_program` cut in one way."""
+    compute = Compute(recipe.dtype, layout.remat)
     window = recipe.window if learner.masks and recipe.window else shape
     channels = (learner.outputs,) if learner.masks and learner.outputs > 1 else ()
 
     def head(rngs: nnx.Rngs) -> nnx.Module:
-        return make_head(learner.outputs, learner.masks, encoder, sequences, window, rngs)
+        return make_head(learner.outputs, learner.masks, encoder, sequences, window, rngs, compute)
 
-    features = build_encoder(encoder).features
+    features = build_encoder(encoder, compute).features
     head_graph = structure(head)
     optimizer = adamw_direction(0.999, recipe.weight_decay, recipe.clip_norm)
     warmup = round(recipe.warmup_share * recipe.steps)
@@ -71,7 +93,7 @@ def finetune_program(
         volumes = images.reshape(B * S, *images.shape[2:]).astype(jnp.float32)
         levels = features(parameters["encoder"], volumes)
         of_cases = tuple(level.reshape(B, S, *level.shape[1:]) for level in levels)
-        return nnx.merge(head_graph, parameters["head"])(of_cases, present)
+        return nnx.merge(head_graph, parameters["head"])(of_cases, present).astype(jnp.float32)
 
     def apply(parameters: Any, images: Float[Array, "B S D H W"], present: Array) -> Array:
         def of_window(crops: Array) -> Array:
@@ -126,7 +148,7 @@ def finetune_program(
 
     # Convolutions with weights of their own per row would be grouped ones, which are slow
     # everywhere: one row after the other then.
-    over_rows = jax.vmap if encoder.vmapped else one_by_one
+    at_once = layout.rows if encoder.vmapped else 1
 
     def fit(
         encoder: Parameters,
@@ -138,7 +160,7 @@ def finetune_program(
         keys: PRNGKeyArray,
     ) -> Any:
         def here(encoder: Parameters, cases: Any, *rows: Any) -> Any:
-            return over_rows(lambda *row: fit_one(encoder, cases, *row))(*rows)
+            return some_at_once(lambda *row: fit_one(encoder, cases, *row), at_once)(*rows)
 
         spread = jax.shard_map(
             here,
@@ -151,7 +173,15 @@ def finetune_program(
 
     def predict(fitted: Any, images: Array, present: Array) -> Array:
         def here(fitted: Any, images: Array, present: Array) -> Array:
-            return over_rows(lambda parameters: apply(parameters, images, present))(fitted)
+            def predict_row(parameters: Any) -> Array:
+                def predict_case(image: Array, present: Array) -> Array:
+                    return apply(parameters, image[None], present[None])[0]
+
+                if layout.cases >= len(images):
+                    return apply(parameters, images, present)
+                return some_at_once(predict_case, layout.cases)(images, present)
+
+            return some_at_once(predict_row, at_once)(fitted)
 
         rows = len(jax.tree.leaves(fitted)[0])
         spread = jax.shard_map(
@@ -175,10 +205,17 @@ def row_mesh(rows: int) -> Mesh:
     return jax.make_mesh((count,), ("rows",), (AxisType.Auto,), devices=devices[:count])
 
 
-def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` over the leading axis of its arguments, as `jax.vmap`, but one after the other."""
+def some_at_once(function: Callable[..., Any], count: int) -> Callable[..., Any]:
+    """`function` over the leading axis of its arguments, as `jax.vmap`, but `count` places at a
+    time, one chunk after the other.
+    """
 
-    def over_rows(*batched: Any) -> Any:
-        return jax.lax.map(lambda row: function(*row), batched)
+    def over_places(*batched: Any) -> Any:
+        places = len(jax.tree.leaves(batched)[0])
+        if count == 1:
+            return jax.lax.map(lambda place: function(*place), batched)
+        if count >= places:
+            return jax.vmap(function)(*batched)
+        return jax.lax.map(lambda place: function(*place), batched, batch_size=count)
 
-    return over_rows
+    return over_places

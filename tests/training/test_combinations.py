@@ -51,7 +51,8 @@ def test_every_objective_trains_every_backbone_and_reaches_its_encoder(
 @pytest.mark.parametrize("family", FAMILIES, ids=called)
 def test_every_task_finetunes_every_backbone(family: Family, kind: str) -> None:
     encoder = resolve_encoder(family, "xxs")
-    program = finetune_program(encoder, LEARNERS[kind](()), 2, CROP, Finetune(steps=2, batch=2))
+    recipe = Finetune(steps=2, batch=2)
+    program = finetune_program(encoder, LEARNERS[kind](()), 2, CROP, recipe, rows=3)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 3))
     parameters = jax.eval_shape(
         build_encoder(encoder).init, jax.eval_shape(lambda: jax.random.key(0))
