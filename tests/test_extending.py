@@ -1,0 +1,115 @@
+"""What a user adds from a file of their own is planned, trained and transferred as the library's."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from scaling.models.backbone import Modules, build_encoder, make_head, modules_of
+from scaling.models.compute import Compute
+from scaling.models.parameters import keys_from, parameters_of
+from scaling.objectives.build import build_objective
+from scaling.objectives.interface import Objective
+from scaling.runs.experiment import load_study
+from scaling.runs.plan import PretrainStep, make_plan
+from scaling.study.config import Mae, Pretrain, ViT
+from scaling.study.ladder import resolve_decoder, resolve_encoder
+from scaling.study.objectives import OBJECTIVES, ObjectiveConfig, Work
+from scaling.study.shapes import EncoderShape
+from scaling.training.mesh import global_batch, make_mesh
+from scaling.training.program import pretraining_program
+from tests.toy_extensions import Agreement, Patches
+
+ROOT = Path(__file__).parents[1]
+MICRO = ROOT / "tests" / "micro_study.py"
+TOYS = (
+    'objectives=[{"kind":"agreement"},{"kind":"agreement","name":"four","count":4}]',
+    'families=[{"kind":"linear"}]',
+    "pretrain.batch=12",
+    "durations=[240]",
+    "pretrain.warmup=24",
+)
+
+
+def test_plan_of_a_users_objective_and_backbone_has_their_costs() -> None:
+    plan = make_plan(load_study(MICRO, TOYS))
+    trunks = [step for step in plan.steps if step.kind == "trunk"]
+    assert {step.config.objective.label for step in trunks} == {"agreement", "four"}  # type: ignore[union-attr]
+    for step in trunks:
+        assert isinstance(step.config, PretrainStep)
+        assert step.parameters == (8**3 + 1) * 8
+        # Forward and backward of one map of 27 patches, and what the objective compares.
+        assert step.flops == step.samples * (3 * 2 * 27 * 8**3 * 8 + 3 * 2 * 8)
+        assert step.memory > 0
+
+
+@pytest.mark.parametrize("family", [Patches(), ViT()], ids=lambda family: family.kind)
+def test_users_objective_trains_and_its_statistics_are_carried(family: Patches | ViT) -> None:
+    config, mesh = Agreement(), make_mesh(1, 1)
+    recipe = Pretrain(crop=(16, 16, 16), batch=6, warmup=6)
+    encoder, decoder = resolve_encoder(family, "xxs"), resolve_decoder(family)
+    program = pretraining_program(config, encoder, decoder, recipe, mesh)
+    state = program.init(jax.random.key(0))
+    shape = config.batch_shape(recipe.batch, recipe.crop)
+    assert shape == (2, 3, 16, 16, 16)
+    batch = np.random.default_rng(0).normal(size=shape).astype(np.float16)
+    weights = []
+    for _ in range(3):
+        before = np.asarray(state.means["centre"])
+        volumes = global_batch(mesh, batch)
+        state, metrics = program.step(state, volumes, jax.random.key(1), 1e-3, 10, 20)
+        weights.append(float(metrics["weight"]))
+        # The centre moves by a tenth of the way to the mean embedding.
+        mean = np.asarray(metrics["embeddings"]).mean(0)
+        np.testing.assert_allclose(state.means["centre"], 0.9 * before + 0.1 * mean, atol=1e-5)
+    assert weights == pytest.approx([1, 1 / 2, 1 / 3])
+
+
+def test_users_backbone_takes_the_heads_of_all_kinds_of_tasks() -> None:
+    encoder = resolve_encoder(Patches(), "xs")
+    functions = build_encoder(encoder)
+    parameters = jax.jit(functions.init)(jax.random.key(0))
+    tokens = functions.features(parameters, jnp.zeros((2, 16, 16, 16)))[0][:, None]
+    for masks, expected in ((False, (2,)), (True, (2, 16, 16, 16))):
+        head = make_head(1, masks, encoder, 1, (16, 16, 16), keys_from(jax.random.key(1)))
+        assert parameters_of(head)
+        assert head((tokens,), jnp.ones((2, 1), bool)).shape == expected
+
+
+def test_views_that_do_not_divide_the_batch_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"learns from 3 views of a case: pretrain.batch=8"):
+        load_study(MICRO, ['objectives=[{"kind":"agreement"}]'])
+
+
+def test_classes_that_nothing_registered_are_refused_by_name() -> None:
+    class Unknown(ObjectiveConfig):
+        pass
+
+    class UnknownShape(EncoderShape):
+        pass
+
+    shapes = resolve_encoder(ViT(), "xxs"), resolve_decoder(ViT())
+    with pytest.raises(TypeError, match=r"class Unknown; expected .*register_objective"):
+        build_objective(Unknown(), *shapes, Pretrain(), Compute())
+    with pytest.raises(TypeError, match=r"class UnknownShape; expected .*register_backbone"):
+        modules_of(UnknownShape("unknown", 8))
+    with pytest.raises(ValueError, match=r"objectives.0"):
+        load_study(MICRO, ['objectives=[{"kind":"not there"}]'])
+
+
+def test_a_kind_that_is_taken_is_refused() -> None:
+
+    class Other(Mae):
+        pass
+
+    with pytest.raises(ValueError, match="Other has kind 'mae', which Mae has among objectives"):
+        OBJECTIVES.register(Other)
+
+
+def test_page_on_extending_names_every_part_of_the_interfaces() -> None:
+    page = (ROOT / "docs" / "extending.md").read_text()
+
+    for name in (*Modules._fields, *Objective._fields, *Work.__dataclass_fields__):
+        assert f"`{name}`" in page, name
