@@ -151,6 +151,9 @@ def carry_out(study_dir: Path, plan: Plan, chosen: list[str] | None = None) -> N
 
 def connect_for(plan: Plan) -> None:
     """Connect the processes of a run, of as many devices as the plan's largest mesh."""
+    from scaling.processes.xla import configure_xla
+
+    configure_xla(plan.study.execution.deterministic)
     from scaling.processes.distributed import connect
 
     connect(max(math.prod(step.mesh) for step in plan.steps))

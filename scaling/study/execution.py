@@ -1,7 +1,8 @@
 """Where and how a study runs. Nothing here changes a result beyond rounding."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from scaling.study.objectives import Count
@@ -29,9 +30,21 @@ class Execution:
     """Steps between checkpoints."""
     log_every: int = 20
     """Steps between lines of metrics."""
+    heldout_evaluations: Annotated[int, Field(ge=0)] = 8
+    """Evaluations of the held-out loss along a run, evenly spaced, beside the one at its end."""
+    profile: tuple[Annotated[int, Field(ge=0)], int] | None = None
+    """First and last training step to trace into the folder `profile` of a pretraining run."""
+    deterministic: bool = False
+    """Equal bits of equal runs on GPUs too, where XLA's fastest kernels add in any order."""
     accelerator: Literal["cpu-2", "a100", "h100", "h200", "tpu-v5e"] = "cpu-2"
     """Device whose memory and speed the plan's estimates are for."""
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
     """Weights & Biases; "auto" follows the environment."""
     wandb_entity: str = ""
     """User or team to log under; "" is the account's default."""
+
+    def __post_init__(self) -> None:
+        if self.profile is not None and self.profile[1] < self.profile[0]:
+            raise ValueError(
+                f"execution.profile is {self.profile}; expected the first and the last step to trace"
+            )

@@ -1,1 +1,3 @@
-"""What a run says of itself: metrics.jsonl, Weights & Biases and its sync; runs of others, imported."""
+"""What a run says of itself: metrics.jsonl, Weights & Biases and its sync; runs of others,
+imported.
+"""

@@ -56,7 +56,8 @@ def results_of(
     scores: Sequence[str],
     roles: Mapping[str, str | None],
 ) -> pd.DataFrame:
-    """The table of results: size, duration, task, metric, value, and the columns that `roles` names.
+    """The table of results: size, duration, task, metric, value, and the columns that `roles`
+    names.
 
     `roles` maps run, seed, cluster, case, objective and task to columns. Each of `scores` is
     "TASK/METRIC=COLUMN", "METRIC=COLUMN" or "COLUMN". A column of a W&B run may be named without

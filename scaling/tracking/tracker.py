@@ -185,11 +185,19 @@ def track(
         return
     resumed = keep_rows_before(folder / "metrics.jsonl", start_step)
     config = resolved(step)
+    study_dir = folder.parents[len(Path(step.name).parts) - 1]
     run = open_wandb(
-        folder.parents[len(Path(step.name).parts) - 1], execution, project=study, group=group, job_type=step.kind, name=step.name,
-        id=run_id(study, step.name, config), resume="allow" if resumed else None, tags=tags(step),
+        study_dir,
+        execution,
+        project=study,
+        group=group,
+        job_type=step.kind,
+        name=step.name,
+        id=run_id(study, step.name, config),
+        resume="allow" if resumed else None,
+        tags=tags(step),
         config={**config, "parameters": step.parameters, "flops": step.flops},
-    )  # fmt: skip
+    )
     failed = 1
     with (folder / "metrics.jsonl").open("a") as lines:
         tracker = Tracker(lines, run)

@@ -1,8 +1,8 @@
 """A Weights & Biases run that is never a reason for training to wait long or to fail.
 
-Everything is written to the study's `wandb` folder first; a server that is away costs a process at most 30 seconds in all, and
-`scaling sync` uploads what it missed. The key is wandb's own business: it is read from the environment or from the user's netrc file,
-by wandb alone, and written nowhere.
+Everything is written to the study's `wandb` folder first; a server that is away costs a process at
+most 30 seconds in all, and `scaling sync` uploads what it missed. The key is wandb's own business:
+it is read from the environment or from the user's netrc file, by wandb alone, and written nowhere.
 """
 
 import hashlib
@@ -26,18 +26,23 @@ from scaling.study.config import Execution
 Mode = Literal["online", "offline", "disabled", "shared"]
 T = TypeVar("T")
 
-# Seconds. A call to a healthy server takes one or two; what all calls of a process take beyond that comes out of its patience.
+# Seconds. A call to a healthy server takes one or two; what all calls of a process take beyond that
+# comes out of its patience.
 USUAL, LONGEST, PATIENCE = 2.0, 8.0, 10.0
 
 
 @dataclass
 class Patience:
-    """What this process may still lose to a server that is slow or away. After the first call that fails nothing is left."""
+    """What this process may still lose to a server that is slow or away. After the first call that
+    fails nothing is left.
+    """
 
     left: float = PATIENCE
 
     def spend(self, act: Callable[[], T]) -> T:
-        """The result of `act`, or its error, or TimeoutError after the longest time a call may take."""
+        """The result of `act`, or its error, or TimeoutError after the longest time a call may
+        take.
+        """
         future: Future[T] = Future()
 
         def work() -> None:
@@ -61,7 +66,9 @@ PROCESS = Patience()
 
 
 class WandbRun:
-    """An open run. `tell` hands it something; from the first failure on it hears nothing more, and training goes on."""
+    """An open run. `tell` hands it something; from the first failure on it hears nothing more, and
+    training goes on.
+    """
 
     def __init__(self, run: Any, patience: Patience = PROCESS):
         self.run, self.patience, self.deaf = run, patience, False
@@ -85,7 +92,8 @@ def warn(error: Exception) -> None:
     """Say once why a run is not mirrored."""
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     Console(stderr=True).print(
-        f"W&B cannot be reached ({reason}); training goes on and logs to disk, `scaling sync STUDY_FOLDER` uploads it later",
+        f"W&B cannot be reached ({reason}); training goes on and logs to disk, `scaling sync "
+        "STUDY_FOLDER` uploads it later",
         markup=False,
     )
 
@@ -98,7 +106,9 @@ def run_id(study: str, name: str, config: dict[str, Any]) -> str:
 
 
 def wandb_mode(execution: Execution) -> Mode:
-    """Online where a key is at hand, else offline; WANDB_MODE and an explicit setting win, but nobody is ever asked for a key."""
+    """Online where a key is at hand, else offline; WANDB_MODE and an explicit setting win, but
+    nobody is ever asked for a key.
+    """
     wanted = (
         execution.wandb if execution.wandb != "auto" else os.environ.get("WANDB_MODE") or "online"
     )
@@ -125,17 +135,23 @@ def netrc_has_key(url: str) -> bool:
 def open_wandb(
     folder: Path, execution: Execution, patience: Patience = PROCESS, **identity: Any
 ) -> WandbRun | None:
-    """The W&B run with this `identity` (project, id, name, group, ...) in `folder`/wandb; offline if the server cannot be had, None when
-    W&B is disabled or cannot even be started.
+    """The W&B run with this `identity` (project, id, name, group, ...) in `folder`/wandb; offline
+    if the server cannot be had, None when W&B is disabled or cannot even be started.
     """
     mode = wandb_mode(execution)
     if mode == "disabled":
         return None
     os.environ.setdefault("WANDB_SILENT", "true")
     settings = wandb.Settings(
-        silent=True, console="off", disable_git=True, save_code=False, x_transaction_log_flush_interval=1,
-        init_timeout=LONGEST - 1, finish_timeout=LONGEST - 2, finish_timeout_raises=True,
-    )  # fmt: skip
+        silent=True,
+        console="off",
+        disable_git=True,
+        save_code=False,
+        x_transaction_log_flush_interval=1,
+        init_timeout=LONGEST - 1,
+        finish_timeout=LONGEST - 2,
+        finish_timeout_raises=True,
+    )
 
     def start(mode: Mode) -> WandbRun:
         run = patience.spend(

@@ -1,4 +1,6 @@
-"""Upload what Weights & Biases missed: offline runs, runs whose server was away, rows that a kill kept from it."""
+"""Upload what Weights & Biases missed: offline runs, runs whose server was away, rows that a kill
+kept from it.
+"""
 
 import subprocess
 import sys
@@ -22,15 +24,18 @@ from scaling.tracking.wandb_run import has_key, open_wandb, run_id
 
 
 def sync(study_dir: Path, entity: str, say: Callable[[str], None]) -> list[str]:
-    """Upload every run of a study's folder that the server does not have whole; the pieces of a resumed run in their order. Then compare
-    with `metrics.jsonl`, the source of truth, and log the rows that are still missing. Safe to repeat.
+    """Upload every run of a study's folder that the server does not have whole; the pieces of a
+    resumed run in their order. Then compare with `metrics.jsonl`, the source of truth, and log the
+    rows that are still missing. Safe to repeat.
 
-    Returns a sentence per run that could not be uploaded. Raises ValueError when there is nothing to upload, or no key.
+    Returns a sentence per run that could not be uploaded. Raises ValueError when there is nothing
+    to upload, or no key.
     """
     fragments = sorted((study_dir / "wandb").glob("*run-*/run-*.wandb"))
     if not fragments:
         raise ValueError(
-            f"{study_dir / 'wandb'} holds no W&B run; expected the folder of a study that ran with W&B on, like runs/quickstart"
+            f"{study_dir / 'wandb'} holds no W&B run; expected the folder of a study that ran "
+            "with W&B on, like runs/quickstart"
         )
     if not has_key():
         raise ValueError(
@@ -56,7 +61,8 @@ def sync(study_dir: Path, entity: str, say: Callable[[str], None]) -> list[str]:
         except LockedError as error:
             problem = str(error)
         say(
-            f"[{number}/{len(runs)}] {folder.relative_to(study_dir) if folder else name}: {problem or 'uploaded'}"
+            f"[{number}/{len(runs)}] {folder.relative_to(study_dir) if folder else name}: "
+            f"{problem or 'uploaded'}"
         )
         problems += [f"{name}: {problem}"] if problem else []
     return problems
@@ -138,9 +144,15 @@ def log_rows(
     """Add rows to a run on the server, which need not know it yet."""
     config = read_json(folder / "config.json")
     run = open_wandb(
-        study_dir, Execution(wandb="online", wandb_entity=entity), project=study_dir.name, id=name, resume="allow", config=config,
-        name=folder.relative_to(study_dir).as_posix(), job_type=config["kind"],
-    )  # fmt: skip
+        study_dir,
+        Execution(wandb="online", wandb_entity=entity),
+        project=study_dir.name,
+        id=name,
+        resume="allow",
+        config=config,
+        name=folder.relative_to(study_dir).as_posix(),
+        job_type=config["kind"],
+    )
     if run is None or run.run.offline:
         raise OSError("W&B's server went away; sync again later")
     for row in rows:

@@ -1,1 +1,3 @@
-"""How an objective is optimised on many devices: mesh, batches on the devices, optimiser, loop, checkpoints."""
+"""How an objective is optimised on many devices: mesh, batches on the devices, optimiser, loop,
+checkpoints.
+"""

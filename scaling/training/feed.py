@@ -1,5 +1,5 @@
-"""The batches of a run as global device arrays: cut on the device out of volumes that live there where they are few, else read by the
-host steps ahead. Either way they have the same bits.
+"""The batches of a run as global device arrays: cut on the device out of volumes that live there
+where they are few, else read by the host steps ahead. Either way they have the same bits.
 """
 
 import math
@@ -22,7 +22,9 @@ from scaling.training.mesh import batch_sharding, global_batch, replicated, spre
 
 
 def training_draw(cache: Cache, rows: np.ndarray, config: PretrainStep) -> Draw:
-    """Which crops each step of a run learns from: `pretrain.batch` of them, in groups of an objective's views."""
+    """Which crops each step of a run learns from: `pretrain.batch` of them, in groups of an
+    objective's views.
+    """
     recipe, pairs = config.pretrain, config.objective.pairs
     if pairs is None:
         return draw_crops(cache, rows, recipe.crop, recipe.batch, config.seed)
@@ -39,9 +41,11 @@ def training_batches(
     start: int,
     execution: Execution,
 ) -> "Feed":
-    """Yield float16 [B, D, H, W] or pairs [B / 2, 2, D, H, W], spread over the mesh, of every step from `start` on.
+    """Yield float16 [B, D, H, W] or pairs [B / 2, 2, D, H, W], spread over the mesh, of every step
+    from `start` on.
 
-    The volumes of `rows` stay on each device if they take `execution.resident_gib` at most. Raises ValueError as `batches` does.
+    The volumes of `rows` stay on each device if they take `execution.resident_gib` at most. Raises
+    ValueError as `batches` does.
     """
     recipe, draw = config.pretrain, training_draw(cache, rows, config)
     if 2 * len(rows) * math.prod(cache.volumes.shape) <= execution.resident_gib * 2**30:
@@ -70,7 +74,9 @@ def resident_batches(
 
 @lru_cache
 def cutter(crop: Shape3, mesh: Mesh) -> jax.stages.Wrapped:
-    """Compiled: crops [B, ..., *crop] of volumes [N, D, H, W], at scans [B, ...] and corners [B, ..., 3]."""
+    """Compiled: crops [B, ..., *crop] of volumes [N, D, H, W], at scans [B, ...] and corners [B,
+    ..., 3].
+    """
 
     def cut(volumes: Array, scans: Array, corners: Array) -> Array:
         if scans.ndim:
@@ -82,8 +88,9 @@ def cutter(crop: Shape3, mesh: Mesh) -> jax.stages.Wrapped:
 
 
 class Feed(Iterator[Array]):
-    """Batches, and the seconds that the device had nothing to do for want of them: what came from `source` while it was still at `running`,
-    the newest result of the step before, kept nobody waiting. `cut`, which is the device's own work, may wait for that step: not counted.
+    """Batches, and the seconds that the device had nothing to do for want of them: what came from
+    `source` while it was still at `running`, the newest result of the step before, kept nobody
+    waiting. `cut`, which is the device's own work, may wait for that step: not counted.
     """
 
     def __init__(self, source: Iterator[Any], cut: Callable[[Any], Array] = lambda batch: batch):

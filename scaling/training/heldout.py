@@ -1,9 +1,12 @@
-"""The loss of pretraining, a picture of it and what the embeddings are like, on subjects that pretraining never sees."""
+"""The loss of pretraining, a picture of it and what the embeddings are like, on subjects that
+pretraining never sees.
+"""
 
 from itertools import islice
 
 import jax
 import numpy as np
+from jaxtyping import Array
 
 from scaling.data.cache import Cache
 from scaling.data.layout import select
@@ -16,7 +19,8 @@ MAX_BATCHES = 8
 
 
 def split_heldout(cache: Cache, data: Data) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the cache for training, and rows of the last twentieth of the subjects (at least one), held out.
+    """Rows of the cache for training, and rows of the last twentieth of the subjects (at least
+    one), held out.
 
     Raises ValueError when fewer than two subjects have a readable scan.
     """
@@ -30,14 +34,17 @@ def split_heldout(cache: Cache, data: Data) -> tuple[np.ndarray, np.ndarray]:
     if len(ids) < 2:
         names = ", ".join(f"{source.path} ({source.part})" for source in data.pretraining)
         raise ValueError(
-            f"pretraining has {len(ids)} subjects with a readable scan in {names}; expected at least 2: see `scaling data check`"
+            f"pretraining has {len(ids)} subjects with a readable scan in {names}; expected at "
+            "least 2: see `scaling data check`"
         )
     heldout = np.isin(subjects, ids[len(ids) - max(1, len(ids) // 20) :])
     return rows[~heldout], rows[heldout]
 
 
 def heldout_crops(cache: Cache, rows: np.ndarray, recipe: Pretrain) -> np.ndarray:
-    """Central crops float16 [n, D, H, W] of the held-out scans, at most eight batches of them, the same for every run."""
+    """Central crops float16 [n, D, H, W] of the held-out scans, at most eight batches of them, the
+    same for every run.
+    """
     crops = []
     for row in rows[: MAX_BATCHES * recipe.batch]:
         volume = cache.volume(row)
@@ -56,10 +63,11 @@ def heldout_batches(crops: np.ndarray, batch: int) -> np.ndarray:
 def heldout_pairs(
     cache: Cache, rows: np.ndarray, recipe: Pretrain, objective: ObjectiveConfig
 ) -> np.ndarray:
-    """Views of the held-out scans in batches float16 [K, B, V, D, H, W], K at most eight, the same for every run.
+    """Views of the held-out scans in batches float16 [K, B, V, D, H, W], K at most eight, the same
+    for every run.
 
-    No batch has a scan (a session, for pairs of sequences) twice: a repeated one would be its own negative. Where there are fewer than
-    half a training batch, B is their number.
+    No batch has a scan (a session, for pairs of sequences) twice: a repeated one would be its own
+    negative. Where there are fewer than half a training batch, B is their number.
     """
     pairs, views = objective.pairs, objective.views
     assert pairs is not None
@@ -70,14 +78,33 @@ def heldout_pairs(
     return np.stack(list(islice(batches(cache, recipe.crop, draw, batch, 0), count)))
 
 
+def heldout_inputs(
+    cache: Cache, rows: np.ndarray, recipe: Pretrain, objective: ObjectiveConfig
+) -> np.ndarray:
+    """What the held-out loss of an objective is evaluated on: views of scans where it compares
+    them, else central crops; batches [K, B, ..., D, H, W].
+    """
+    if objective.pairs:
+        return heldout_pairs(cache, rows, recipe, objective)
+    return heldout_batches(heldout_crops(cache, rows, recipe), recipe.batch)
+
+
 def heldout_loss(program: Program, state: State, batches: np.ndarray) -> float:
-    """Mean loss over held-out batches, the same masks (and for pairs, augmentations) for every run."""
+    """Mean loss over held-out batches, the same masks (and for pairs, augmentations) for every run.
+    """
     keys = jax.random.split(jax.random.key(0), len(batches))
     return float(
         np.mean(
             [program.evaluate(state, part, key) for part, key in zip(batches, keys, strict=True)]
         )
     )
+
+
+def heldout_mean(program: Program, state: State, inputs: np.ndarray) -> Array:
+    """The held-out loss as a value on the device: nothing waits for it."""
+    keys = jax.random.split(jax.random.key(0), len(inputs))
+    losses = [program.evaluate(state, batch, key) for batch, key in zip(inputs, keys, strict=True)]
+    return sum(losses[1:], start=losses[0]) / len(losses)
 
 
 def heldout_embeddings(program: Program, state: State, crops: np.ndarray, batch: int) -> np.ndarray:
@@ -90,7 +117,8 @@ def heldout_embeddings(program: Program, state: State, crops: np.ndarray, batch:
 def reconstruct_heldout(
     program: Program, state: State, volumes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """The first of held-out volumes or pairs: the original, what the encoder saw, and the reconstruction, each float16 [D, H, W].
+    """The first of held-out volumes or pairs: the original, what the encoder saw, and the
+    reconstruction, each float16 [D, H, W].
 
     None for an objective that reconstructs nothing.
     """

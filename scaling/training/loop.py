@@ -1,13 +1,14 @@
 """Pretraining: one run from where it stands to its end."""
 
-import math
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array
+from jax.sharding import Mesh
+from jaxtyping import PRNGKeyArray
 from rich.console import Console
 
 from scaling.costs.accelerators import peak_of
@@ -24,16 +25,44 @@ from scaling.training.checkpoint import Checkpoints, load_state, newest, require
 from scaling.training.collapse import collapse_warning, describe_embeddings
 from scaling.training.feed import Feed, training_batches
 from scaling.training.heldout import (
-    heldout_batches,
     heldout_crops,
     heldout_embeddings,
+    heldout_inputs,
     heldout_loss,
-    heldout_pairs,
+    heldout_mean,
     reconstruct_heldout,
     split_heldout,
 )
+from scaling.training.log import MetricsLog, RunFacts
 from scaling.training.mesh import abstract_batch, make_mesh
-from scaling.training.program import NEVER, data_key, pretraining_program
+from scaling.training.profile import StepProfiler
+from scaling.training.program import NEVER, Program, State, data_key, pretraining_program
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The steps of a run, and what its program is given at each of them."""
+
+    start: int
+    """Step that the run goes on from."""
+    end: int
+    """Step that it ends at."""
+    decay_from: int
+    """Step that the learning rate decays from."""
+    rate: float
+    """Learning rate after warm-up."""
+    key: PRNGKeyArray
+    """Key of all that the run draws."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Scans that pretraining never sees, as the program reads them."""
+
+    crops: np.ndarray
+    """Central crops float16 [n, D, H, W]."""
+    inputs: np.ndarray
+    """Batches that the loss is evaluated on: [K, B, D, H, W], or views [K, B, V, D, H, W]."""
 
 
 def pretrain(
@@ -47,8 +76,9 @@ def pretrain(
 ) -> None:
     """Train one trunk segment or cooldown in its folder up to `config.end` samples.
 
-    Raises FloatingPointError naming the step when the loss is not finite, OSError when a checkpoint does not fit on disk, and ValueError
-    when the objective needs pairs of sequences and no session has two.
+    Raises FloatingPointError naming the step when the loss is not finite, OSError when a checkpoint
+    does not fit on disk, and ValueError when the objective needs pairs of sequences and no session
+    has two.
     """
     folder = study_dir / step.name
     recipe = config.pretrain
@@ -56,169 +86,182 @@ def pretrain(
     program = pretraining_program(
         config.objective, config.encoder, config.decoder, recipe, mesh, execution.accumulate
     )
-    end = config.end // recipe.batch
-    decay_from = NEVER if config.decay_from is None else config.decay_from // recipe.batch
-    root = jax.random.key(config.seed)
-
-    # Where to start: this run's own checkpoint, else the trunk it branches off, else scratch.
-    own = folder / "checkpoints"
     parent = study_dir / step.needs[0] / "checkpoints"
-    checkpoint = agreed(lambda: str(newest(own) or newest(parent) or ""))
-    if checkpoint:
-        state = load_state(Path(checkpoint), program.abstract)
-    else:
-        state = program.init(jax.random.fold_in(root, 0))
-        if parent.exists():
-            require_newest(parent)  # a damaged trunk: starting from scratch would be another run
+    state = starting_state(folder / "checkpoints", parent, program, config.seed)
     meet()
     start = int(state.step)
 
-    rows, heldout = split_heldout(cache, config.data)
+    rows, heldout_rows = split_heldout(cache, config.data)
     rows = nested_subset(cache, rows, config.fraction, config.seed)
-    pairs = config.objective.pairs
     feed = training_batches(cache, rows, config, mesh, start, execution)
-    if pairs == "sequences":
-        session_pairs(cache, heldout)  # fails now rather than after training
-    flops = step.flops / max(1, step.samples)
-    key = data_key(config.seed)
+    if config.objective.pairs == "sequences":
+        session_pairs(cache, heldout_rows)  # fails now rather than after training
+    heldout = HeldOut(
+        heldout_crops(cache, heldout_rows, recipe),
+        heldout_inputs(cache, heldout_rows, recipe, config.objective),
+    )
+    decay_from = NEVER if config.decay_from is None else config.decay_from // recipe.batch
+    schedule = Schedule(
+        start,
+        config.end // recipe.batch,
+        decay_from,
+        recipe.learning_rate,
+        data_key(config.seed),
+    )
     if jax.process_count() > 1:
-        # Some find the program in the compilation cache, others take a minute longer than collectives wait for them.
-        shape = config.objective.batch_shape(recipe.batch, recipe.crop)
-        program.step.lower(
-            state, abstract_batch(mesh, shape), key, recipe.learning_rate, decay_from, end
-        ).compile()
+        compile_together(program, state, config, mesh, schedule)
     meet()
+    flops = step.flops / max(1, step.samples)
+    facts = RunFacts(
+        start,
+        schedule.end,
+        recipe.batch,
+        flops,
+        peak_of(jax.devices()[0].device_kind, mesh.size),
+        execution.log_every,
+    )
     began = time.perf_counter()
     with (
         track(folder, study, step, group_of(step), execution, start) as tracker,
-        Checkpoints(own) as checkpoints,
+        Checkpoints(folder / "checkpoints") as checkpoints,
     ):
-        peak = peak_of(jax.devices()[0].device_kind, mesh.size)
-        log = Log(tracker, recipe.batch, flops, peak, execution.log_every, end, start, feed)
-        pending: tuple[int, dict[str, Array]] | None = None
-        for index in range(start, end):
-            state, metrics = program.step(
-                state, next(feed), key, recipe.learning_rate, decay_from, end
+        log = MetricsLog(tracker, feed, facts)
+        profiler = StepProfiler(folder / "profile", execution.profile)
+        try:
+            state = train(
+                step.name,
+                program,
+                state,
+                feed,
+                schedule,
+                heldout,
+                log,
+                checkpoints,
+                profiler,
+                execution,
+                progress,
             )
-            feed.running = metrics["loss"]
-            # One step late: reading a value of this step would wait for the device.
-            if pending is not None:
-                log.row(*pending)
-            pending = (index, metrics)
-            told_to_stop = stopping()
-            if told_to_stop or ((index + 1) % execution.checkpoint_every == 0 and index + 1 < end):
-                log.row(*pending)
-                pending = None
-                tracker.flush()
-                checkpoints.save(index + 1, state)
-            progress(float((index + 1 - start) * recipe.batch), float((end - start) * recipe.batch))
-            if told_to_stop:
-                checkpoints.wait()
-                stop(f"{step.name} is saved after {index + 1} of {end} steps")
-        if pending is not None:
-            log.row(*pending)
-        if start < end:
-            tracker.flush()
-            checkpoints.save(end, state)
-            checkpoints.wait()
+        finally:
+            profiler.close()
         seconds = time.perf_counter() - began
-        crops = heldout_crops(cache, heldout, recipe)
-        tried = (
-            heldout_pairs(cache, heldout, recipe, config.objective)
-            if pairs
-            else heldout_batches(crops, recipe.batch)
-        )
         embeddings = describe_embeddings(
-            heldout_embeddings(program, state, crops, recipe.batch // execution.accumulate)
+            heldout_embeddings(program, state, heldout.crops, recipe.batch // execution.accumulate)
         )
         summary = {
             "samples": float(config.end),
             "flops": flops * config.end,
-            "heldout_loss": heldout_loss(program, state, tried),
+            "heldout_loss": heldout_loss(program, state, heldout.inputs),
             **embeddings,
             "seconds": seconds,
-            "samples_per_second": (end - start) * recipe.batch / seconds,
+            "samples_per_second": (schedule.end - start) * recipe.batch / seconds,
             "input_wait": feed.waited / seconds,
         }
         tracker.summarise(summary)
-        tracker.checkpoint(own, summary)
-        picture = (
-            reconstruct_heldout(program, state, tried[0]) if config.decay_from is not None else None
-        )
-        if picture:
-            original, seen, filled = picture
-            if is_main():
-                with (
-                    replacing(folder / "reconstruction.npz") as temporary,
-                    temporary.open("wb") as file,
-                ):
-                    np.savez(file, original=original, seen=seen, filled=filled)
-            middle = np.concatenate(
-                [x[:, x.shape[1] // 2, ::-1].T for x in (original, seen, filled)], axis=1
-            )
-            tracker.image(
-                "reconstruction", "original, what the encoder sees, reconstruction", middle
-            )
-    temperature = getattr(config.objective, "temperature", None)
-    warnings = collapse_warning(step.name, len(crops), temperature is not None, **embeddings)
+        tracker.checkpoint(folder / "checkpoints", summary)
+        if config.decay_from is not None:
+            picture = reconstruct_heldout(program, state, heldout.inputs[0])
+            if picture is not None:
+                keep_picture(folder, tracker, picture)
+    has_temperature = getattr(config.objective, "temperature", None) is not None
+    warnings = collapse_warning(step.name, len(heldout.crops), has_temperature, **embeddings)
     if is_main():
         for sentence in warnings:
             Console(stderr=True).print(sentence, style="yellow", markup=False)
         write_json(folder / "summary.json", {**summary, "warnings": warnings})
 
 
-class Log:
-    """Reads each step's metrics once they are there, stops at a loss that is not finite, and writes every `every`-th row."""
+def starting_state(checkpoints: Path, parent: Path, program: Program, seed: int) -> State:
+    """Where a run starts: its own checkpoint, else the trunk it branches off, else scratch."""
+    checkpoint = agreed(lambda: str(newest(checkpoints) or newest(parent) or ""))
+    if checkpoint:
+        return load_state(Path(checkpoint), program.abstract)
+    if parent.exists():
+        require_newest(parent)  # a damaged trunk: starting from scratch would be another run
+    return program.init(jax.random.fold_in(jax.random.key(seed), 0))
 
-    def __init__(
-        self,
-        tracker: Tracker,
-        batch: int,
-        flops: float,
-        peak: float | None,
-        every: int,
-        end: int,
-        start: int,
-        feed: Feed,
-    ):
-        self.tracker, self.batch, self.flops, self.peak, self.every, self.end, self.feed = (
-            tracker,
-            batch,
-            flops,
-            peak,
-            every,
-            end,
-            feed,
-        )
-        self.mark = (start, time.perf_counter(), 0.0)
 
-    def row(self, index: int, metrics: dict[str, Array]) -> None:
-        values: dict[str, Any] = {
-            name: float(value) for name, value in metrics.items() if name != "embeddings"
-        }
-        if not math.isfinite(values["loss"]):
-            raise FloatingPointError(
-                f"the loss of step {index} is {values['loss']}; lower pretrain.learning_rate or pretrain.clip_norm, "
-                "delete this step's folder and run again"
-            )
-        if (index + 1) % self.every and index + 1 != self.end:
-            return
-        if "embeddings" in metrics:
-            values |= describe_embeddings(np.asarray(metrics["embeddings"]))
-        done, since, waited = self.mark
-        seconds = max(time.perf_counter() - since, 1e-9)
-        samples = (index + 1) * self.batch
-        speed = (index + 1 - done) * self.batch / seconds
-        self.tracker.log(
-            {
-                "step": index,
-                "samples": samples,
-                "flops": self.flops * samples,
-                **values,
-                "samples_per_second": speed,
-                "flops_per_second": speed * self.flops,
-                **({"utilisation": speed * self.flops / self.peak} if self.peak else {}),
-                "input_wait": (self.feed.waited - waited) / seconds,
-            }
+def compile_together(
+    program: Program, state: State, config: PretrainStep, mesh: Mesh, schedule: Schedule
+) -> None:
+    """Compile the step in all processes before any runs it.
+
+    Some find the program in the compilation cache; others take a minute longer than collectives
+    wait for them.
+    """
+    recipe = config.pretrain
+    shape = config.objective.batch_shape(recipe.batch, recipe.crop)
+    batch = abstract_batch(mesh, shape)
+    program.step.lower(
+        state, batch, schedule.key, schedule.rate, schedule.decay_from, schedule.end
+    ).compile()
+
+
+def train(
+    name: str,
+    program: Program,
+    state: State,
+    feed: Feed,
+    schedule: Schedule,
+    heldout: HeldOut,
+    log: MetricsLog,
+    checkpoints: Checkpoints,
+    profiler: StepProfiler,
+    execution: Execution,
+    progress: Progress,
+) -> State:
+    """The training loop: one compiled step after the other, saved now and then. Returns the state
+    at the end, which is saved. Raises `Stopped` once a run that was told to stop is saved.
+    """
+    start, end = schedule.start, schedule.end
+    batch = log.facts.batch
+    evaluated = evaluation_steps(end, execution.heldout_evaluations)
+    for index in range(start, end):
+        profiler.before(index)
+        state, metrics = program.step(
+            state, next(feed), schedule.key, schedule.rate, schedule.decay_from, end
         )
-        self.mark = (index + 1, time.perf_counter(), self.feed.waited)
+        if index + 1 in evaluated:
+            # On the device, behind the step: the log reads it one step late, as all metrics.
+            metrics = metrics | {"heldout_loss": heldout_mean(program, state, heldout.inputs)}
+        newest_result = metrics.get("heldout_loss", metrics["loss"])
+        feed.running = newest_result
+        log.push(index, metrics)
+        profiler.after(index, newest_result)
+        told_to_stop = stopping()
+        if told_to_stop or ((index + 1) % execution.checkpoint_every == 0 and index + 1 < end):
+            log.flush()
+            checkpoints.save(index + 1, state)
+        progress(float((index + 1 - start) * batch), float((end - start) * batch))
+        if told_to_stop:
+            checkpoints.wait()
+            stop(f"{name} is saved after {index + 1} of {end} steps")
+    if start < end:
+        log.flush()
+        checkpoints.save(end, state)
+        checkpoints.wait()
+    return state
+
+
+def evaluation_steps(end: int, evaluations: int) -> frozenset[int]:
+    """Numbers of steps done after which the held-out loss is evaluated: evenly spaced, without the
+    end, which is evaluated anyway. A trunk's segments take those of the run that they are part of.
+    """
+    steps = set()
+    for number in range(1, evaluations + 1):
+        steps.add(round(end * number / (evaluations + 1)))
+    return frozenset(steps - {0, end})
+
+
+def keep_picture(folder: Path, tracker: Tracker, picture: Sequence[np.ndarray]) -> None:
+    """Keep a held-out volume, what the encoder saw of it and its reconstruction, each [D, H, W]."""
+    original, seen, filled = picture
+    if is_main():
+        with (
+            replacing(folder / "reconstruction.npz") as temporary,
+            temporary.open("wb") as file,
+        ):
+            np.savez(file, original=original, seen=seen, filled=filled)
+    # The middle sagittal-to-coronal planes side by side: [W, 3 * D] pixels, the head upright.
+    planes = [volume[:, volume.shape[1] // 2, ::-1].T for volume in picture]
+    caption = "original, what the encoder sees, reconstruction"
+    tracker.image("reconstruction", caption, np.concatenate(planes, axis=1))

@@ -1,7 +1,8 @@
 """The device mesh and every sharding rule: the only file that knows how arrays are spread.
 
-One mesh with the axes "replica" (data parallel), "fsdp" (parameters sharded as well) and "tensor" (the heads and MLPs of transformer
-blocks shared out, for more devices than samples in a batch). The batch is split over the first two.
+One mesh with the axes "replica" (data parallel), "fsdp" (parameters sharded as well) and "tensor"
+(the heads and MLPs of transformer blocks shared out, for more devices than samples in a batch). The
+batch is split over the first two.
 """
 
 from functools import lru_cache
@@ -24,23 +25,28 @@ SHARED_BY: dict[Axis, str | tuple[str, ...]] = {
     "hidden": "tensor",
 }
 MIN_SHARDED = 4096  # elements; smaller arrays cost more to gather than to keep everywhere
-# The axis of a block's weights that tensor parallelism splits: first columns, then rows, so that only the second product is summed over
+# The axis of a block's weights that tensor parallelism splits: first columns, then rows, so that
+# only the second product is summed over
 # devices (Shoeybi et al. 2019, Megatron-LM).
 TENSOR_SPLIT = {"qkv": -1, "attention_out": -2, "mlp_in": -1, "mlp_out": -2}
 
 
 @lru_cache
 def make_mesh(replica: int, fsdp: int, tensor: int = 1) -> Mesh:
-    """A mesh of the first replica * fsdp * tensor devices. Raises ValueError when there are not enough, or a tensor axis spans hosts."""
+    """A mesh of the first replica * fsdp * tensor devices. Raises ValueError when there are not
+    enough, or a tensor axis spans hosts.
+    """
     devices, count = jax.devices(), replica * fsdp * tensor
     if count > len(devices):
         raise ValueError(
-            f"execution.mesh asks for {replica} x {fsdp} x {tensor} devices, but jax sees {len(devices)} ({devices[0].platform}); "
+            f"execution.mesh asks for {replica} x {fsdp} x {tensor} devices, but jax sees "
+            f"{len(devices)} ({devices[0].platform}); "
             "ask for fewer with --set execution.mesh=[1,1]"
         )
     if jax.local_device_count() % tensor:
         raise ValueError(
-            f"execution.mesh has a tensor axis of {tensor}, but a process has {jax.local_device_count()} devices; expected a divisor of "
+            f"execution.mesh has a tensor axis of {tensor}, but a process has "
+            f"{jax.local_device_count()} devices; expected a divisor of "
             "that: devices that share a sample must be on one host"
         )
     # Auto is written out: under Explicit axes the reshapes of patchify and cuDNN attention fail.
@@ -49,8 +55,9 @@ def make_mesh(replica: int, fsdp: int, tensor: int = 1) -> Mesh:
 
 
 def parameter_spec(layer: str, shape: tuple[int, ...], fsdp: int, tensor: int = 1) -> PartitionSpec:
-    """The rule for one array of a layer: a block's weights are split over `tensor` devices as `TENSOR_SPLIT` says; over `fsdp` devices
-    the largest dimension left that they divide, of every array large enough; the rest is replicated.
+    """The rule for one array of a layer: a block's weights are split over `tensor` devices as
+    `TENSOR_SPLIT` says; over `fsdp` devices the largest dimension left that they divide, of every
+    array large enough; the rest is replicated.
     """
     axes: list[str | None] = [None] * len(shape)
     if np.prod(shape) < MIN_SHARDED:
@@ -68,7 +75,9 @@ def parameter_spec(layer: str, shape: tuple[int, ...], fsdp: int, tensor: int = 
 
 
 def state_sharding(mesh: Mesh, abstract: Any) -> Any:
-    """Shardings of a tree of abstract arrays (parameters and optimiser state alike) under `parameter_spec`."""
+    """Shardings of a tree of abstract arrays (parameters and optimiser state alike) under
+    `parameter_spec`.
+    """
 
     def sharding(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> NamedSharding:
         names = [part.key for part in path if isinstance(part, DictKey)]
@@ -104,7 +113,9 @@ class ActivationSharding:
 
 
 def abstract_batch(mesh: Mesh, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
-    """Shape and sharding of a batch of volumes: what a program can be compiled for before there is any."""
+    """Shape and sharding of a batch of volumes: what a program can be compiled for before there is
+    any.
+    """
     return jax.ShapeDtypeStruct(shape, np.float16, sharding=batch_sharding(mesh))
 
 

@@ -45,12 +45,14 @@ class State(NamedTuple):
 
 
 class Program(NamedTuple):
-    """Compiled functions of one pretraining shape. Volumes are float16 [B, D, H, W], or pairs [B, 2, D, H, W].
+    """Compiled functions of one pretraining shape. Volumes are float16 [B, D, H, W], or pairs [B,
+    2, D, H, W].
 
-    `init(key) -> State`; `step(state, volumes, key, peak, decay_from, end) -> (State, metrics)`, which consumes its state, at the rate of
-    `warmup_stable_decay`;
-    `evaluate(state, volumes, key) -> loss`, single volumes without augmentation; `reconstruct(state, volumes, key)`: None where there is
-    nothing to show; `embed(state, volumes [B, D, H, W])`: pooled tokens [B, E]; `abstract` is the state's shapes and shardings.
+    `init(key) -> State`; `step(state, volumes, key, peak, decay_from, end) -> (State, metrics)`,
+    which consumes its state, at the rate of `warmup_stable_decay`; `evaluate(state, volumes, key)
+    -> loss`, single volumes without augmentation; `reconstruct(state, volumes, key)`: None where
+    there is nothing to show; `embed(state, volumes [B, D, H, W])`: pooled tokens [B, E]; `abstract`
+    is the state's shapes and shardings.
     """
 
     init: Callable[[PRNGKeyArray], State]
@@ -79,7 +81,9 @@ def part_loss(
     step: Array,
     parts: int,
 ) -> Callable[[Parameters, Array], Loss]:
-    """Loss and metrics of a part of a batch, given its number. Raises ValueError where the parts depend on each other."""
+    """Loss and metrics of a part of a batch, given its number. Raises ValueError where the parts
+    depend on each other.
+    """
     loss = objective.part_loss
     if loss is None:
         raise ValueError(
@@ -123,8 +127,8 @@ def pretraining_program(
     accumulate: int = 1,
     platform: Platform | None = None,
 ) -> Program:
-    """The pretraining program of one shape on one mesh, the same for every learning rate; gradients and held-out losses are those of
-    `accumulate` parts of a batch, one after the other.
+    """The pretraining program of one shape on one mesh, the same for every learning rate; gradients
+    and held-out losses are those of `accumulate` parts of a batch, one after the other.
     """
     return compiled_once(
         config,

@@ -1,4 +1,6 @@
-"""Short runs that are only compared: what a sweep over learning rates, widths or schedules does many times."""
+"""Short runs that are only compared: what a sweep over learning rates, widths or schedules does
+many times.
+"""
 
 from collections.abc import Callable
 
@@ -10,13 +12,7 @@ from scaling.runs.plan import PretrainStep
 from scaling.runs.rundir import Progress
 from scaling.study.config import Execution
 from scaling.training.feed import training_batches
-from scaling.training.heldout import (
-    heldout_batches,
-    heldout_crops,
-    heldout_loss,
-    heldout_pairs,
-    split_heldout,
-)
+from scaling.training.heldout import heldout_inputs, heldout_loss, split_heldout
 from scaling.training.mesh import make_mesh
 from scaling.training.program import NEVER, data_key, pretraining_program
 
@@ -26,9 +22,11 @@ Peak = Callable[[int], float]
 def loss_after(
     config: PretrainStep, cache: Cache, progress: Progress, peak: Peak | None = None
 ) -> float:
-    """The held-out loss of a run from its beginning to its end on one device, nothing of which is kept.
+    """The held-out loss of a run from its beginning to its end on one device, nothing of which is
+    kept.
 
-    `peak(step)`, where given, is the learning rate after warm-up in place of the recipe's constant one.
+    `peak(step)`, where given, is the learning rate after warm-up in place of the recipe's constant
+    one.
     """
     recipe, mesh = config.pretrain, make_mesh(1, 1)
     program = pretraining_program(config.objective, config.encoder, config.decoder, recipe, mesh)
@@ -48,10 +46,5 @@ def loss_after(
         rate = recipe.learning_rate if peak is None else peak(step)
         state, _ = program.step(state, next(feed), data_key(config.seed), rate, decay_from, end)
         progress(step + 1, end)
-    pairs = config.objective.pairs
-    tried = (
-        heldout_pairs(cache, heldout, recipe, config.objective)
-        if pairs
-        else heldout_batches(heldout_crops(cache, heldout, recipe), recipe.batch)
-    )
-    return heldout_loss(program, state, tried)
+    inputs = heldout_inputs(cache, heldout, recipe, config.objective)
+    return heldout_loss(program, state, inputs)

@@ -9,7 +9,8 @@ import pytest
 from scaling.study.config import Execution
 from scaling.tracking.tracker import Tracker, keep_rows_before
 from scaling.tracking.wandb_run import netrc_has_key, wandb_mode
-from scaling.training.loop import Log
+from scaling.training.log import MetricsLog, RunFacts
+from scaling.training.loop import evaluation_steps
 
 
 class Waited:
@@ -18,15 +19,23 @@ class Waited:
 
 def test_loss_that_is_not_finite_stops_the_run_with_its_step(tmp_path: Path) -> None:
     with (tmp_path / "metrics.jsonl").open("w") as lines:
-        log = Log(Tracker(lines, None), 8, 1e6, None, 1, 10, 0, Waited())  # type: ignore[arg-type]
-        log.row(0, {"loss": np.float32(1.0)})  # type: ignore[dict-item]
+        facts = RunFacts(start=0, end=10, batch=8, flops=1e6, peak=None, every=1)
+        log = MetricsLog(Tracker(lines, None), Waited(), facts)  # type: ignore[arg-type]
+        log.push(0, {"loss": np.float32(1.0)})  # type: ignore[dict-item]
+        log.push(1, {"loss": np.float32("nan")})  # type: ignore[dict-item]
         with pytest.raises(
             FloatingPointError, match=r"the loss of step 1 is nan; lower pretrain.learning_rate"
         ):
-            log.row(1, {"loss": np.float32("nan")})  # type: ignore[dict-item]
+            log.flush()
     assert [
         json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()
     ] == [0]
+
+
+def test_heldout_loss_is_evaluated_evenly_and_not_at_the_end() -> None:
+    assert sorted(evaluation_steps(100, 4)) == [20, 40, 60, 80]
+    assert evaluation_steps(100, 0) == frozenset()
+    assert sorted(evaluation_steps(3, 8)) == [1, 2]
 
 
 def test_resumed_run_forgets_what_it_will_log_again(tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+"""What XLA is told before JAX starts: where compiled programs are kept, and which kernels it may use."""
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+
+# Without it GPUs add in any order, and equal runs differ in their last bits (openxla#12520).
+DETERMINISTIC = "--xla_gpu_exclude_nondeterministic_ops=true"
+
+
+def configure_xla(deterministic: bool) -> None:
+    """Keep compiled programs for later processes, and ask for equal bits where that is wanted.
+
+    What the environment says wins: `JAX_COMPILATION_CACHE_DIR` ("" for no cache), `XLA_FLAGS`. Call
+    it before JAX is imported.
+    """
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache()))
+    flags = os.environ.get("XLA_FLAGS", "")
+    if deterministic and DETERMINISTIC.partition("=")[0] not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISTIC}".strip()
+
+
+def compilation_cache() -> Path:
+    """The user's folder of compiled programs of this kind of machine.
+
+    Programs for a CPU use its instructions: on a file system that machines of several kinds share,
+    each kind has a folder of its own. JAX's own keys tell accelerators and versions apart.
+    """
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return caches / "brain-mri-scaling" / "compiled" / machine_kind()
+
+
+def machine_kind() -> str:
+    """A name of the processor's architecture and instructions."""
+    instructions = ""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                instructions = line
+                break
+    except OSError:
+        instructions = platform.processor()
+    digest = hashlib.blake2b(instructions.encode(), digest_size=6).hexdigest()
+    return f"{platform.machine()}-{digest}"
