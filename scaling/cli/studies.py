@@ -69,6 +69,12 @@ def run(
     max_jobs: Annotated[
         int, typer.Option(min=0, help="SLURM jobs of the study in the queue at most; 0: no limit.")
     ] = 0,
+    profile: Annotated[
+        str,
+        typer.Option(
+            metavar="STEP..STEP", help="Trace these training steps of every pretraining run."
+        ),
+    ] = "",
 ) -> None:
     """Run a study: whatever is not done yet, from data to report.
 
@@ -79,7 +85,8 @@ def run(
             "--engine slurm needs --cluster FILE.toml, and only that; "
             "experiments/clusters/ has examples"
         )
-    plan, study_dir, statuses = planned(experiment, set_, out, scale)
+    overrides = [*(set_ or ()), *profile_override(profile)]
+    plan, study_dir, statuses = planned(experiment, overrides, out, scale)
     keep_experiment(locate(experiment, out), study_dir)
     if all(status == "done" for status in statuses.values()):
         console.print(f"All {len(plan.steps)} steps are done.")
@@ -90,6 +97,18 @@ def run(
         freeze(plan.study, study_dir)
         facts = load_cluster(cluster)
         tell(study_dir, slurm.submit(study_dir, plan, statuses, facts, max_jobs))
+
+
+def profile_override(steps: str) -> list[str]:
+    """`--profile 10..20` as an override of the study's field; "" is none."""
+    if not steps:
+        return []
+    first, dots, last = steps.partition("..")
+    if not (dots and first.isdigit() and last.isdigit()):
+        raise ValueError(
+            f"--profile is {steps!r}; expected the first and last step, such as 10..20"
+        )
+    return [f"execution.profile=[{first},{last}]"]
 
 
 def tell(study_dir: Path, submission: slurm.Submission) -> None:
