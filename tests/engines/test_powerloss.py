@@ -191,7 +191,9 @@ def unflushed(
     lines = []
     for file, when in opened.items():
         inside = file.startswith(f"{folder}/") and when < number
-        about = Path(file).name in BESIDE or "/.LOCK" in file or file.endswith("/LOCK")
+        # Hidden files that are never renamed are notes of a running process, no outputs.
+        note = Path(file).name.startswith(".") and not file.endswith(".tmp")
+        about = Path(file).name in BESIDE or note or "/.LOCK" in file
         lost = any(part.startswith(".") and "orbax" in part for part in Path(file).parts)
         if not inside or about or lost or "__lock" in file:
             continue
