@@ -1,10 +1,16 @@
-"""Does one learning rate serve every width? A sweep of rate x width, with and without the width-transferable parametrisation.
+"""Does one learning rate serve every width? A sweep of rate x width, with and without the
+width-transferable parametrisation.
 
-Shows:    held-out loss of short runs of a study's first objective, with encoders of one depth and a sixteenfold range of width, over
-          doubling learning rates: with muP the best rate stays where it is, in the standard parametrisation it falls as encoders get wider
-Command:  python experiments/lr_transfer.py [EXPERIMENT=experiments/quickstart.py] [FAMILY=vit|unet] [RUNS=runs]
-Costs:    an hour of a CPU core, half of it the widest encoder's, and the preparation of the data; run again, it goes on where it was
-Ends in:  RUNS/STUDY/lr_transfer.csv, the best rates in words, and a figure in the study's report (`scaling report EXPERIMENT`)
+Shows:    held-out loss of short runs of a study's first objective, with encoders of one depth
+and a sixteenfold range of width, over
+          doubling learning rates: with muP the best rate stays where it is, in the
+          standard parametrisation it falls as encoders get wider
+Command:  python experiments/lr_transfer.py [EXPERIMENT=experiments/quickstart.py]
+[FAMILY=vit|unet] [RUNS=runs]
+Costs:    an hour of a CPU core, half of it the widest encoder's, and the preparation of the
+data; run again, it goes on where it was
+Ends in:  RUNS/STUDY/lr_transfer.csv, the best rates in words, and a figure in the study's report
+(`scaling report EXPERIMENT`)
 """
 
 import sys
@@ -46,7 +52,9 @@ FAMILIES = {
 
 
 def runs(study: Study, name: str) -> Iterator[SweptRun]:
-    """Every run of the sweep, the narrow ones first; the narrowest is the base, where both parametrisations are one."""
+    """Every run of the sweep, the narrow ones first; the narrowest is the base, where both
+    parametrisations are one.
+    """
     family, encoder_of, widths = FAMILIES[name]
     crop = study.pretrain.crop if name == "vit" else (16, 16, 16)
     for width in widths:
@@ -61,10 +69,18 @@ def runs(study: Study, name: str) -> Iterator[SweptRun]:
                     parametrisation=parametrisation,
                 )
                 config = PretrainStep(
-                    objective=study.objectives[0], backbone=name, size=str(width), encoder=encoder, decoder=resolve_decoder(family),
-                    pretrain=recipe, data=study.data, seed=study.seeds[0], fraction=1.0,
-                    end=SAMPLES, decay_from=round(SAMPLES * (1 - recipe.decay_share)),
-                )  # fmt: skip
+                    objective=study.objectives[0],
+                    backbone=name,
+                    size=str(width),
+                    encoder=encoder,
+                    decoder=resolve_decoder(family),
+                    pretrain=recipe,
+                    data=study.data,
+                    seed=study.seeds[0],
+                    fraction=1.0,
+                    end=SAMPLES,
+                    decay_from=round(SAMPLES * (1 - recipe.decay_share)),
+                )
                 columns = {
                     "family": name,
                     "parametrisation": parametrisation,
@@ -78,7 +94,9 @@ def runs(study: Study, name: str) -> Iterator[SweptRun]:
 def main(
     experiment: str = "experiments/quickstart.py", family: str = "vit", out: str = "runs"
 ) -> None:
-    """Prepare the study's data, run what is missing of the sweep, and say which rate is best where."""
+    """Prepare the study's data, run what is missing of the sweep, and say which rate is best
+    where.
+    """
     keep_freed_memory()
     study, console = load_study(Path(experiment)), Console()
     folder = Path(out) / study.name

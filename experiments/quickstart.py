@@ -1,7 +1,10 @@
-"""A whole scaling study on two CPU cores in about ten minutes, on a synthetic cohort it writes itself.
+"""A whole scaling study on two CPU cores in about ten minutes, on a synthetic cohort it writes
+itself.
 
-Shows:    the complete pipeline: NIfTI files in the FOMO layouts -> cache -> 3 sizes x 3 durations of a 3D MAE, each with its
-          cooldown -> few-shot transfer to infarct, meningioma and brain age, against controls -> curves, verdicts, page
+Shows:    the complete pipeline: NIfTI files in the FOMO layouts -> cache -> 3 sizes x 3
+durations of a 3D MAE, each with its
+          cooldown -> few-shot transfer to infarct, meningioma and brain age, against
+          controls -> curves, verdicts, page
 Command:  scaling run experiments/quickstart.py
 Ends in:  runs/quickstart/report.html
 Not for:  conclusions. Models and durations are tiny; most verdicts are rightly "undetermined".
@@ -43,7 +46,8 @@ study = Study(
         volumes=Volumes(spacing_mm=5.0, shape=SHAPE),
         phantom=PHANTOM,
     ),
-    # All voxels as they are: of hidden patches alone, so short a run learns little beyond their mean by place.
+    # All voxels as they are: of hidden patches alone, so short a run learns little beyond their
+    # mean by place.
     objectives=(Mae(mask_ratio=0.5, loss_on="all", normalise_targets=False),),
     sizes=("xxs", "xs", "s"),
     durations=(2400, 4800, 9600),
@@ -78,6 +82,7 @@ study = Study(
         finetune=Finetune(steps=30, batch=4, learning_rates=(1e-2,), augment="flips"),
         nsd_tolerance_mm=5.0,
     ),
-    # So short a finetune says little of an encoder: the verdict is on what can be read out of its frozen features.
+    # So short a finetune says little of an encoder: the verdict is on what can be read out of its
+    # frozen features.
     estimand=Estimand(protocol="probe"),
 )

@@ -1,12 +1,19 @@
-"""Are cooldowns off one trunk as good as runs of their own? Warm-up, stable, decay against cosine schedules of the same lengths.
+"""Are cooldowns off one trunk as good as runs of their own? Warm-up, stable, decay against cosine
+schedules of the same lengths.
 
-Shows:    the held-out loss of every duration of a study at several peak learning rates, once as a run whose rate is held and then decays,
-          as the cooldowns that the study branches off its trunk, once as one whose rate falls to zero along a cosine (Loshchilov and
-          Hutter 2017). Cosine runs are free to take another rate for each duration; the cooldowns share a trunk, so they share its rate
-Command:  python experiments/wsd_cosine.py [EXPERIMENT=experiments/quickstart.py] [SIZE=xs] [RUNS=runs]
-Costs:    the study's longest pretraining of that size about fourteen times over: ten minutes on two CPU cores for the quickstart, and the
+Shows:    the held-out loss of every duration of a study at several peak learning rates, once as
+a run whose rate is held and then decays,
+          as the cooldowns that the study branches off its trunk, once as one whose
+          rate falls to zero along a cosine (Loshchilov and
+          Hutter 2017). Cosine runs are free to take another rate for each duration;
+          the cooldowns share a trunk, so they share its rate
+Command:  python experiments/wsd_cosine.py [EXPERIMENT=experiments/quickstart.py] [SIZE=xs]
+[RUNS=runs]
+Costs:    the study's longest pretraining of that size about fourteen times over: ten minutes on
+two CPU cores for the quickstart, and the
           preparation of the data; run again, it goes on where it was
-Ends in:  RUNS/STUDY/wsd_cosine.csv, a sentence, and a figure in the study's report (`scaling report EXPERIMENT`)
+Ends in:  RUNS/STUDY/wsd_cosine.csv, a sentence, and a figure in the study's report (`scaling
+report EXPERIMENT`)
 """
 
 import math
@@ -43,7 +50,9 @@ def cosine(config: PretrainStep, step: int) -> float:
 def main(
     experiment: str = "experiments/quickstart.py", size: str = "xs", out: str = "runs"
 ) -> None:
-    """Prepare the study's data, run what is missing of both schedules, and compare each at its best."""
+    """Prepare the study's data, run what is missing of both schedules, and compare each at its
+    best.
+    """
     keep_freed_memory()
     study, console = load_study(Path(experiment)), Console()
     plan = make_plan(

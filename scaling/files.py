@@ -79,7 +79,9 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def temporary_file(path: Path) -> Path:
-    """The temporary file of this process for `path`: hidden, and named after machine and process."""
+    """The temporary file of this process for `path`: hidden, and named after machine and
+    process.
+    """
     return path.with_name(f".{path.name}.{machine()}-{os.getpid()}.tmp")
 
 
@@ -199,7 +201,9 @@ def check_format(number: Any, path: Path) -> None:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Replace a file by a table: csv or parquet, by the path's ending. Parquet carries the format."""
+    """Replace a file by a table: csv or parquet, by the path's ending. Parquet carries the
+    format.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -2,9 +2,11 @@
 
 import os
 
-# Most of a test's time is compilation, most of that LLVM's optimisation: left out here, not where a test runs the command line.
+# Most of a test's time is compilation, most of that LLVM's optimisation: left out here, not where a
+# test runs the command line.
 os.environ["XLA_FLAGS"] = (
-    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 "
+    "--xla_backend_optimization_level=0"
 )
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["WANDB_MODE"] = "disabled"
@@ -40,7 +42,9 @@ def environment() -> dict[str, str]:
 
 
 def same_results(one: Path, other: Path) -> None:
-    """Whether two folders of a study hold the same table, to a thousandth: other meshes add in another order."""
+    """Whether two folders of a study hold the same table, to a thousandth: other meshes add in
+    another order.
+    """
     keys = ["run", "arm", "task", "protocol", "shots", "draw", "site", "metric"]
     ours, theirs = (
         pd.read_parquet(study / "results.parquet").set_index(keys).sort_index()
@@ -52,7 +56,9 @@ def same_results(one: Path, other: Path) -> None:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which the micro study ran from beginning to end, uninterrupted: data in `cohort`, study in `runs/micro`."""
+    """The folder in which the micro study ran from beginning to end, uninterrupted: data in
+    `cohort`, study in `runs/micro`.
+    """
     folder = tmp_path_factory.mktemp("finished")
     # Processes that run the study again find its programs compiled.
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path_factory.mktemp("compiled"))

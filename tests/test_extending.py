@@ -1,4 +1,6 @@
-"""What a user adds from a file of their own is planned, trained and transferred as the library's."""
+"""What a user adds from a file of their own is planned, trained and transferred as the
+library's.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,6 @@
-"""The one writer: what it flushes and when, what it says when the disk fails, what it leaves behind."""
+"""The one writer: what it flushes and when, what it says when the disk fails, what it leaves
+behind.
+"""
 
 import errno
 import json
@@ -15,7 +17,9 @@ from scaling import files
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """The system calls that decide what a loss of power leaves: fsync and rename, with their paths."""
+    """The system calls that decide what a loss of power leaves: fsync and rename, with their
+    paths.
+    """
     made: list[tuple[str, str]] = []
     fsync, replace = os.fsync, os.replace
 

@@ -1,10 +1,11 @@
 """What does the machinery around training cost?
 
-Shows, on the study of the tests and on a ViT of size s (48^3 crops, batch 16): seconds per step of a plan that the local engine takes
-beyond training, and SLURM beyond the queue and the step itself; how often a step's program is compiled; seconds from the command to the
-first training step; samples per second of 1, 2, 4 and 8 virtual devices at one global batch; how long a save holds training up. What is
-compared runs in turns; figures are medians.
-Costs: four to ten CPU minutes; with SLURM about as long again. Commands:
+Shows, on the study of the tests and on a ViT of size s (48^3 crops, batch 16): seconds per step of
+a plan that the local engine takes beyond training, and SLURM beyond the queue and the step itself;
+how often a step's program is compiled; seconds from the command to the first training step; samples
+per second of 1, 2, 4 and 8 virtual devices at one global batch; how long a save holds training up.
+What is compared runs in turns; figures are medians. Costs: four to ten CPU minutes; with SLURM
+about as long again. Commands:
 
     python experiments/benchmarks/engines.py
     python experiments/benchmarks/engines.py FACTS.toml    # SLURM alone, where it is at hand
@@ -68,7 +69,9 @@ def main(facts: str = "") -> None:
 
 
 def local(folder: Path) -> None:
-    """The pretraining of a second seed, whose programs are there: seconds beyond training loops; and what both compile."""
+    """The pretraining of a second seed, whose programs are there: seconds beyond training loops;
+    and what both compile.
+    """
     plan = make_plan(load_study(STUDY, ["seeds=[0,1]"]))
     study_dir = folder / "runs/micro"
     freeze(plan.study, study_dir)
@@ -91,16 +94,20 @@ def local(folder: Path) -> None:
         counts.append(len(compiled) - before)
     training = sum(read_json(study_dir / step.name / "summary.json")["seconds"] for step in second)
     print(
-        f"local engine: {(taken - training) / len(second):.2f} s a step beyond training, held-out evaluation included"
+        f"local engine: {(taken - training) / len(second):.2f} s a step beyond training, held-out "
+        "evaluation included"
     )
     own = compiled.count("jit(step)")
     print(
-        f"compilations: {own} of the training step in {len(runs)} runs; {counts[1]} of all programs for the first seed, then {counts[2]}"
+        f"compilations: {own} of the training step in {len(runs)} runs; {counts[1]} of all "
+        f"programs for the first seed, then {counts[2]}"
     )
 
 
 def starts(folder: Path) -> None:
-    """From the command to the first training step, once without and five times with what was compiled before."""
+    """From the command to the first training step, once without and five times with what was
+    compiled before.
+    """
     step = next(step for step in make_plan(load_study(STUDY)).steps if step.kind == "trunk")
     cache = {
         "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
@@ -123,7 +130,8 @@ def starts(folder: Path) -> None:
         seconds.append(time.perf_counter() - began)
         process.wait()
     print(
-        f"start to first step: {seconds[0]:.1f} s, {np.median(seconds[1:]):.1f} s with its programs in the compilation cache"
+        f"start to first step: {seconds[0]:.1f} s, {np.median(seconds[1:]):.1f} s with its "
+        "programs in the compilation cache"
     )
 
 
@@ -163,12 +171,15 @@ def meshes() -> None:
         for (replica, fsdp), ratio in zip(MESHES, ratios, strict=True)
     )
     print(
-        f"samples per second of (replica x fsdp) devices, one device ({RECIPE.batch / np.median(seconds[:, 0]):.0f}) = 1: {each}"
+        "samples per second of (replica x fsdp) devices, one device "
+        f"({RECIPE.batch / np.median(seconds[:, 0]):.0f}) = 1: {each}"
     )
 
 
 def checkpoints(folder: Path) -> None:
-    """How long a save holds training up: the call itself, and by how much the steps that run beside the writing are slower."""
+    """How long a save holds training up: the call itself, and by how much the steps that run beside
+    the writing are slower.
+    """
     step = training((1, 1))
     alone, beside, calls = [], [], []
     with Checkpoints(folder) as saved:
@@ -181,12 +192,15 @@ def checkpoints(folder: Path) -> None:
     every = Execution().checkpoint_every
     between = every * float(np.median(alone)) / 5
     print(
-        f"checkpoint: {np.median(calls[1:]):.3f} s a save, {stall:.3f} s with slower steps: {stall / between:.2%} of {every} steps"
+        f"checkpoint: {np.median(calls[1:]):.3f} s a save, {stall:.3f} s with slower steps: "
+        f"{stall / between:.2%} of {every} steps"
     )
 
 
 def through_slurm(folder: Path, facts: Path) -> None:
-    """The study as jobs: from a job's first line to its last step's end, beyond the seconds of the steps themselves."""
+    """The study as jobs: from a job's first line to its last step's end, beyond the seconds of the
+    steps themselves.
+    """
     cluster = load_cluster(facts)
     cluster = replace(cluster, setup=(*cluster.setup, 'date "+began %s.%N"'))
     plan = make_plan(load_study(STUDY))
@@ -215,7 +229,8 @@ def through_slurm(folder: Path, facts: Path) -> None:
     steps = len(plan.steps)
     print(json.dumps({name: round(seconds, 2) for name, seconds in beyond.items()}))
     print(
-        f"SLURM: {np.median(list(beyond.values())):.1f} s a job beyond its steps (most {max(beyond.values()):.1f}), "
+        f"SLURM: {np.median(list(beyond.values())):.1f} s a job beyond its steps (most "
+        f"{max(beyond.values()):.1f}), "
         f"{sum(beyond.values()) / steps:.1f} s a step of {steps} in {len(beyond)} jobs"
     )
 

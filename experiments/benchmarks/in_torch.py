@@ -1,4 +1,6 @@
-"""Our networks written as one writes them in PyTorch, and how to give them our parameters: what the benchmarks compare with."""
+"""Our networks written as one writes them in PyTorch, and how to give them our parameters: what the
+benchmarks compare with.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -59,7 +61,9 @@ class ConvNorm(nn.Module):
 
 
 class UNet(nn.Module):
-    """`scaling.models.unet`: plain levels, skips, one convolution on the way up. [B, 1, D, H, W] -> [B, D, H, W]."""
+    """`scaling.models.unet`: plain levels, skips, one convolution on the way up. [B, 1, D, H, W] ->
+    [B, D, H, W].
+    """
 
     def __init__(self, features: tuple[int, ...]):
         super().__init__()
@@ -86,7 +90,9 @@ def tensor(array: Any) -> torch.Tensor:
 
 
 def load(module: nn.Module, ours: Mapping[str, Any]) -> None:
-    """Give a linear layer or a norm, or all of them below a module, our parameters of the same names."""
+    """Give a linear layer or a norm, or all of them below a module, our parameters of the same
+    names.
+    """
     if "bias" in ours:
         # Kernels are [inputs, outputs], those of queries, keys and values [3, inputs, outputs].
         weight = (

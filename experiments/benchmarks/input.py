@@ -117,7 +117,9 @@ def loaded(
     dataset: torch.utils.data.Dataset,
     loader: type[torch.utils.data.DataLoader] = torch.utils.data.DataLoader,
 ) -> Reader:
-    """Endless shuffled batches in this process: on one core, worker processes would only cost more."""
+    """Endless shuffled batches in this process: on one core, worker processes would only cost
+    more.
+    """
     return chain.from_iterable(
         iter(lambda: loader(dataset, batch_size=BATCH, shuffle=True, drop_last=True), None)
     )

@@ -1,11 +1,13 @@
 """How fast is a step of masked-autoencoder pretraining, here, in PyTorch and in MONAI?
 
-Shows: milliseconds of a whole step (mask, forward, backward, clipping, AdamW; one batch, already on the device) of three networks: our
-program (on CPU also as `execution.mesh=[2,1]` has it: a device per core, each with its half of the batch), the same network in PyTorch
-(eager and compiled, its fused attention) and, for the ViTs, MONAI's `MaskedAutoEncoderViT` of the same sizes; and for the U-Net our
-program on XLA's own 3D convolution. In turns, after warming up; medians, and the median of each turn's ratio to ours. PyTorch starts
-from our weights, and what both predict is compared first. float32 on two cores, or bfloat16 on a GPU.
-Costs: a quarter of an hour on two quiet cores, and `pip install -e '.[benchmark]'` and a C++ compiler. Command:
+Shows: milliseconds of a whole step (mask, forward, backward, clipping, AdamW; one batch, already on
+the device) of three networks: our program (on CPU also as `execution.mesh=[2,1]` has it: a device
+per core, each with its half of the batch), the same network in PyTorch (eager and compiled, its
+fused attention) and, for the ViTs, MONAI's `MaskedAutoEncoderViT` of the same sizes; and for the
+U-Net our program on XLA's own 3D convolution. In turns, after warming up; medians, and the median
+of each turn's ratio to ours. PyTorch starts from our weights, and what both predict is compared
+first. float32 on two cores, or bfloat16 on a GPU. Costs: a quarter of an hour on two quiet cores,
+and `pip install -e '.[benchmark]'` and a C++ compiler. Command:
 
     python experiments/benchmarks/train_step.py [NETWORK=all] [BATCH=8] [ROUNDS=7]
 """
@@ -85,7 +87,9 @@ def patchify(volumes: torch.Tensor, p: int) -> torch.Tensor:
 
 
 class MaeVit(nn.Module):
-    """The masked autoencoder of `scaling.models.vit`: patches [B, N, P], kept [B, M] -> [B, N, P]."""
+    """The masked autoencoder of `scaling.models.vit`: patches [B, N, P], kept [B, M] -> [B, N,
+    P].
+    """
 
     def __init__(self, encoder: VitShape, decoder: VitDecoderShape, side: int):
         super().__init__()
@@ -272,9 +276,17 @@ def compared(name: str, batch: int) -> Iterator[tuple[str, Callable[[], object]]
             "decoder_num_layers": decoder.depth,
         }
         monai = MaskedAutoEncoderViT(
-            1, side, encoder.patch, encoder.width, encoder.mlp_width, encoder.depth, encoder.heads, decoder_num_heads=decoder.heads,
-            **fixed, **thin,
-        ).to(DEVICE)  # fmt: skip
+            1,
+            side,
+            encoder.patch,
+            encoder.width,
+            encoder.mlp_width,
+            encoder.depth,
+            encoder.heads,
+            decoder_num_heads=decoder.heads,
+            **fixed,
+            **thin,
+        ).to(DEVICE)
         yield (
             "MONAI, eager",
             torch_step(monai, partial(monai_loss, monai, on_device, encoder.patch)),
@@ -282,7 +294,9 @@ def compared(name: str, batch: int) -> Iterator[tuple[str, Callable[[], object]]
 
 
 def rested(step: Callable[[], object]) -> float:
-    """Seconds of a step. PyTorch's threads stay awake for a moment after their work, on cores that the next one needs."""
+    """Seconds of a step. PyTorch's threads stay awake for a moment after their work, on cores that
+    the next one needs.
+    """
     time.sleep(0.3)
     return seconds(step)
 
@@ -312,7 +326,8 @@ def main(chosen: str = "all", batch: int = 8, rounds: int = 7) -> None:
         for each in turns:
             taken = turns[each].median()
             print(
-                f"  {each:28s} {1e3 * taken:9.1f} ms {batch / taken:8.1f} samples/s {flops / taken / 1e9:9.1f} GFLOP/s, "
+                f"  {each:28s} {1e3 * taken:9.1f} ms {batch / taken:8.1f} samples/s "
+                f"{flops / taken / 1e9:9.1f} GFLOP/s, "
                 f"our time is {ratios[each].median():.2f} of it",
                 flush=True,
             )

@@ -1,10 +1,13 @@
-"""How much faster do the finetunes of a few-shot task run as one program than one after the other, here and in PyTorch?
+"""How much faster do the finetunes of a few-shot task run as one program than one after the other,
+here and in PyTorch?
 
-Shows: training samples per second of ROWS finetunes of one ViT (forward, backward, clipped AdamW; all cases on the device) as the rows of
-one compiled program, as programs of one row in sequence, and in PyTorch in eager mode in sequence, in turns. The networks are the same:
-PyTorch starts from our weights, and their outputs are compared first. Data are random; compilation is not counted. Without a GPU all
-run on one core, and seconds are those of the processor: other work on the machine is not counted. On a GPU both may use TF32.
-Costs: two minutes on a core, and `pip install -e '.[benchmark]'`. Command:
+Shows: training samples per second of ROWS finetunes of one ViT (forward, backward, clipped AdamW;
+all cases on the device) as the rows of one compiled program, as programs of one row in sequence,
+and in PyTorch in eager mode in sequence, in turns. The networks are the same: PyTorch starts from
+our weights, and their outputs are compared first. Data are random; compilation is not counted.
+Without a GPU all run on one core, and seconds are those of the processor: other work on the machine
+is not counted. On a GPU both may use TF32. Costs: two minutes on a core, and `pip install -e
+'.[benchmark]'`. Command:
 
     python experiments/benchmarks/transfer.py [SIZE=xs] [ROWS=16] [STEPS=5] [ROUNDS=3] [SIDE=48]
 """
@@ -163,12 +166,14 @@ def main(size: str = "xs", rows: int = 16, steps: int = 5, rounds: int = 3, side
         ]
     )
     print(
-        f"ViT {size}, {SEQUENCES} sequences of {side}^3 voxels, batch {recipe.batch}, on {jax.devices()[0].device_kind} and {DEVICE}"
+        f"ViT {size}, {SEQUENCES} sequences of {side}^3 voxels, batch {recipe.batch}, on "
+        f"{jax.devices()[0].device_kind} and {DEVICE}"
     )
     ratios = speeds.rdiv(speeds.iloc[:, 0], axis=0)
     for name in speeds:
         print(
-            f"{name:28s} {speeds[name].median():8.1f} samples/s, one program {ratios[name].median():.2f} times as fast"
+            f"{name:28s} {speeds[name].median():8.1f} samples/s, one program "
+            f"{ratios[name].median():.2f} times as fast"
         )
 
 

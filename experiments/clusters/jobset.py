@@ -4,8 +4,8 @@
     kubectl apply -f jobsets.yaml
 
 Shows: that any scheduler drives a study through `scaling step`. Costs: nothing until it is applied.
-Ends in: a manifest for the JobSet controller (jobset.x-k8s.io). Run it again after a level is complete:
-what is done is left out. GPUs by default; for a TPU pod slice see `tpu_pods` below.
+Ends in: a manifest for the JobSet controller (jobset.x-k8s.io). Run it again after a level is
+complete: what is done is left out. GPUs by default; for a TPU pod slice see `tpu_pods` below.
 """
 
 import sys

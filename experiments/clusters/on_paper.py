@@ -1,4 +1,5 @@
-"""The study on 8, 64 and 512 accelerators, on paper: memory, communication and time per rung, from the formulas that `scaling plan` uses.
+"""The study on 8, 64 and 512 accelerators, on paper: memory, communication and time per rung, from
+the formulas that `scaling plan` uses.
 
 python experiments/clusters/on_paper.py
 """
@@ -15,22 +16,27 @@ ACCELERATOR, FAMILY = "h100", ViT(decoder_width=512, decoder_depth=4)
 
 
 def main() -> None:
-    """Print the table: a device's memory, what it sends in a step, and minutes of a rung (a trunk and four cooldowns)."""
+    """Print the table: a device's memory, what it sends in a step, and minutes of a rung (a trunk
+    and four cooldowns).
+    """
     samples = (1 - DECAY) * LONGEST + DECAY * sum(DURATIONS)
     print(
-        "| size | parameters | devices | memory a device | sent a step | minutes a rung | device hours |\n|---|---|---|---|---|---|---|"
+        "| size | parameters | devices | memory a device | sent a step | minutes a rung | device "
+        "hours |\n|---|---|---|---|---|---|---|"
     )
     for size in ("m", "l", "xl", "2xl", "3xl", "4xl"):
         encoder, decoder = resolve_encoder(FAMILY, size), resolve_decoder(FAMILY)
         parameters = encoder.parameters + decoder.parameters(encoder)
         for devices in (8, 64, 512):
             memory = step_memory(Mae(), encoder, decoder, RECIPE, (1, devices, 1), ACCELERATOR)
-            # Fully sharded: weights are gathered forward and again backward, gradients are reduced and scattered; bfloat16.
+            # Fully sharded: weights are gathered forward and again backward, gradients are reduced
+            # and scattered; bfloat16.
             sent = 3 * 2 * parameters * (devices - 1) / devices
             alone = hours(pretraining_flops(Mae(), encoder, decoder, RECIPE) * samples, ACCELERATOR)
             fits = "" if memory < ACCELERATORS[ACCELERATOR].memory else " (does not fit)"
             print(
-                f"| {size} | {parameters / 1e6:.0f} M | {devices} | {memory / 1e9:.2f} GB{fits} | {sent / 1e9:.2f} GB "
+                f"| {size} | {parameters / 1e6:.0f} M | {devices} | {memory / 1e9:.2f} GB{fits} | "
+                f"{sent / 1e9:.2f} GB "
                 f"| {60 * alone / devices:.1f} | {alone:.1f} |"
             )
 

@@ -1,7 +1,7 @@
 """The command line: `scaling run EXPERIMENT` does everything.
 
-Verbs on studies are in `studies`, `evidence` and `reports`, on scans in `data`, on checkpoints in `handin`, on
-anybody's tables in `curves` and `verdicts`.
+Verbs on studies are in `studies`, `evidence` and `reports`, on scans in `data`, on checkpoints in
+`handin`, on anybody's tables in `curves` and `verdicts`.
 """
 
 import importlib.metadata
@@ -36,7 +36,8 @@ HELP = (
     "Start with [bold]scaling run quickstart[/]: a whole study on two CPU cores, in minutes."
 )
 EXIT_CODES = (
-    "Exit codes: 0 done, 1 some steps failed (the rest is done), 2 wrong input or a changed config, "
+    "Exit codes: 0 done, 1 some steps failed (the rest is done), 2 wrong input or a changed "
+    "config, "
     "85 told to stop and saved (run again), 130 interrupted."
 )
 

@@ -192,7 +192,8 @@ study = Study(
     objectives=(Mae(),),
     # Rungs of the ladder (`scaling models` lists them), for {facts.scans} scans.
     sizes={code(sizes)},
-    # Samples seen: each scan about {VISITS[0]}, {VISITS[1]} and {VISITS[2]} times, or {FEWEST_STEPS} steps at least.
+    # Samples seen: each scan about {VISITS[0]}, {VISITS[1]} and {VISITS[2]} times,
+    # or {FEWEST_STEPS} steps at least.
     durations={code(durations)},
     # One seed tells little; three tell how much runs differ by chance, at three times the cost.
     seeds=(0,),

@@ -51,7 +51,9 @@ def axes_of(table: "pd.DataFrame") -> list[str]:
 
 
 def score_column(table: "pd.DataFrame") -> str:
-    """The column of scores by its name. Raises ValueError, listing columns, when it is not named."""
+    """The column of scores by its name. Raises ValueError, listing columns, when it is not
+    named.
+    """
     if "value" in table or {"label", "prediction"} <= set(table):
         return "value"
     numbers = ", ".join(map(str, table.select_dtypes("number").columns)) or "none"

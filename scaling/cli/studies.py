@@ -112,7 +112,9 @@ def profile_override(steps: str) -> list[str]:
 
 
 def tell(study_dir: Path, submission: slurm.Submission) -> None:
-    """Print what went into the queue, and how to add what did not; exit code 1 if anything did not."""
+    """Print what went into the queue, and how to add what did not; exit code 1 if anything did
+    not.
+    """
     for number, jobs in submission.arrays.items():
         names = jobs[0].name if len(jobs) == 1 else f"{jobs[0].name} and {len(jobs) - 1} more"
         console.print(f"{number:>8} {names}", markup=False, highlight=False)

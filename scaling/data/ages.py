@@ -73,7 +73,9 @@ def with_unit(text: str, unit: str) -> str:
 
 
 def odd_ages(texts: list[str]) -> list[str]:
-    """Sentences on ages that are no single number: how many were read as what, and which were not."""
+    """Sentences on ages that are no single number: how many were read as what, and which were
+    not.
+    """
     censored = [text for text in texts if CENSORED.fullmatch(text.strip())]
     ranges = [text for text in texts if RANGE.fullmatch(text.strip())]
     unread = [text for text in texts if parse_age(text) != parse_age(text)]

@@ -92,7 +92,9 @@ class Integrity:
 
 
 class MappedShards(Sequence[np.ndarray]):
-    """Memory maps of stacked npy files, each compared with its digest when it is first asked for."""
+    """Memory maps of stacked npy files, each compared with its digest when it is first asked
+    for.
+    """
 
     def __init__(self, files: Iterable[Path], shape: tuple[int, ...], integrity: Integrity):
         self.files, self.shape, self.integrity = tuple(files), shape, integrity

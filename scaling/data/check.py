@@ -224,7 +224,8 @@ def left_out(root: Path, everything: list[Path], files: pd.DataFrame) -> list[Fi
     return [
         Finding(
             "labelmaps",
-            f"{len(maps)} files are label maps by their names and left out; rename one that is a scan",
+            f"{len(maps)} files are label maps by their names and left out; rename one that is a "
+            "scan",
             dict.fromkeys(maps, ""),
         )
     ]

@@ -77,7 +77,8 @@ def parsed(file: Path, text: str) -> pd.DataFrame:
         fields = without_end(row)
         if len(fields) > len(names):
             raise ValueError(
-                f"{file}, line {number} has {len(fields)} values for {len(names)} columns; expected "
+                f"{file}, line {number} has {len(fields)} values for {len(names)} columns; "
+                "expected "
                 "as many"
             )
         values.append(fields + [""] * (len(names) - len(fields)))

@@ -1,4 +1,6 @@
-"""Test sets of tasks that have none of their own: cases held out, or folds of the labelled cases."""
+"""Test sets of tasks that have none of their own: cases held out, or folds of the labelled
+cases.
+"""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,6 @@
-"""Where the voxels of a file lie in the world: NIfTI's sform and qform, and what to make of them."""
+"""Where the voxels of a file lie in the world: NIfTI's sform and qform, and what to make of
+them.
+"""
 
 from pathlib import Path
 
@@ -42,7 +44,9 @@ def candidates(image: SpatialImage) -> list[np.ndarray | None]:
 
 
 def nifti_forms(image: nib.Nifti1Pair) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """The coded sform and qform as the header has them, in its units; None for one without a code."""
+    """The coded sform and qform as the header has them, in its units; None for one without a
+    code.
+    """
     header = image.header
     sform = header.get_sform() if header["sform_code"] > 0 else None
     qform = qform_matrix(header) if header["qform_code"] > 0 else None

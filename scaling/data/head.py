@@ -2,8 +2,8 @@
 
 A background is constant (0, -1024, NaN: skull-stripped scans, padding, defaced faces), or noise in
 air, or both (a field of view with noise inside a zero border). Where there is noise, its level is
-measured on the outermost measured voxels; the head is what rises above it, in large pieces, with all
-that they enclose. No voxel inside the head becomes background.
+measured on the outermost measured voxels; the head is what rises above it, in large pieces, with
+all that they enclose. No voxel inside the head becomes background.
 """
 
 from dataclasses import dataclass
@@ -50,8 +50,8 @@ class Samples:
     """A volume on every few voxels, and in blocks of those.
 
     `values` float32 [d, h, w] and `measured` bool [d, h, w], False in padding; `blocks` int [3],
-    samples along the sides of a block; `steps` int [3], voxels from sample to sample; `spacing` [3],
-    mm from block to block.
+    samples along the sides of a block; `steps` int [3], voxels from sample to sample; `spacing`
+    [3], mm from block to block.
     """
 
     values: np.ndarray
@@ -262,7 +262,9 @@ def has_air(samples: Samples, head: np.ndarray) -> bool:
 def head_above(
     voxels: np.ndarray, threshold: float, samples: Samples, head: np.ndarray
 ) -> np.ndarray:
-    """bool [D, H, W]: voxels above the threshold in and beside the head's blocks, and all inside."""
+    """bool [D, H, W]: voxels above the threshold in and beside the head's blocks, and all
+    inside.
+    """
     beside = samples.on_voxels(ndimage.binary_dilation(head), voxels.shape)
     deep = samples.on_voxels(ndimage.binary_erosion(head, border_value=1), voxels.shape)
     with np.errstate(invalid="ignore"):
@@ -271,7 +273,9 @@ def head_above(
 
 
 def enclosed(mask: np.ndarray) -> np.ndarray:
-    """The mask with its holes filled: what no path of voxels outside joins to the volume's faces."""
+    """The mask with its holes filled: what no path of voxels outside joins to the volume's
+    faces.
+    """
     box = bounding_box(mask)  # what is outside reaches the faces of the box as well
     labels, count = ndimage.label(~mask[box])
     holes = ~_reaches_faces(labels, count, (0, 1, 2))

@@ -123,7 +123,8 @@ def remark(path: Path, image: SpatialImage, spacing: np.ndarray) -> str:
     if sform is not None and qform is not None:
         one, other = ("".join(map(str, nib.aff2axcodes(form))) for form in (sform, qform))
         if one != other:
-            return f"{path} has an sform of orientation {one} and a qform of {other}; the sform is used"
+            forms = f"an sform of orientation {one} and a qform of {other}"
+            return f"{path} has {forms}; the sform is used"
         apart = disagreement(image, scan_shape(path, image))
         if apart:
             return f"{path} has an sform and a qform that are {apart}; the sform is used"

@@ -73,7 +73,9 @@ def listed(reasons: "pd.Series[str]") -> str:
 
 
 def describe_backgrounds(source: str, kinds: "pd.Series[str]") -> list[str]:
-    """Sentences on whole heads, and on scans of one source that differ in what surrounds the head."""
+    """Sentences on whole heads, and on scans of one source that differ in what surrounds the
+    head.
+    """
     names = {
         "noise": "whole heads in air",
         "constant": "on a constant background (skull-stripped or masked)",
@@ -88,7 +90,8 @@ def describe_backgrounds(source: str, kinds: "pd.Series[str]") -> list[str]:
         )
     if counts.get("noise", 0):
         sentences.append(
-            f"{counts['noise']} scans of {source} show whole heads: faces can be recognised in them "
+            f"{counts['noise']} scans of {source} show whole heads: faces can be recognised in "
+            "them "
             "unless they were defaced"
         )
     return sentences

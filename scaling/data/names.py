@@ -1,4 +1,6 @@
-"""What the names of files and folders say: subject, session, sequence, run; scan, mask or label map."""
+"""What the names of files and folders say: subject, session, sequence, run; scan, mask or label
+map.
+"""
 
 import re
 from functools import lru_cache

@@ -76,8 +76,8 @@ class UnreadableVolume(ValueError):  # noqa: N818 (it names what the file is)
 def open_image(path: Path, whole: bool = False) -> SpatialImage:
     """Open a file by what it holds.
 
-    `whole` reads a compressed NIfTI at once, which is several times faster than nibabel's stream; an
-    image opened without it is for its header alone. Raises UnreadableVolume.
+    `whole` reads a compressed NIfTI at once, which is several times faster than nibabel's stream;
+    an image opened without it is for its header alone. Raises UnreadableVolume.
     """
     try:
         with path.open("rb") as file:
@@ -105,7 +105,9 @@ def refuse_others(path: Path, start: bytes) -> None:
 
 
 def open_by_content(path: Path, start: bytes, whole: bool) -> SpatialImage:
-    """An image by the first bytes of its file: NIfTI, FreeSurfer, or what nibabel makes of its name."""
+    """An image by the first bytes of its file: NIfTI, FreeSurfer, or what nibabel makes of its
+    name.
+    """
     compressed = start.startswith((GZIP, BZIP2))
     first = decompressed(start, 1024, complete=False) if compressed else start
     name = path.name.lower()
@@ -145,7 +147,8 @@ def nifti_header(path: Path, block: bytes) -> nib.Nifti1Header:
     raw = kind(block[:size], check=False)
     if single and 0 <= raw["vox_offset"] < size:
         raise UnreadableVolume(
-            f"{path} says that its voxels begin at byte {int(raw['vox_offset'])}, inside its header "
+            f"{path} says that its voxels begin at byte {int(raw['vox_offset'])}, inside its "
+            "header "
             f"of {size} bytes; convert it again"
         )
     sizes = np.abs(raw["pixdim"][1:4].astype(np.float64))

@@ -203,7 +203,9 @@ def session_pairs(cache: Cache, rows: np.ndarray) -> list[np.ndarray]:
 
 
 def shuffled(n: int, seed: int, step: int, batch: int) -> np.ndarray:
-    """Items int [batch] of a step, from an endless row of permutations of range(n), one per epoch."""
+    """Items int [batch] of a step, from an endless row of permutations of range(n), one per
+    epoch.
+    """
     begin, end = step * batch, (step + 1) * batch
     epochs = range(begin // n, -(-end // n))
     order = np.concatenate([_permutation(n, seed, epoch) for epoch in epochs])

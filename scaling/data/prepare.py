@@ -241,7 +241,9 @@ def finished_index(cache: Path) -> pd.DataFrame | None:
 
 
 def cache_identity(root: Path, table: pd.DataFrame, volumes: Volumes) -> dict[str, Any]:
-    """What a cache is of, as JSON: the grid and a fingerprint of every file's name and description."""
+    """What a cache is of, as JSON: the grid and a fingerprint of every file's name and
+    description.
+    """
     digest = hashlib.blake2b(digest_size=16)
     files = [column for column in ("path", "mask", "brainmask") if column in table.columns]
     described = table.drop(columns=files).itertuples(index=False)

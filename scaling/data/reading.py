@@ -1,4 +1,6 @@
-"""Any file nibabel reads -> one float32 volume in RAS axis order, or one sentence saying why not."""
+"""Any file nibabel reads -> one float32 volume in RAS axis order, or one sentence saying why
+not.
+"""
 
 import hashlib
 from dataclasses import dataclass

@@ -25,8 +25,8 @@ FEWEST_VOXELS = 64  # of a head on the grid
 class PreparedScan:
     """A scan on its session's grid: `volume` float16 [D, H, W].
 
-    `covered` is the share of the head's volume that the grid holds, `grid` [4, 4] the voxel-to-world
-    matrix in mm, `background` what the head was told from.
+    `covered` is the share of the head's volume that the grid holds, `grid` [4, 4] the
+    voxel-to-world matrix in mm, `background` what the head was told from.
     """
 
     volume: np.ndarray
@@ -107,7 +107,9 @@ def on_grid(scan: Scan, grid: np.ndarray) -> bool:
 
 
 def aligned(scan: Scan, grid: np.ndarray) -> np.ndarray | None:
-    """The scan's voxel [3] at the grid's first one; None unless the grid's voxels are the scan's."""
+    """The scan's voxel [3] at the grid's first one; None unless the grid's voxels are the
+    scan's.
+    """
     start = (np.linalg.inv(scan.affine) @ grid)[:3, 3]
     whole = np.round(start)
     if on_grid(scan, grid) and np.abs(start - whole).max() < 0.01:

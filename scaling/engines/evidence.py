@@ -60,7 +60,9 @@ def protocol_of(study: Study, task: Task) -> str:
 
 
 def domain_of(study: Study, task: Task) -> str:
-    """The test sites that the verdict on a task is about; folds have cases of training sites only."""
+    """The test sites that the verdict on a task is about; folds have cases of training sites
+    only.
+    """
     return "in" if task.folds else study.estimand.domain
 
 
@@ -70,7 +72,9 @@ def shots_of(study: Study, task: Task) -> int:
 
 
 def findings(predictions: pd.DataFrame, study: Study) -> dict[str, Findings]:
-    """The findings under every protocol that pretrained runs were tried by, the estimand's first."""
+    """The findings under every protocol that pretrained runs were tried by, the estimand's
+    first.
+    """
     tried = set(predictions.loc[predictions["arm"] == PRETRAINED, "protocol"])
     smallest = {
         metric: study.smallest_effects.of(metric)

@@ -192,7 +192,9 @@ def pack_levels(jobs: Sequence[Job], target: float) -> list[Job]:
 
 
 def merge(jobs: Sequence[Job], place: Mapping[str, str]) -> Job:
-    """One job that runs `jobs` one after the other; `place` is what each job has become a part of."""
+    """One job that runs `jobs` one after the other; `place` is what each job has become a part
+    of.
+    """
     first = jobs[0]
     needs = {place[need]: None for job in jobs for need in job.needs if place[need] != first.name}
     steps = tuple(step for job in jobs for step in job.steps)
@@ -201,7 +203,9 @@ def merge(jobs: Sequence[Job], place: Mapping[str, str]) -> Job:
 
 
 def levels(jobs: Sequence[Job]) -> dict[str, int]:
-    """How many jobs have to run one after the other before each job. `jobs` are in order of needs."""
+    """How many jobs have to run one after the other before each job. `jobs` are in order of
+    needs.
+    """
     depth: dict[str, int] = {}
     for job in jobs:
         depth[job.name] = max((depth[need] + 1 for need in job.needs), default=0)

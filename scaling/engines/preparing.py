@@ -1,4 +1,6 @@
-"""What a study's prepare step does: the caches, and what could not be used or should not have been."""
+"""What a study's prepare step does: the caches, and what could not be used or should not have
+been.
+"""
 
 from pathlib import Path
 

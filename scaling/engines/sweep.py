@@ -1,4 +1,6 @@
-"""Sweeps of short runs beside a study: a table of held-out losses that grows by a row a run, and goes on where it was."""
+"""Sweeps of short runs beside a study: a table of held-out losses that grows by a row a run, and
+goes on where it was.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +21,8 @@ SweptRun = tuple[dict[str, Any], PretrainStep, Peak | None]
 def run_sweep(
     table: Path, runs: Sequence[SweptRun], cache: Cache, title: str, console: Console
 ) -> pd.DataFrame:
-    """Run what the csv `table` lacks of `runs`, each (the columns that tell it, its config, its rate as `loss_after` takes it).
+    """Run what the csv `table` lacks of `runs`, each (the columns that tell it, its config, its
+    rate as `loss_after` takes it).
 
     Returns the whole table: those columns and the `loss`.
     """

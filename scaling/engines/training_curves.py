@@ -33,7 +33,8 @@ def training_curves(study_dir: Path, plan: Plan) -> pd.DataFrame:
     """One row per logged point of every pretraining step, finished or not.
 
     `run` names the trunk that steps share, `step` the one a point is of, `part` is "trunk" or
-    "cooldown"; `flops` are those of the whole run up to a point. `heldout_loss` is NaN where it was not logged.
+    "cooldown"; `flops` are those of the whole run up to a point. `heldout_loss` is NaN where it was
+    not logged.
     """
     rows: list[dict[str, Any]] = []
     for step in plan.steps:

@@ -55,13 +55,14 @@ def shaped(
     names: dict[str, str | None],
     independent: bool = False,
 ) -> pd.DataFrame:
-    """The columns x (size, then duration), y (value) and those that play the roles in `names`
-    (run, case, draw, cluster, block, task, site, patient), renamed to what the laws call them.
+    """The columns x (size, then duration), y (value) and those that play the roles in `names` (run,
+    case, draw, cluster, block, task, site, patient), renamed to what the laws call them.
 
     A role without a name falls back to a column of that very name, if there is one; a block to what
-    objective, family and fraction say together, a cluster to trunk, a run to seed. `independent`: durations of one seed are runs of
-    their own, not those of one trunk. Raises ValueError where a named column is absent or x holds
-    anything but positive numbers, naming the first that is not."""
+    objective, family and fraction say together, a cluster to trunk, a run to seed. `independent`:
+    durations of one seed are runs of their own, not those of one trunk. Raises ValueError where a
+    named column is absent or x holds anything but positive numbers, naming the first that is not.
+    """
     if not 1 <= len(x) <= 2:
         raise ValueError(
             f"--x names {len(x)} columns: give one (size, or any budget) or two (size,duration)."

@@ -71,7 +71,8 @@ def find_processes(environment: Mapping[str, str]) -> dict[str, Any]:
     if given and len(given) < len(explicit):
         missing = ", ".join(name for name in explicit if name not in given)
         raise ValueError(
-            f"{', '.join(given)} is set but not {missing}; set all of {', '.join(explicit)} on every "
+            f"{', '.join(given)} is set but not {missing}; set all of {', '.join(explicit)} on "
+            "every "
             "host, or none"
         )
     if given:
@@ -96,7 +97,8 @@ def slurm(environment: Mapping[str, str]) -> dict[str, Any]:
     if "SLURM_STEP_NODELIST" not in environment:
         if tasks > 1:
             raise ValueError(
-                f"SLURM job {environment['SLURM_JOB_ID']} has {tasks} tasks, but this process was not "
+                f"SLURM job {environment['SLURM_JOB_ID']} has {tasks} tasks, but this process was "
+                "not "
                 "started by srun; put `srun` before the command, so that every task runs it"
             )
         return alone_here()

@@ -66,7 +66,9 @@ def leave_or_wait(number: int, frame: FrameType | None) -> None:
 
 
 def save_before_leaving(forward: Callable[[], object] | None = None) -> None:
-    """From now on a signal sets `state.stop` (and calls `forward`) instead of ending the process."""
+    """From now on a signal sets `state.stop` (and calls `forward`) instead of ending the
+    process.
+    """
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
     state.saving, state.forward = True, forward

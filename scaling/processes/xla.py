@@ -1,4 +1,6 @@
-"""What XLA is told before JAX starts: where compiled programs are kept, and which kernels it may use."""
+"""What XLA is told before JAX starts: where compiled programs are kept, and which kernels it may
+use.
+"""
 
 import hashlib
 import os

@@ -77,7 +77,9 @@ def damage(folder: Path, records: Records) -> str:
 
 
 def require_whole(folder: Path, records: Records, names: Iterable[str] | None = None) -> None:
-    """Raises DamagedError when one of the recorded files (or of `names`) is not what was written."""
+    """Raises DamagedError when one of the recorded files (or of `names`) is not what was
+    written.
+    """
     for name in records if names is None else names:
         file = folder / name
         if not file.exists():

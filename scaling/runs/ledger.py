@@ -1,7 +1,8 @@
 """The ledger of evaluations: who has looked at which test cases, kept beside the data.
 
 Choosing anything in sight of test cases spends them. So every study that evaluates on a test source
-leaves a line in `.evaluations.jsonl` in the data's root, and every report counts the lines before it.
+leaves a line in `.evaluations.jsonl` in the data's root, and every report counts the lines before
+it.
 """
 
 import json

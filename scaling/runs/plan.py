@@ -222,7 +222,9 @@ def steps_of_size(
 
 
 def size_name(family: Family, rung: str) -> str:
-    """What a rung is called in runs and tables: plainly for a ViT, with its family for any other."""
+    """What a rung is called in runs and tables: plainly for a ViT, with its family for any
+    other.
+    """
     return rung if family.label == "vit" else f"{family.label}-{rung}"
 
 

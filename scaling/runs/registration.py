@@ -31,7 +31,8 @@ def design_digest(study: Study) -> str:
 
 
 def register(study_dir: Path, plan: Plan) -> str:
-    """Write the design and its digest into the study's folder. Returns what was registered, in words.
+    """Write the design and its digest into the study's folder. Returns what was registered, in
+    words.
 
     Raises ValueError when a transfer has begun (test cases may have been read), and when another
     design is registered already.

@@ -194,7 +194,9 @@ def plan_status(study_dir: Path, plan: Plan) -> dict[str, Status]:
 
 
 def damage_of(study_dir: Path, step: Step) -> str:
-    """What is wrong with the outputs of a finished step, in one sentence; "" when they are whole."""
+    """What is wrong with the outputs of a finished step, in one sentence; "" when they are
+    whole.
+    """
     done = read_marker(study_dir / step.name / DONE)
     return damage(study_dir / step.name, done.get("files", {})) if done else ""
 
@@ -256,7 +258,9 @@ def record_attempt(folder: Path, seconds: float, devices: int) -> None:
 
 
 def attempts(folder: Path) -> list[dict[str, Any]]:
-    """What a step has cost so far, attempt by attempt: seconds, devices. Broken lines are left out."""
+    """What a step has cost so far, attempt by attempt: seconds, devices. Broken lines are left
+    out.
+    """
     file = folder / ATTEMPTS
     if not file.exists():
         return []

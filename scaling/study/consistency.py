@@ -1,4 +1,6 @@
-"""Mistakes of a study that one field alone does not show: one sentence each, all of them at once."""
+"""Mistakes of a study that one field alone does not show: one sentence each, all of them at
+once.
+"""
 
 from __future__ import annotations
 

@@ -46,5 +46,6 @@ class Execution:
     def __post_init__(self) -> None:
         if self.profile is not None and self.profile[1] < self.profile[0]:
             raise ValueError(
-                f"execution.profile is {self.profile}; expected the first and the last step to trace"
+                f"execution.profile is {self.profile}; expected the first and the last step to "
+                "trace"
             )

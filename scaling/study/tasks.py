@@ -26,7 +26,9 @@ class Task:
     train: Source
     """Labelled training cases, of which the shots are drawn."""
     test: tuple[Source, ...]
-    """Test cases, () under `folds`; a case of a site without training cases counts as out of domain."""
+    """Test cases, () under `folds`; a case of a site without training cases counts as out of
+    domain.
+    """
     shots: tuple[int, ...]
     """Numbers of labelled cases to train on; each is a few-shot experiment of its own."""
     draws: int = 3

@@ -201,7 +201,9 @@ def require_newest(folder: Path) -> Path:
 
 
 def restore(folder: Path, abstract: State) -> State:
-    """The newest whole state in `folder`, laid out as `abstract` says. Raises as `require_newest`."""
+    """The newest whole state in `folder`, laid out as `abstract` says. Raises as
+    `require_newest`.
+    """
     return load_state(require_newest(folder), abstract)
 
 

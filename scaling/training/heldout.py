@@ -90,7 +90,9 @@ def heldout_inputs(
 
 
 def heldout_loss(program: Program, state: State, batches: np.ndarray) -> float:
-    """Mean loss over held-out batches, the same masks (and for pairs, augmentations) for every run."""
+    """Mean loss over held-out batches, the same masks (and for pairs, augmentations) for every
+    run.
+    """
     keys = jax.random.split(jax.random.key(0), len(batches))
     return float(
         np.mean(

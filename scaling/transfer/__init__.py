@@ -1,1 +1,3 @@
-"""What a checkpoint is worth: few-shot finetuning, probes, controls, predictions and metrics on the tasks."""
+"""What a checkpoint is worth: few-shot finetuning, probes, controls, predictions and metrics on the
+tasks.
+"""

@@ -51,8 +51,8 @@ def collect(study_dir: Path, plan: Plan) -> None:
 
 
 def is_whole(study_dir: Path, plan: Plan, step: Step) -> bool:
-    """Whether a step is done and the files that are collected from it are what was written. One that
-    is not is named on standard error, left out, and run again by the next `scaling run`.
+    """Whether a step is done and the files that are collected from it are what was written. One
+    that is not is named on standard error, left out, and run again by the next `scaling run`.
     """
     folder = study_dir / step.name
     done = read_marker(folder / DONE)

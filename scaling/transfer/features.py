@@ -49,7 +49,9 @@ def embedder(encoder: Encoder, shape: Shape3) -> Callable[[Parameters, np.ndarra
 def encode_cases(
     encoder: Encoder, parameters: Parameters, cases: Cases
 ) -> Float[np.ndarray, "n N F"]:
-    """Token features of all cases, a chunk at a time, their sequences side by side: F = S*E, not a number where one is absent."""
+    """Token features of all cases, a chunk at a time, their sequences side by side: F = S*E, not a
+    number where one is absent.
+    """
     embed, n = embedder(encoder, cases.images.shape[2:]), len(cases.ids)
     tokens = np.concatenate(
         [np.asarray(embed(parameters, cases.images[rows])) for rows in in_chunks(n)]
@@ -72,8 +74,8 @@ def absent_as_average(
 def pooled(
     train: np.ndarray, test: np.ndarray, shape: Shape3, stride: int, recipe: Probe
 ) -> list[list[np.ndarray]]:
-    """One vector a case from its tokens [n, N, F], in three ways: means, means of whitened tokens, and their extremes; each a pair of
-    training and test cases.
+    """One vector a case from its tokens [n, N, F], in three ways: means, means of whitened tokens,
+    and their extremes; each a pair of training and test cases.
     """
     white = whiten(train, test, recipe.shrinkage)
     means = [
@@ -86,11 +88,13 @@ def pooled(
 def whiten(
     train: Float[np.ndarray, "n N F"], test: Float[np.ndarray, "m N F"], shrinkage: float
 ) -> tuple[Float[np.ndarray, "n N F"], Float[np.ndarray, "m N F"]]:
-    """Uncorrelated features of equal variance: principal components of the training cases' tokens, each divided by its deviation.
+    """Uncorrelated features of equal variance: principal components of the training cases' tokens,
+    each divided by its deviation.
 
-    An encoder writes large what tells its tokens apart, such as where they are, and small what tells one brain from another; a linear
-    readout with one penalty sees what is large. Variances are raised by `shrinkage` of their mean, so that what is nearly constant at
-    one site does not blow up at another.
+    An encoder writes large what tells its tokens apart, such as where they are, and small what
+    tells one brain from another; a linear readout with one penalty sees what is large. Variances
+    are raised by `shrinkage` of their mean, so that what is nearly constant at one site does not
+    blow up at another.
     """
     pca = PCA(svd_solver="covariance_eigh").fit(train.reshape(-1, train.shape[-1]))
     components = (
@@ -103,10 +107,14 @@ def whiten(
 def cell_means(
     tokens: Float[Array | np.ndarray, "n N F"], shape: Shape3, stride: int, grid: int
 ) -> Float[np.ndarray, "n GF"]:
-    """Mean over the places of each of `grid` cells per axis: what is everywhere a little, such as ageing."""
+    """Mean over the places of each of `grid` cells per axis: what is everywhere a little, such as
+    ageing.
+    """
     return np.asarray(grid_pool(jnp.asarray(tokens), shape, stride, grid)).reshape(len(tokens), -1)
 
 
 def extremes(tokens: Float[np.ndarray, "n N F"]) -> Float[np.ndarray, "n 2F"]:
-    """Largest and smallest value of all places: what is in one place and strange there, such as a lesion."""
+    """Largest and smallest value of all places: what is in one place and strange there, such as a
+    lesion.
+    """
     return np.concatenate([tokens.max(1), tokens.min(1)], axis=-1)

@@ -35,12 +35,11 @@ class FinetuneProgram(NamedTuple):
     """Functions of one (encoder, learner, recipe); all but `apply` and `losses` are compiled, and
     keep row r on one device.
 
-    `init_heads(keys [R])` makes the heads' parameters;
-    `fit(encoder, heads [R], cases, weights [R, n], scaling [R, 2], rates [R], keys [R])` fine-tunes
-    R networks;
-    `predict(fitted [R], images [B, S, D, H, W], present [B, S])` gives a head's outputs [R, B, ...];
-    `apply(parameters, images, present)` the same of one network, [B, ...];
-    `losses(outputs, labels)` are the task's losses, per case.
+    `init_heads(keys [R])` makes the heads' parameters; `fit(encoder, heads [R], cases, weights [R,
+    n], scaling [R, 2], rates [R], keys [R])` fine-tunes R networks; `predict(fitted [R], images [B,
+    S, D, H, W], present [B, S])` gives a head's outputs [R, B, ...]; `apply(parameters, images,
+    present)` the same of one network, [B, ...]; `losses(outputs, labels)` are the task's losses,
+    per case.
     """
 
     init_heads: Callable[[Array], Any]

@@ -26,7 +26,9 @@ def regression_loss(
 def segmentation_loss(
     logits: Float[Array, "B D H W"], masks: Float[Array, "B D H W"]
 ) -> Float[Array, "B"]:
-    """Soft Dice (Milletari et al. 2016) plus cross-entropy, in equal parts, as nnU-Net (Isensee et al. 2021)."""
+    """Soft Dice (Milletari et al. 2016) plus cross-entropy, in equal parts, as nnU-Net (Isensee et
+    al. 2021).
+    """
     space = (1, 2, 3)
     probability = jax.nn.sigmoid(logits)
     overlap = 2 * (probability * masks).sum(space) + 1.0

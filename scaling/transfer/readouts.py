@@ -18,8 +18,9 @@ def ridge_scores(
     labels: Float[np.ndarray, "n"],
     penalties: tuple[float, ...],
 ) -> Float[np.ndarray, "m"]:
-    """Ridge regression on that pair of training features [n, F] and test features [m, F], with that penalty, whose leave-one-out error on
-    the training cases is lowest. With labels 0 and 1 the prediction is a score: a least-squares classifier, enough for a ranking metric.
+    """Ridge regression on that pair of training features [n, F] and test features [m, F], with that
+    penalty, whose leave-one-out error on the training cases is lowest. With labels 0 and 1 the
+    prediction is a score: a least-squares classifier, enough for a ranking metric.
     """
     return min(
         (fit_ridge(train, labels, test, penalties) for train, test in pairs),
@@ -30,10 +31,12 @@ def ridge_scores(
 def fit_ridge(
     train: np.ndarray, labels: np.ndarray, test: np.ndarray, penalties: tuple[float, ...]
 ) -> tuple[float, np.ndarray]:
-    """The lowest mean squared leave-one-out error of all penalties on centred features, and what that one predicts.
+    """The lowest mean squared leave-one-out error of all penalties on centred features, and what
+    that one predicts.
 
-    All features share one scale, on which a training case lies at a mean squared distance of 1 from the centre: a scale for each
-    would blow up, at another site, what is nearly constant at this one.
+    All features share one scale, on which a training case lies at a mean squared distance of 1 from
+    the centre: a scale for each would blow up, at another site, what is nearly constant at this
+    one.
     """
     centre = train.mean(0)
     scale = np.sqrt(np.square(train - centre).sum(1).mean())
@@ -47,7 +50,9 @@ def ridge_masks(
     test: Float[np.ndarray, "m K F"],
     penalty: float,
 ) -> tuple[Float[np.ndarray, "m K P"], float]:
-    """P voxels of each of K positions from its F features, linearly, and the threshold with the best Dice on the training cases."""
+    """P voxels of each of K positions from its F features, linearly, and the threshold with the
+    best Dice on the training cases.
+    """
     model = make_pipeline(StandardScaler(), Ridge(alpha=penalty))
     model.fit(train.reshape(-1, train.shape[-1]), masks.reshape(-1, masks.shape[-1]))
 
@@ -74,8 +79,8 @@ def neighbour_scores(
     test: Float[np.ndarray, "m F"],
     neighbours: int,
 ) -> Float[np.ndarray, "m *P"]:
-    """Mean label of the nearest training cases by cosine from the training cases' centre, weighted by exp(cosine / 0.07) as in
-    Wu et al. 2018 and DINO (Caron et al. 2021).
+    """Mean label of the nearest training cases by cosine from the training cases' centre, weighted
+    by exp(cosine / 0.07) as in Wu et al. 2018 and DINO (Caron et al. 2021).
     """
     centre = train.mean(0)
     weighted = KNeighborsRegressor(
@@ -93,8 +98,9 @@ def neighbour_masks(
     test: Float[np.ndarray, "m K F"],
     neighbours: int,
 ) -> tuple[Float[np.ndarray, "m K P"], float]:
-    """P voxels of each position from the nearest positions of training cases (in-context retrieval, Balazevic et al. 2023), and the
-    threshold with the best Dice when every training case is predicted from the others.
+    """P voxels of each position from the nearest positions of training cases (in-context retrieval,
+    Balazevic et al. 2023), and the threshold with the best Dice when every training case is
+    predicted from the others.
     """
 
     def predict(known: np.ndarray, of: np.ndarray, asked: np.ndarray) -> np.ndarray:

@@ -29,7 +29,9 @@ changed = jax.jit(augment, static_argnums=2)
 
 
 def heads(count: int, seed: int = 0) -> np.ndarray:
-    """float32 [count, D, H, W]: smooth intensities in an ellipsoid, normalised, BACKGROUND around it."""
+    """float32 [count, D, H, W]: smooth intensities in an ellipsoid, normalised, BACKGROUND around
+    it.
+    """
     rng = np.random.default_rng(seed)
     away = sum(
         ((np.arange(n) - (n - 1) / 2).reshape([-1 if a == b else 1 for b in range(3)]) / (0.42 * n))
@@ -82,7 +84,8 @@ def test_move_is_the_linear_affine_transform_of_scipy() -> None:
 
 def test_move_to_a_box_is_the_crop_resized_by_scipy() -> None:
     volume = heads(1)
-    # Voxels 3 to 9, 4 to 12.5 and 2 to 7.5 become the whole: half of the distance between the outermost middles.
+    # Voxels 3 to 9, 4 to 12.5 and 2 to 7.5 become the whole: half of the distance between the
+    # outermost middles.
     begin, half = np.array([3, 4, 2.0]), (np.asarray(SHAPE) - 1) / 2
     shift = begin + half / 2 - half
     found = jax.jit(move, static_argnums=3)(
@@ -232,7 +235,8 @@ def test_masks_move_with_their_images() -> None:
     key = jax.random.key(5)
     moved = np.asarray(jax.jit(augment_masks, static_argnums=2)(jnp.asarray(masks), key, "all"))
     assert set(np.unique(moved)) == {0, 1}
-    # A mask's own image, moved: outside the volume it is BACKGROUND, not zero, which is below one half as well.
+    # A mask's own image, moved: outside the volume it is BACKGROUND, not zero, which is below one
+    # half as well.
     np.testing.assert_array_equal(
         moved, np.asarray(changed(jnp.asarray(masks), key, "spatial")) >= 0.5
     )

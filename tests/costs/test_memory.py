@@ -1,4 +1,6 @@
-"""The closed form of a step's memory against the account of XLA's compiled step, and what a plan makes of it."""
+"""The closed form of a step's memory against the account of XLA's compiled step, and what a plan
+makes of it.
+"""
 
 import math
 from pathlib import Path
@@ -46,7 +48,9 @@ def ratio(
     parts: int = 1,
     accelerator: str = "cpu-2",
 ) -> float:
-    """The closed form over what XLA says: arguments, outputs and temporaries of a step, state counted once, since it is donated."""
+    """The closed form over what XLA says: arguments, outputs and temporaries of a step, state
+    counted once, since it is donated.
+    """
     encoder, decoder, mesh = (
         resolve_encoder(family, size),
         resolve_decoder(family),
@@ -181,7 +185,8 @@ def test_plan_shares_out_samples_where_there_are_more_devices_than_samples() -> 
         make_plan(load_study(MICRO, [*heads, "execution.mesh=[2,1,4]"]))
     with pytest.raises(
         ValueError,
-        match=r"batch=8 is not divisible by the 32 devices of execution.mesh; it must be a multiple of 32",
+        match=r"batch=8 is not divisible by the 32 devices of execution.mesh; it must be a "
+        r"multiple of 32",
     ):
         make_plan(load_study(MICRO, [*heads, "execution.mesh=32"]))
     with pytest.raises(
@@ -204,7 +209,8 @@ def test_parts_of_a_batch_take_less_and_are_refused_where_cases_are_compared() -
     assert parts < 0.7 * whole
     with pytest.raises(
         ValueError,
-        match=r"execution.accumulate is 2, but objective 'contrastive' needs the whole batch at once",
+        match=r"execution.accumulate is 2, but objective 'contrastive' needs the whole batch "
+        r"at once",
     ):
         load_study(MICRO, ['objectives=[{"kind":"contrastive"}]', "execution.accumulate=2"])
     with pytest.raises(

@@ -1,4 +1,6 @@
-"""The cache of prepared volumes: the same bytes however it was made, and a sentence when it cannot be made."""
+"""The cache of prepared volumes: the same bytes however it was made, and a sentence when it cannot
+be made.
+"""
 
 import gzip
 import hashlib
@@ -108,7 +110,8 @@ def test_prepare_killed_and_run_again_gives_the_same_bytes(tmp_path: Path) -> No
         "from scaling.data.prepare import prepare\n"
         "from scaling.study.config import Source, Split, Volumes\n"
         "root = Path(sys.argv[1])\n"
-        "prepare(root, scan_sources(root, [Source('data')], Split()), Volumes(2.0, (12, 14, 12)), root / 'killed',\n"
+        "prepare(root, scan_sources(root, [Source('data')], Split()), Volumes(2.0, (12, 14, 12)), "
+        "root / 'killed',\n"
         "        progress=lambda done, total: time.sleep(0.3), workers=1)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])

@@ -20,7 +20,7 @@ ORIENTATIONS = [
     "".join(codes)
     for order in itertools.permutations(("RL", "AP", "SI"))
     for codes in itertools.product(*order)
-]  # fmt: skip
+]
 
 
 def save(path: Path, voxels: np.ndarray, affine: np.ndarray) -> Path:
@@ -286,10 +286,20 @@ def _unreadable(tmp_path: Path, brain: np.ndarray) -> dict[str, tuple[Path, str]
 @pytest.mark.parametrize(
     "case",
     [
-        "empty", "truncated", "text", "short", "colours", "four dimensions", "two slices", "constant", "flat",
-        "no number", "no size", "absent",
+        "empty",
+        "truncated",
+        "text",
+        "short",
+        "colours",
+        "four dimensions",
+        "two slices",
+        "constant",
+        "flat",
+        "no number",
+        "no size",
+        "absent",
     ],
-)  # fmt: skip
+)
 def test_unusable_file_ends_in_one_sentence(tmp_path: Path, brain: np.ndarray, case: str) -> None:
     path, word = _unreadable(tmp_path, brain)[case]
     with pytest.raises(UnreadableVolume, match=word) as error:

@@ -1,4 +1,5 @@
-"""A SLURM cluster of two nodes on this machine, from nothing: no root, no accounting, nothing left behind outside its folder.
+"""A SLURM cluster of two nodes on this machine, from nothing: no root, no accounting, nothing left
+behind outside its folder.
 
 Debian: apt-get install --no-install-recommends slurmctld slurmd slurm-client munge
 """
@@ -18,7 +19,8 @@ from pathlib import Path
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue")
 PATH = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
 
-# A requeued job waits for the old credential to expire. Jobs of the partition "urgent" push those of "main" off their nodes.
+# A requeued job waits for the old credential to expire. Jobs of the partition "urgent" push those
+# of "main" off their nodes.
 CONFIG = """\
 ClusterName=cold
 SlurmctldHost={host}(127.0.0.1)
@@ -60,7 +62,9 @@ def installed() -> bool:
 
 @contextmanager
 def cold_slurm(folder: Path) -> Iterator[dict[str, str]]:
-    """Start the daemons with everything in `folder`; gives the environment in which SLURM's commands find them."""
+    """Start the daemons with everything in `folder`; gives the environment in which SLURM's
+    commands find them.
+    """
     for name in ("munge", "state"):
         (folder / name).mkdir(parents=True, mode=0o755)
     sockets = Path(

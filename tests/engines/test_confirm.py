@@ -1,4 +1,6 @@
-"""Finished checkpoints on test data: nothing is pretrained, and old test data give the old results."""
+"""Finished checkpoints on test data: nothing is pretrained, and old test data give the old
+results.
+"""
 
 import shutil
 from pathlib import Path
@@ -19,9 +21,14 @@ def test_confirm_on_the_same_test_cases_gives_the_same_results(
 ) -> None:
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True, symlinks=True)
     done = scaling(
-        "confirm", "runs/micro", "--test", "cohort/fomo-task3-test", "--task", "brain-age",
+        "confirm",
+        "runs/micro",
+        "--test",
+        "cohort/fomo-task3-test",
+        "--task",
+        "brain-age",
         folder=tmp_path,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "brain-age, on new test cases:" in done.stdout
     folder = tmp_path / "runs/micro/confirmations/micro-confirm-fomo-task3-test"

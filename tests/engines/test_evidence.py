@@ -14,7 +14,9 @@ AGE = STUDY.tasks[2]
 
 
 def rows(arm: str, run: str, protocol: str, shots: int, value: float) -> pd.DataFrame:
-    """A run's predictions of three people at a foreign site and one at the finetuning site, after two draws, in the collected columns."""
+    """A run's predictions of three people at a foreign site and one at the finetuning site, after
+    two draws, in the collected columns.
+    """
     table = pd.DataFrame(
         [
             {
@@ -65,9 +67,7 @@ PREDICTIONS = pd.concat(
 )
 
 
-def test_each_protocol_is_compared_with_untrained_encoders_under_the_same_and_controls_with_their_own() -> (
-    None
-):
+def test_protocol_is_compared_with_untrained_encoders_under_the_same_one() -> None:
     for protocol, untrained in (("finetune", "scratch"), ("probe", "random")):
         cases = scored(PREDICTIONS, STUDY, AGE, "mae", protocol)
         assert set(cases["arm"]) == {

@@ -9,7 +9,10 @@ import pandas as pd
 
 from tests.conftest import EXPERIMENT, scaling
 
-OBJECTIVES = 'objectives=[{"kind":"mae"},{"kind":"contrastive"},{"kind":"hybrid","contrast":{"positives":"sequences"}}]'
+OBJECTIVES = (
+    'objectives=[{"kind":"mae"},{"kind":"contrastive"},'
+    '{"kind":"hybrid","contrast":{"positives":"sequences"}}]'
+)
 
 
 def test_study_of_several_objectives_runs_to_its_report(finished: Path, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 from tests.conftest import scaling
 
 EXPERIMENT = """
-from scaling import Data, Estimand, Finetune, Pretrain, Probe, Source, Study, Task, Transfer, Volumes
+from scaling import Data, Estimand, Finetune, Pretrain, Probe, Source, Study
+from scaling import Task, Transfer, Volumes
 
 shape = (16, 16, 16)
 mine, others = Source("bids"), (Source("bids-others"),)

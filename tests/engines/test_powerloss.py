@@ -123,8 +123,8 @@ def flip(file: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_no_file_gets_its_name_before_it_is_on_the_disk(tmp_path: Path) -> None:
-    """The system calls of a whole micro study: a flush before and after each rename, and before each
-    DONE a flush of everything that its step has written.
+    """The system calls of a whole micro study: a flush before and after each rename, and before
+    each DONE a flush of everything that its step has written.
     """
     log = tmp_path / "calls"
     command = ["strace", "-f", "-y", "-s", "4096", "-e", f"trace={CALLS}", "-o", str(log)]
@@ -149,8 +149,8 @@ NAMED = re.compile(r'(?:rename|link)[a-z0-9]*\((?:[^"]*)"([^"]*)"[^"]*"([^"]*)"'
 
 
 def unsafe_calls(log: Path, root: Path) -> list[str]:
-    """Renames within `root` of files that were not flushed, or whose folder was not flushed later, and
-    markers of steps that were written before an output was flushed.
+    """Renames within `root` of files that were not flushed, or whose folder was not flushed later,
+    and markers of steps that were written before an output was flushed.
     """
     flushes: dict[str, list[int]] = defaultdict(list)
     opened: dict[str, int] = {}
@@ -178,8 +178,8 @@ def unsafe_calls(log: Path, root: Path) -> list[str]:
 
 
 def ours(path: str) -> bool:
-    """Whether a file is one that this project names. What Orbax names on the way to a checkpoint, in
-    `.saving-`, is no checkpoint yet; W&B's files are a mirror.
+    """Whether a file is one that this project names. What Orbax names on the way to a checkpoint,
+    in `.saving-`, is no checkpoint yet; W&B's files are a mirror.
     """
     return not any(part.startswith(".saving-") or part == "wandb" for part in Path(path).parts)
 
@@ -187,7 +187,9 @@ def ours(path: str) -> bool:
 def unflushed(
     folder: Path, number: int, opened: dict[str, int], flushes: dict[str, list[int]]
 ) -> list[str]:
-    """Files below a step's folder that were opened for writing and not flushed before its marker."""
+    """Files below a step's folder that were opened for writing and not flushed before its
+    marker.
+    """
     lines = []
     for file, when in opened.items():
         inside = file.startswith(f"{folder}/") and when < number

@@ -1,4 +1,6 @@
-"""A study on a cold SLURM cluster, against everything that goes wrong there, gives the table that one process gives."""
+"""A study on a cold SLURM cluster, against everything that goes wrong there, gives the table that
+one process gives.
+"""
 
 import os
 import shutil

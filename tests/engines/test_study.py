@@ -32,9 +32,29 @@ def table(folder: Path, name: str) -> pd.DataFrame:
 def test_finished_study_has_a_row_for_every_run_draw_site_and_metric(finished: Path) -> None:
     results = table(finished, "results.parquet")
     assert list(results.columns) == [
-        "study", "run", "arm", "objective", "family", "size", "params", "fraction", "duration", "flops", "seed", "trunk", "task",
-        "protocol", "shots", "draw", "rate", "site", "domain", "metric", "value", "cases",
-    ]  # fmt: skip
+        "study",
+        "run",
+        "arm",
+        "objective",
+        "family",
+        "size",
+        "params",
+        "fraction",
+        "duration",
+        "flops",
+        "seed",
+        "trunk",
+        "task",
+        "protocol",
+        "shots",
+        "draw",
+        "rate",
+        "site",
+        "domain",
+        "metric",
+        "value",
+        "cases",
+    ]
     keys = ["run", "arm", "task", "protocol", "shots", "draw", "site", "metric"]
     assert not results.duplicated(keys).any()
     pretrained = results[results["arm"] == "pretrained"]

@@ -19,7 +19,9 @@ CHECKPOINT = Path("runs/micro/pretrain/mae-xxs-seed0-320")
 
 @pytest.fixture
 def folder(finished: Path, tmp_path: Path) -> Path:
-    """Three subjects in the FOMO60K layout, a loose scan, a broken one, and a mask that is none of them."""
+    """Three subjects in the FOMO60K layout, a loose scan, a broken one, and a mask that is none of
+    them.
+    """
     source = finished / "cohort/fomo60k"
     for subject in sorted(path.name for path in source.iterdir() if path.name.startswith("sub_"))[
         :3

@@ -1,4 +1,6 @@
-"""Width-transferable hyperparameters: what moves, moves as much at every width (coordinate check of Yang et al. 2022, appendix D.1)."""
+"""Width-transferable hyperparameters: what moves, moves as much at every width (coordinate check of
+Yang et al. 2022, appendix D.1).
+"""
 
 from collections.abc import Callable
 from functools import cache, lru_cache, partial
@@ -37,7 +39,9 @@ EVERY_KIND = pytest.mark.parametrize("kind", CROPS)
 
 
 def shapes(widening: int, parametrisation: str) -> tuple[VitShape, VitDecoderShape]:
-    """An encoder of two blocks at a multiple of the base width, and a decoder that stays as it is."""
+    """An encoder of two blocks at a multiple of the base width, and a decoder that stays as it
+    is.
+    """
     width = BASE * widening
     base = width if parametrisation == "standard" else BASE
     return VitShape("vit", 8, width, 2, width // 64, 4 * width, base, 2), VitDecoderShape(
@@ -48,7 +52,9 @@ def shapes(widening: int, parametrisation: str) -> tuple[VitShape, VitDecoderSha
 def cnn_shapes(
     kind: Literal["unet", "resenc"], widening: int, parametrisation: str
 ) -> tuple[CnnShape, CnnDecoderShape]:
-    """Two levels, the first of 8 channels times the widening, and a decoder without skips, which gets as wide."""
+    """Two levels, the first of 8 channels times the widening, and a decoder without skips, which
+    gets as wide.
+    """
     width = 8 * widening
     blocks = {"unet": (1, 1), "resenc": (1, 2)}[kind]
     return CnnShape(
@@ -85,7 +91,9 @@ def volumes(seed: int, crop: Shape3) -> jax.Array:
 def coordinates(
     kind: Literal["vit", "unet", "resenc"], parametrisation: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Root mean squares of every block's activations after ten steps, and of their change by them: [widths, blocks] each."""
+    """Root mean squares of every block's activations after ten steps, and of their change by them:
+    [widths, blocks] each.
+    """
     crop, rows = CROPS[kind], []
     for widening in WIDENING:
         encoder, decoder = (

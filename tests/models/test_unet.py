@@ -1,4 +1,6 @@
-"""Convolutional backbones against NumPy, against published sizes, and against what they may and may not see."""
+"""Convolutional backbones against NumPy, against published sizes, and against what they may and may
+not see.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +23,8 @@ SMALL = {"unet": UNet(levels=3), "resenc": ResEnc(levels=3)}
 
 @pytest.mark.parametrize(
     ("family", "size", "encoder", "total"),
-    [  # FOMO25's baselines, nnU-Net's ResEnc-L and the 345 M encoder, in millions, with skips, for reconstruction
+    # FOMO25's baselines, nnU-Net's ResEnc-L and the 345 M encoder, in millions, with skips.
+    [
         (UNet(), "b", 14.13, 20.23),
         (UNet(), "xl", 56.53, 80.90),
         (UNet(skips=False), "xl", 56.53, 71.5),

@@ -125,9 +125,7 @@ def test_absent_sequences_change_nothing() -> None:
     np.testing.assert_allclose(side_by_side(jnp.asarray(features), present)[0], expected, rtol=1e-6)
 
 
-def test_a_pooled_head_reads_the_sequences_of_a_place_together_then_mean_and_maximum_over_places() -> (
-    None
-):
+def test_pooled_head_reads_the_sequences_of_a_place_together() -> None:
     encoder, rng = resolve_encoder(ViT(), "xxs"), np.random.default_rng(0)
     head = PooledHead(encoder, 2, nnx.Rngs(0))
     head.output.kernel[...] = jnp.asarray(rng.normal(size=head.output.kernel.shape), jnp.float32)

@@ -1,4 +1,6 @@
-"""Sliding windows against a loop in NumPy with SciPy's Gaussian; crops against what they were cut from."""
+"""Sliding windows against a loop in NumPy with SciPy's Gaussian; crops against what they were cut
+from.
+"""
 
 import itertools
 
@@ -16,7 +18,9 @@ compiled = jax.jit(lesion_crops, static_argnames="window")
 
 
 def network(images):  # type: ignore[no-untyped-def]
-    """A network that depends on all voxels and on their place in the window; for arrays of NumPy and JAX."""
+    """A network that depends on all voxels and on their place in the window; for arrays of NumPy
+    and JAX.
+    """
     ramp = (
         np.arange(images[0, 0].size, dtype=np.float32).reshape(images.shape[2:]) / images[0, 0].size
     )
@@ -81,9 +85,7 @@ def test_constant_network_gives_a_constant() -> None:
     np.testing.assert_allclose(found, -3.25, rtol=1e-6)
 
 
-def test_program_of_windows_runs_over_draws_and_as_stablehlo_without_arrays_of_the_volumes_size() -> (
-    None
-):
+def test_program_of_windows_makes_no_array_of_the_volumes_size() -> None:
     images, shifts = jnp.asarray(volumes((24, 24, 20), 1)), jnp.array([0.0, 2.0, -1.0])
 
     def shifted(shift, images):  # type: ignore[no-untyped-def]
@@ -117,7 +119,9 @@ def test_window_larger_than_the_volume_is_refused_in_a_sentence() -> None:
 
 
 def crops(foreground_share: float, cases: int = 2000) -> tuple[np.ndarray, np.ndarray]:
-    """First voxels [B, 3] and masks of crops, from images that hold each voxel's place and masks of two lesions of 1 and 3 voxels."""
+    """First voxels [B, 3] and masks of crops, from images that hold each voxel's place and masks of
+    two lesions of 1 and 3 voxels.
+    """
     shape = (12, 16, 10)
     images = np.broadcast_to(np.indices(shape, np.float32), (cases, 3, *shape))
     masks = np.zeros((cases, *shape), np.uint8)

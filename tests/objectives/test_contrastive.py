@@ -103,9 +103,7 @@ def test_momentum_loss_finds_each_query_s_partner_among_the_other_views_keys() -
     ) == pytest.approx(total, rel=1e-5)
 
 
-def test_order_of_the_pairs_and_of_the_views_does_not_matter_and_a_learned_temperature_gets_a_gradient() -> (
-    None
-):
+def test_order_of_pairs_and_views_does_not_matter_and_temperature_is_learned() -> None:
     config = Contrastive(temperature=0.3, learned_temperature=True, hidden=32, projection=16)
     parameters = some_parameters(config)
     x = pairs(4)

@@ -76,7 +76,8 @@ def test_hidden_voxels_never_reach_the_encoder() -> None:
     _, mask = random_masking(key, 1, np.arange(12), 3)
     hidden = np.asarray(mask, bool)[..., None]
     replaced = jnp.where(hidden, 1000 + 7 * patchify(x, 8), patchify(x, 8))
-    # Hidden patches, replaced by a scaled copy, differ in the reconstruction by that scale and nothing else.
+    # Hidden patches, replaced by a scaled copy, differ in the reconstruction by that scale and
+    # nothing else.
     _, _, other = reconstruct(parameters, unpatchify(replaced, CROP, 8), key)
     expected = np.where(
         hidden, 1000 + 7 * np.asarray(patchify(filled, 8)), np.asarray(patchify(x, 8))

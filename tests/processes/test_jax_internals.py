@@ -20,6 +20,7 @@ def test_jax_still_has_the_store_that_processes_agree_by_and_its_detection_of_pr
     command = [sys.executable, "-c", CODE]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, (
-        "coordination_client: `agreed` and `meet` need another way for processes to exchange values; "
+        "coordination_client: `agreed` and `meet` need another way for processes to exchange "
+        "values; "
         f"processes_are_detected: runs on TPU pods and Kubernetes would be alone.\n{done.stderr}"
     )

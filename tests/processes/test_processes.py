@@ -1,4 +1,6 @@
-"""Two processes of four devices each against one process of one: a whole study; and a run told to stop, continued by one, then by two."""
+"""Two processes of four devices each against one process of one: a whole study; and a run told to
+stop, continued by one, then by two.
+"""
 
 import json
 import os
@@ -18,7 +20,8 @@ from scaling.processes.parallel import cores
 from tests.conftest import EXPERIMENT, environment, same_results, scaling
 
 STUDY = Path("runs/micro")
-# 48 steps more: after some 60, rounding that differs in the seventh digit has grown into the fifth, whatever it is that runs.
+# 48 steps more: after some 60, rounding that differs in the seventh digit has grown into the fifth,
+# whatever it is that runs.
 TRUNK, COOLDOWN = "pretrain/mae-xxs-seed0-trunk-512", "pretrain/mae-xxs-seed0-640"
 LONGER = ("--set", "durations=[160,320,640]")
 
@@ -190,7 +193,10 @@ def test_environment_that_names_only_a_part_is_refused(
 def test_process_that_is_alone_has_a_device_per_core_at_most(
     told: dict[str, str], expected: int
 ) -> None:
-    code = "from scaling.processes.distributed import connect; connect(999); import jax; print(jax.device_count())"
+    code = (
+        "from scaling.processes.distributed import connect; connect(999); "
+        "import jax; print(jax.device_count())"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**environment(), **told},
@@ -203,7 +209,10 @@ def test_process_that_is_alone_has_a_device_per_core_at_most(
 
 @pytest.mark.slow
 def test_process_suspended_for_minutes_goes_on() -> None:
-    code = "from scaling.processes.distributed import connect, end_together as end; connect(); print(1, flush=True); print(input()); end(0)"
+    code = (
+        "from scaling.processes.distributed import connect, end_together as end; connect(); "
+        "print(1, flush=True); print(input()); end(0)"
+    )
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen([sys.executable, "-c", code], env=environment(), text=True, **pipes)  # type: ignore[call-overload]
     assert process.stdout.readline() == "1\n"

@@ -59,7 +59,9 @@ sys.exit(signals.state.code)
 
 
 def started(code: str) -> "subprocess.Popen[str]":
-    """A process that runs `code`, once it is ready. It heeds Ctrl-C, also where the tests do not."""
+    """A process that runs `code`, once it is ready. It heeds Ctrl-C, also where the tests do
+    not.
+    """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen([sys.executable, "-c", code], env=environment(), text=True, **pipes)  # type: ignore[call-overload]

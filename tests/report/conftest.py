@@ -1,4 +1,6 @@
-"""The synthetic study and its page, made once; a headless Chromium without network to open pages in."""
+"""The synthetic study and its page, made once; a headless Chromium without network to open pages
+in.
+"""
 
 import shutil
 from collections.abc import Iterator
@@ -30,7 +32,8 @@ def report(study: ReportInput, tmp_path_factory: pytest.TempPathFactory) -> Path
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     if not CHROMIUM or not DRIVER:
         pytest.skip(
-            "needs Chromium and its driver on the path (Debian: apt install chromium chromium-driver)"
+            "needs Chromium and its driver on the path (Debian: apt install chromium "
+            "chromium-driver)"
         )
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM

@@ -24,7 +24,9 @@ CASES, DRAWS, SHOTS = 24, 3, 16
 
 
 def synthetic_results(seeds: int = 1) -> pd.DataFrame:
-    """3 sizes x 3 durations of MAE, by finetuning and by probe, with controls from scratch, random and classical."""
+    """3 sizes x 3 durations of MAE, by finetuning and by probe, with controls from scratch, random
+    and classical.
+    """
     rng = np.random.default_rng(3)
     rows = []
     progress = {
@@ -49,9 +51,17 @@ def synthetic_results(seeds: int = 1) -> pd.DataFrame:
             else f"{arm}-{size}-seed{seed}".replace("--", "-")
         )
         facts = {
-            "study": "synthetic", "run": run, "arm": arm, "objective": objective, "size": size, "params": SIZES.get(size, 0),
-            "duration": duration, "flops": 6.0 * SIZES.get(size, 0) * duration, "seed": seed, "trunk": f"{run.rsplit('-', 1)[0]}",
-        }  # fmt: skip
+            "study": "synthetic",
+            "run": run,
+            "arm": arm,
+            "objective": objective,
+            "size": size,
+            "params": SIZES.get(size, 0),
+            "duration": duration,
+            "flops": 6.0 * SIZES.get(size, 0) * duration,
+            "seed": seed,
+            "trunk": f"{run.rsplit('-', 1)[0]}",
+        }
         for task, metrics in TASKS.items():
             for metric in metrics:
                 mean = (
@@ -194,7 +204,9 @@ def synthetic_training() -> pd.DataFrame:
 
 
 def synthetic_rates() -> pd.DataFrame:
-    """Losses parabolic in log2 of the rate: lowest at 4e-3 under muP, at half of that with each doubling of the width without."""
+    """Losses parabolic in log2 of the rate: lowest at 4e-3 under muP, at half of that with each
+    doubling of the width without.
+    """
     rows = []
     for width in (32, 64, 128):
         for parametrisation in ("mup", "standard") if width > 32 else ("mup",):
@@ -214,7 +226,9 @@ def synthetic_rates() -> pd.DataFrame:
 
 
 def synthetic_schedules() -> pd.DataFrame:
-    """Cooldowns of one trunk 0.5 % above cosine runs that each have their own best rate, for 60 % of their samples."""
+    """Cooldowns of one trunk 0.5 % above cosine runs that each have their own best rate, for 60 %
+    of their samples.
+    """
     rows = []
     for place, d in enumerate(DURATIONS):
         loss = 1 - d / 1e6

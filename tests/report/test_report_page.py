@@ -47,7 +47,10 @@ def drawn(browser: Chrome, id: str) -> WebElement:
 
 
 def traces(browser: Chrome, id: str) -> list[dict[str, object]]:
-    script = "return document.getElementById(arguments[0]).data.map(t => ({name: t.name, mode: t.mode, x: t.x, y: t.y, text: t.hovertext}))"
+    script = (
+        "return document.getElementById(arguments[0]).data.map(t => ({name: t.name, "
+        "mode: t.mode, x: t.x, y: t.y, text: t.hovertext}))"
+    )
     return browser.execute_script(script, id)
 
 
@@ -112,7 +115,8 @@ def test_hovering_a_point_shows_its_run_and_score(
         lambda b: figure.find_element(By.CSS_SELECTOR, ".hoverlayer .hovertext")
     )
     rows = study.results.query(
-        "run == 'mae-m-seed0-80000' and task == 'infarct' and protocol == 'finetune' and domain == 'out'"
+        "run == 'mae-m-seed0-80000' and task == 'infarct' and protocol == 'finetune' and domain "
+        "== 'out'"
     )
     text = label.get_attribute("textContent")
     assert "mae-m-seed0-80000" in text
@@ -130,7 +134,8 @@ def test_choosing_another_view_redraws_all_figures_of_the_task(
     Select(form.find_element(By.NAME, "domain")).select_by_visible_text("in domain")
     Select(form.find_element(By.NAME, "protocol")).select_by_value("probe")
     rows = study.results.query(
-        "task == 'brain-age' and metric == 'pearson' and domain == 'in' and protocol == 'probe' and arm == 'pretrained'"
+        "task == 'brain-age' and metric == 'pearson' and domain == 'in' and protocol == 'probe' "
+        "and arm == 'pretrained'"
     )
     expected = sorted(rows.groupby("run")["value"].mean())
     for axis in ("size", "duration"):
@@ -153,7 +158,8 @@ def test_a_view_that_does_not_exist_falls_back_to_the_nearest(
     browser: Chrome, study: ReportInput, tmp_path: Path
 ) -> None:
     some = study.results.query(
-        "task == 'meningioma' and domain == 'out' and not (metric == 'nsd' and protocol == 'finetune')"
+        "task == 'meningioma' and domain == 'out' and not (metric == 'nsd' and protocol == "
+        "'finetune')"
     )
     opened(browser, write_report(ReportInput("gaps", some), tmp_path))
     form = browser.find_element(By.CSS_SELECTOR, "#task-meningioma form")
@@ -234,8 +240,14 @@ def test_names_with_markup_are_shown_as_they_are(browser: Chrome, tmp_path: Path
         size=results["size"].where(results["size"] == "", bad),
     )
     study = ReportInput(
-        name=bad, results=results, config={bad: bad}, provenance={bad: {"a": bad}}, problems=[bad], held_fixed={bad: bad}, saving=bad
-    )  # fmt: skip
+        name=bad,
+        results=results,
+        config={bad: bad},
+        provenance={bad: {"a": bad}},
+        problems=[bad],
+        held_fixed={bad: bad},
+        saving=bad,
+    )
     opened(browser, write_report(study, tmp_path))
     figure = drawn(browser, "figure-script-img-src-x-onerror-document-title-broken-size")
     assert (
@@ -299,7 +311,8 @@ def test_names_with_markup_are_shown_as_they_are(browser: Chrome, tmp_path: Path
                 "curves": {},
             },
             [
-                "All results are of one size (900 k parameters), so there is no curve of performance against size."
+                "All results are of one size (900 k parameters), so there is no curve of "
+                "performance against size."
             ],
             ["figure-infarct-duration", "figure-infarct-improvement"],
         ),
@@ -381,7 +394,10 @@ def test_numbers_of_a_figure_are_a_table_and_follow_its_view(
     details.find_element(By.TAG_NAME, "summary").send_keys(Keys.ENTER)  # by keyboard
 
     def rows() -> list[list[str]]:
-        script = "return [...arguments[0].querySelectorAll('tbody tr')].map(r => [...r.cells].map(c => c.textContent))"
+        script = (
+            "return [...arguments[0].querySelectorAll('tbody tr')]"
+            ".map(r => [...r.cells].map(c => c.textContent))"
+        )
         return browser.execute_script(script, details)
 
     wait_for(lambda: bool(rows()))
@@ -442,7 +458,8 @@ def test_printed_page_draws_every_figure_within_the_width_of_a4(
     opened(browser, report)
     browser.execute_script("dispatchEvent(new Event('beforeprint'))")
     widths = browser.execute_script(
-        "return [...document.querySelectorAll('.plot')].map(p => p.querySelector('.main-svg').width.baseVal.value)"
+        "return [...document.querySelectorAll('.plot')].map(p => "
+        "p.querySelector('.main-svg').width.baseVal.value)"
     )
     browser.execute_script("dispatchEvent(new Event('afterprint'))")
     assert len(widths) >= len(FIGURES)
@@ -455,7 +472,10 @@ def test_tables_on_a_phone_scroll_inside_their_place(browser: Chrome, report: Pa
     try:
         opened(browser, report)
         assert browser.execute_script("return document.documentElement.scrollWidth") == 390
-        script = "const t = document.querySelector('#costs .wide'); return [t.scrollWidth > t.clientWidth, t.tabIndex]"
+        script = (
+            "const t = document.querySelector('#costs .wide'); "
+            "return [t.scrollWidth > t.clientWidth, t.tabIndex]"
+        )
         assert browser.execute_script(script) == [True, 0]
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

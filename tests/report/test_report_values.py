@@ -1,4 +1,6 @@
-"""What the figures and tables show, against a separate computation with plain loops, pandas and SciPy."""
+"""What the figures and tables show, against a separate computation with plain loops, pandas and
+SciPy.
+"""
 
 import base64
 import json
@@ -272,9 +274,7 @@ def test_pretraining_loss_against_size_has_a_line_per_duration() -> None:
         assert line.y == pytest.approx(list(table.loc[duration]))
 
 
-def test_best_rates_are_those_of_the_lowest_loss_and_the_base_belongs_to_both_parametrisations() -> (
-    None
-):
+def test_best_rates_are_those_of_the_lowest_loss_under_either_parametrisation() -> None:
     found = best_rates(synthetic_rates())
     assert found.loc[("vit", "muP")].tolist() == [4e-3, 4e-3, 4e-3]
     assert found.loc[("vit", "standard parametrisation")].tolist() == [4e-3, 2e-3, 1e-3]
@@ -292,7 +292,8 @@ def test_rate_sweep_marks_the_best_rate_of_each_width() -> None:
 
 def test_schedules_are_compared_in_loss_and_in_samples() -> None:
     assert compared(synthetic_schedules()) == (
-        "Cooldowns of one trunk end +0.5 to +0.5 % from cosine runs trained apart, each at its best rate, for 60 % of their samples."
+        "Cooldowns of one trunk end +0.5 to +0.5 % from cosine runs trained apart, each at its "
+        "best rate, for 60 % of their samples."
     )
     assert [len(trace.x) for trace in schedules(synthetic_schedules()).data] == [len(DURATIONS)] * 2
 

@@ -78,7 +78,8 @@ def test_file_without_a_study_is_refused(tmp_path: Path) -> None:
 def test_experiment_with_scales_asks_for_one_and_gives_it(tmp_path: Path) -> None:
     file = tmp_path / "many.py"
     file.write_text(
-        f"import dataclasses, sys\nsys.path.insert(0, {str(Path(__file__).parents[1])!r})\nfrom micro_study import study as small\n"
+        f"import dataclasses, sys\nsys.path.insert(0, {str(Path(__file__).parents[1])!r})\nfrom "
+        "micro_study import study as small\n"
         "scales = {'small': small, 'large': dataclasses.replace(small, name='large')}\n"
     )
     assert load_study(file, scale="large").name == "large"

@@ -172,7 +172,10 @@ def test_every_cooldown_ends_at_its_duration_after_its_share_of_decay() -> None:
 
 
 def test_objectives_are_an_axis_of_the_plan_named_by_kind_or_by_a_name_of_their_own() -> None:
-    objectives = 'objectives=[{"kind":"mae"},{"kind":"mae","name":"mae-blocks","block":2},{"kind":"contrastive"}]'
+    objectives = (
+        'objectives=[{"kind":"mae"},{"kind":"mae","name":"mae-blocks","block":2},'
+        '{"kind":"contrastive"}]'
+    )
     plan = make_plan(load_study(MICRO, [objectives]))
     needs = {step.name: step.needs for step in plan.steps}
     for label in ("mae", "mae-blocks", "contrastive"):

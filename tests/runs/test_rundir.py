@@ -31,7 +31,8 @@ def test_changed_config_is_refused_naming_field_and_values(tmp_path: Path) -> No
     changed = make_plan(load_study(MICRO, ["pretrain.learning_rate=0.001"]))
     with pytest.raises(
         ConfigDriftError,
-        match=r"trunk-128 holds results of another config: pretrain.learning_rate was 0.0015, is 0.001",
+        match=r"trunk-128 holds results of another config: pretrain.learning_rate was "
+        r"0.0015, is 0.001",
     ):
         plan_status(tmp_path, changed)
 

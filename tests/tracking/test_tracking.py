@@ -128,7 +128,8 @@ def test_online_run_shows_what_a_step_is_and_did_and_never_the_key(
     config = server.config(ID)
     assert config["pretrain"]["batch"] == 8
     assert config["parameters"] == STEP.parameters
-    # Field 1 of a metric's definition is its name, 2 a pattern of names, 5 the number of its x-axis.
+    # Field 1 of a metric's definition is its name, 2 a pattern of names, 5 the number of its
+    # x-axis.
     defined = config["_wandb"]["m"]
     assert {metric.get("1") for metric in defined} == {"train/samples", "train/flops", None}
     pattern = next(metric for metric in defined if metric.get("2") == "train/*")
@@ -247,9 +248,12 @@ def test_killed_and_resumed_runs_are_uploaded_in_order_and_whole(
     study = tmp_path / "micro"
     # The whole process group is killed, W&B's own process with it, right after a row was logged.
     child = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(study), "0"], stdout=subprocess.PIPE, text=True, start_new_session=True,
+        [sys.executable, "-c", PROGRAM, str(study), "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
         env={**os.environ, "WANDB_MODE": "offline"},
-    )  # fmt: skip
+    )
     assert child.stdout is not None
     assert child.stdout.readline() == "logged\n"
     os.killpg(child.pid, signal.SIGKILL)

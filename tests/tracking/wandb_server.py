@@ -1,7 +1,9 @@
-"""A local stand-in of the W&B server's HTTP interface, for the real client: runs, history, files, artifacts, the public API.
+"""A local stand-in of the W&B server's HTTP interface, for the real client: runs, history, files,
+artifacts, the public API.
 
-It keeps what it is sent (`runs`, `artifacts`, `files`) and every request it does not know (`unknown`): a test that used it asserts
-that there was none. It can be out of order (`state = "down"`: every answer is 503) or silent (`"silent"`: no answer at all).
+It keeps what it is sent (`runs`, `artifacts`, `files`) and every request it does not know
+(`unknown`): a test that used it asserts that there was none. It can be out of order (`state =
+"down"`: every answer is 503) or silent (`"silent"`: no answer at all).
 """
 
 import base64

@@ -1,4 +1,6 @@
-"""Checkpoints: every save is there, holds what the state was when it was asked for, and partial loads see the encoder only."""
+"""Checkpoints: every save is there, holds what the state was when it was asked for, and partial
+loads see the encoder only.
+"""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""Any backbone with any objective and any task: every combination is traced, forward and backward, without compiling it."""
+"""Any backbone with any objective and any task: every combination is traced, forward and backward,
+without compiling it.
+"""
 
 import jax
 import jax.numpy as jnp

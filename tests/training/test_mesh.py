@@ -87,7 +87,8 @@ def agree(ours: tuple[list[float], State], theirs: tuple[list[float], State]) ->
     ):
         bound: float | np.ndarray = 2e-4
         if [part.key for part in path[-2:]] == ["qkv", "bias"]:
-            # Those of the keys have no gradient, for no softmax sees them: Adam makes steps of what rounding leaves there.
+            # Those of the keys have no gradient, for no softmax sees them: Adam makes steps of what
+            # rounding leaves there.
             bound = np.array([[2e-4], [1e-3], [2e-4]])
         assert (np.abs(np.asarray(a) - b) <= bound + 1e-7 * np.abs(b)).all(), path
 
@@ -211,9 +212,12 @@ def test_sharded_step_gathers_weights_layer_by_layer_and_never_reshuffles(
 
 
 def collectives(text: str) -> list[tuple[str, int]]:
-    """The collectives of a compiled program and how many elements each gives, those joined into one counted together."""
+    """The collectives of a compiled program and how many elements each gives, those joined into one
+    counted together.
+    """
     calls = re.findall(
-        r" = (\([^()]*\)|\S+) (all-[\w-]+?|reduce-scatter|collective-[\w-]+?|ragged-[\w-]+?)(?:-start)?\(",
+        r" = (\([^()]*\)|\S+) "
+        r"(all-[\w-]+?|reduce-scatter|collective-[\w-]+?|ragged-[\w-]+?)(?:-start)?\(",
         text,
     )
     return [

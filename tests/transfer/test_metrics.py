@@ -1,4 +1,6 @@
-"""Metrics of the tasks against SciPy and brute force, and what they mean where they do not exist."""
+"""Metrics of the tasks against SciPy and brute force, and what they mean where they do not
+exist.
+"""
 
 import math
 

@@ -1,4 +1,6 @@
-"""Finetuning, probes and the classical control: against closed forms, one by one, and on tasks that can be learnt."""
+"""Finetuning, probes and the classical control: against closed forms, one by one, and on tasks that
+can be learnt.
+"""
 
 from dataclasses import replace
 
@@ -35,7 +37,9 @@ TASK = Task(
 
 
 def learnable(kind: str, n: int, seed: int) -> Cases:
-    """Noise, in which a corner of one sequence is bright: whether (classification), how much (regression), where (segmentation)."""
+    """Noise, in which a corner of one sequence is bright: whether (classification), how much
+    (regression), where (segmentation).
+    """
     rng = np.random.default_rng(seed)
     images = rng.normal(0, 0.2, size=(n, 2, *SHAPE))
     strength = rng.uniform(0, 1, n) if kind == "regression" else 3.0 * (np.arange(n) % 2)
@@ -69,7 +73,8 @@ def quality(kind: str, one: Predicted) -> float:
     return auroc(labels, one.outputs) if kind == "classification" else -mae(labels, one.outputs)
 
 
-# A regression that predicts the mean of its shots errs by about 12. Frozen random features make little of 12 shots.
+# A regression that predicts the mean of its shots errs by about 12. Frozen random features make
+# little of 12 shots.
 ENOUGH = {"classification": 0.9, "segmentation": 0.6, "regression": -9.0}
 ENOUGH_FROZEN = {"classification": 0.9, "segmentation": 0.3, "regression": -11.0}
 

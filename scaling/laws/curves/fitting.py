@@ -38,7 +38,9 @@ LEVELS_NEEDED = {
 }
 """Levels of x that a form needs to be tried at all."""
 CLEARLY = 0.7
-"""Another link must foretell with a mean squared error smaller by this factor to replace the odds."""
+"""Another link must foretell with a mean squared error smaller by this factor to replace the
+odds.
+"""
 LACK_OF_FIT = 0.01
 
 

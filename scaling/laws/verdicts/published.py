@@ -183,7 +183,8 @@ def _step(
         f"interval {low:+.3f} to {high:+.3f}) over {len(of_cohort)} cohorts; as if the "
         f"{len(gain)} tasks were independent {by_task[0]:+.3f} ({by_task[1]:+.3f} to "
         f"{by_task[2]:+.3f}); with the tasks at chance {with_chance[0]:+.3f} "
-        f"({with_chance[1]:+.3f} to {with_chance[2]:+.3f}) over cohorts. On their own: {', '.join(single) or 'no task'}."
+        f"({with_chance[1]:+.3f} to {with_chance[2]:+.3f}) over cohorts. On their own: "
+        f"{', '.join(single) or 'no task'}."
     )
     return Step(
         axis,

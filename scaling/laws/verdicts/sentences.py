@@ -60,10 +60,12 @@ def claim(effect: Effect, metric: str, smallest: float, relative: bool) -> str:
     worth = f"what is worth having ({amount(smallest, relative, signed=False)})"
     if effect.decision == "improves, slightly":
         below = effect.high is not None and effect.high < smallest
-        return f"more budget improves {metric}, {'by' if below else 'but perhaps by'} less than {worth}"
+        by = "by" if below else "but perhaps by"
+        return f"more budget improves {metric}, {by} less than {worth}"
+    beyond = f"beyond {worth}"
     return {
         "improves": f"more budget improves {metric}, by more than {worth}",
-        "no worthwhile improvement": f"more budget brings no improvement of {metric} beyond {worth}",
+        "no worthwhile improvement": f"more budget brings no improvement of {metric} {beyond}",
         "harms": f"more budget harms {metric}",
         "undetermined": f"undetermined whether more budget helps {metric}",
     }[effect.decision]

@@ -1,4 +1,6 @@
-"""Segmentation: a logit a voxel for one label, logits of the background and every label for more."""
+"""Segmentation: a logit a voxel for one label, logits of the background and every label for
+more.
+"""
 
 from functools import lru_cache, partial
 from typing import Any

@@ -18,7 +18,8 @@ from scaling.laws.verdicts.rankings import (
     tiers,
 )
 
-# FOMO25 method track: team, ranks published on the challenge's site and in the paper's second version (arXiv 2604.11679), metrics
+# FOMO25 method track: team, ranks published on the challenge's site and in the paper's second
+# version (arXiv 2604.11679), metrics
 FOMO25 = """FOMO2JOMO,2.7,2.3,0.782,0.095,0.071,0.651,10.96
 Dolphins_creators,4.8,4.3,0.684,0.261,0.232,0.448,12.67
 TUKE,5.2,4.8,0.75,0.046,0.043,0.602,11.96
