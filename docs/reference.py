@@ -59,12 +59,21 @@ def class_section(config: type) -> str:
     lines = [f"## {config.__name__}", "", inspect.cleandoc(config.__doc__ or ""), ""]
     lines += ["| field | type | default | meaning |", "|---|---|---|---|"]
     for name, field in config.__pydantic_fields__.items():  # type: ignore[attr-defined]
-        meaning = " ".join((field.description or "").split())
+        meaning = " ".join(description_of(config, name).split())
         lines.append(
             f"| `{name}` | {cell(type_name(field.annotation))} | {default_of(field)} |"
             f" {meaning.replace('|', chr(92) + '|')} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def description_of(config: type, name: str) -> str:
+    """The docstring under a field, in the class itself or in the one it inherits it from."""
+    for owner in config.__mro__:
+        field = getattr(owner, "__pydantic_fields__", {}).get(name)
+        if field is not None and field.description:
+            return str(field.description)
+    return ""
 
 
 def type_name(annotation: Any) -> str:
