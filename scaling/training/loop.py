@@ -144,14 +144,10 @@ def pretrain(
         finally:
             profiler.close()
         seconds = time.perf_counter() - began
-        embeddings = describe_embeddings(
-            heldout_embeddings(program, state, heldout.crops, recipe.batch // execution.accumulate)
-        )
         summary = {
             "samples": float(config.end),
             "flops": flops * config.end,
-            "heldout_loss": heldout_loss(program, state, heldout.inputs),
-            **embeddings,
+            **heldout_results(program, state, heldout, recipe.batch // execution.accumulate),
             "seconds": seconds,
             "samples_per_second": (schedule.end - start) * recipe.batch / seconds,
             "input_wait": feed.waited / seconds,
@@ -162,8 +158,25 @@ def pretrain(
             picture = reconstruct_heldout(program, state, heldout.inputs[0])
             if picture is not None:
                 keep_picture(folder, tracker, picture)
+    write_summary(folder, step.name, config, len(heldout.crops), summary)
+
+
+def heldout_results(
+    program: Program, state: State, heldout: HeldOut, batch: int
+) -> dict[str, float]:
+    """The loss on held-out scans, and whether their embeddings differ."""
+    embeddings = heldout_embeddings(program, state, heldout.crops, batch)
+    loss = heldout_loss(program, state, heldout.inputs)
+    return {"heldout_loss": loss, **describe_embeddings(embeddings)}
+
+
+def write_summary(
+    folder: Path, name: str, config: PretrainStep, scans: int, summary: dict[str, float]
+) -> None:
+    """Write `summary.json`; where the embeddings have collapsed, warn in it and on the terminal."""
     has_temperature = getattr(config.objective, "temperature", None) is not None
-    warnings = collapse_warning(step.name, len(heldout.crops), has_temperature, **embeddings)
+    spread = {key: summary[key] for key in ("embedding_rank", "embedding_std")}
+    warnings = collapse_warning(name, scans, has_temperature, **spread)
     if is_main():
         for sentence in warnings:
             Console(stderr=True).print(sentence, style="yellow", markup=False)
