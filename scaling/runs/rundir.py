@@ -25,8 +25,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
-
 from scaling.files import (
     FORMAT,
     append_line,
@@ -122,12 +120,22 @@ def config_changes(folder: Path, step: Step) -> list[str] | None:
     new = resolved(step)
     if old == new:
         return []
-    try:
-        values = {name: value for name, value in old.items() if name != "kind"}
-        complete = TypeAdapter(type(step.config)).validate_python(values)
-    except ValidationError:
-        return differences(old, new)
-    return differences(resolved(dataclasses.replace(step, config=complete)), new)
+    return differences(with_defaults(old, step.config), new)
+
+
+def with_defaults(old: Any, config: Any) -> Any:
+    """A config that was written by an earlier version, with the defaults of the fields it lacks."""
+    if isinstance(config, tuple) and isinstance(old, list) and len(old) == len(config):
+        return [with_defaults(item, now) for item, now in zip(old, config, strict=True)]
+    if not dataclasses.is_dataclass(config) or not isinstance(old, dict):
+        return old
+    complete = dict(old)
+    for field in dataclasses.fields(config):
+        if field.name in old:
+            complete[field.name] = with_defaults(old[field.name], getattr(config, field.name))
+        elif field.default is not dataclasses.MISSING:
+            complete[field.name] = json.loads(json.dumps(as_plain(field.default)))
+    return complete
 
 
 def step_status(study_dir: Path, step: Step, texts: dict[int, str] | None = None) -> Status:
