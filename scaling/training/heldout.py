@@ -89,22 +89,23 @@ def heldout_inputs(
     return heldout_batches(heldout_crops(cache, rows, recipe), recipe.batch)
 
 
-def heldout_loss(program: Program, state: State, batches: np.ndarray) -> float:
-    """Mean loss over held-out batches, the same masks (and for pairs, augmentations) for every
-    run.
+def heldout_losses(program: Program, state: State, batches: np.ndarray) -> list[Array]:
+    """The loss of each held-out batch as a value on the device: nothing waits for it.
+
+    Masks (and for pairs, augmentations) are the same for every run.
     """
     keys = jax.random.split(jax.random.key(0), len(batches))
-    return float(
-        np.mean(
-            [program.evaluate(state, part, key) for part, key in zip(batches, keys, strict=True)]
-        )
-    )
+    return [program.evaluate(state, part, key) for part, key in zip(batches, keys, strict=True)]
 
 
-def heldout_mean(program: Program, state: State, inputs: np.ndarray) -> Array:
-    """The held-out loss as a value on the device: nothing waits for it."""
-    keys = jax.random.split(jax.random.key(0), len(inputs))
-    losses = [program.evaluate(state, batch, key) for batch, key in zip(inputs, keys, strict=True)]
+def heldout_loss(program: Program, state: State, batches: np.ndarray) -> float:
+    """Mean loss over held-out batches, on the host."""
+    return float(np.mean(heldout_losses(program, state, batches)))
+
+
+def heldout_mean(program: Program, state: State, batches: np.ndarray) -> Array:
+    """Mean loss over held-out batches, on the device."""
+    losses = heldout_losses(program, state, batches)
     return sum(losses[1:], start=losses[0]) / len(losses)
 
 
