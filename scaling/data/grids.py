@@ -15,7 +15,7 @@ import pandas as pd
 
 from scaling.data.cache import Cache, open_cache
 from scaling.data.layout import scan_sources
-from scaling.data.prepare import prepare
+from scaling.data.prepare import prepare, renew
 from scaling.data.tasks import task_volumes
 from scaling.files import read_json, write_json
 from scaling.study.config import Data, Source, Task, Volumes
@@ -76,8 +76,13 @@ def prepare_grids(
     tasks: Sequence[Task],
     progress: Callable[[float, float], None],
     workers: int,
+    in_use: bool,
 ) -> list[Part]:
-    """Prepare every cache of a study, from wherever it stands. Raises what `prepare` raises."""
+    """Prepare every cache of a study, from wherever it stands. Raises what `prepare` raises.
+
+    A cache that is `in_use`, as steps have trained on it, may grow; before that it follows what
+    changes in the collection.
+    """
     parts = planned_parts(prepared, data, tasks)
     root = Path(data.root)
     tables = [scan_sources(root, part.sources, data.split) for part in parts]
@@ -95,6 +100,8 @@ def prepare_grids(
             progress(before + done, total)
 
         folder = prepared / part.folder
+        if not in_use:
+            renew(root, table, part.volumes, folder, data.compressed)
         prepare(root, table, part.volumes, folder, advance, workers, data.compressed)
         before += len(table)
     return parts

@@ -55,9 +55,10 @@ def describe_skipped(index: pd.DataFrame) -> list[str]:
             )
         doubtful = scans[~failed & ~maskless & (scans["reason"] != "")]
         if len(doubtful):
+            # The scans of a session share its mask, and what is doubtful in it.
             sentences.append(
-                f"{len(doubtful)} scans of {source} have a doubtful mask: "
-                f"{listed(doubtful['reason'])}"
+                f"{len(doubtful)} scans of {source} are used, though in doubt: "
+                f"{listed(doubtful['reason'].drop_duplicates())}"
             )
         if "background" in scans.columns:
             kinds = scans.loc[~failed, "background"]

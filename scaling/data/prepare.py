@@ -2,11 +2,8 @@
 it stands.
 """
 
-import dataclasses
 import errno
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -18,11 +15,13 @@ import pandas as pd
 
 from scaling.data.cache import DIGESTS, IDENTITY, INDEX, damaged_files, seal
 from scaling.data.compressed import require_blosc2, volume_file
+from scaling.data.identity import LABELS, cache_identity, claim, differences, stamps
 from scaling.data.ingest import Job, has_changed, ingest
 from scaling.data.killed import named_when_killed
 from scaling.data.shards import Shards
-from scaling.files import read_marker, read_parquet, write_json, write_table
+from scaling.files import read_json, read_marker, read_parquet, write_json, write_table
 from scaling.processes.parallel import cores, unordered_map
+from scaling.runs.digests import record
 from scaling.study.config import Volumes
 
 REPORTED = (
@@ -62,8 +61,7 @@ def prepare(
     """
     if compressed:
         require_blosc2()
-    identity = cache_identity(root, table, volumes) | {"compressed": compressed}
-    _claim(cache, identity)
+    claim(cache, cache_identity(root, table, volumes, compressed))
     shards = Shards(cache, tuple(volumes.shape), compressed)
     index = place(table, shards).assign(stamp=stamps(table))
     groups = _groups(index)
@@ -113,28 +111,6 @@ def prepare(
     seal(cache, [*shards.files(), cache / INDEX])
     shutil.rmtree(cache / "parts")
     return index
-
-
-def stamps(table: pd.DataFrame) -> list[str]:
-    """Size and time of change of each scan, its mask and its brain mask."""
-    columns = [column for column in ("path", "mask", "brainmask") if column in table.columns]
-    cached: dict[str, str] = {"": ""}
-    texts = []
-    for files in table[columns].itertuples(index=False):
-        for file in files:
-            if file not in cached:
-                cached[file] = stamp(file)
-        texts.append(" ".join(cached[file] for file in files if file))
-    return texts
-
-
-def stamp(file: str) -> str:
-    """Size and time of change of a file, "absent" without one."""
-    try:
-        status = os.stat(file)
-    except OSError:
-        return "absent"
-    return f"{status.st_size}:{status.st_mtime_ns}"
 
 
 def stale_rows(
@@ -240,42 +216,24 @@ def finished_index(cache: Path) -> pd.DataFrame | None:
     return None
 
 
-def cache_identity(root: Path, table: pd.DataFrame, volumes: Volumes) -> dict[str, Any]:
-    """What a cache is of, as JSON: the grid and a fingerprint of every file's name and
-    description.
+def renew(root: Path, table: pd.DataFrame, volumes: Volumes, cache: Path, compressed: bool) -> None:
+    """Let a cache that nothing was trained from follow its collection: new labels of the same files
+    enter its index, other files or another grid empty it.
     """
-    digest = hashlib.blake2b(digest_size=16)
-    files = [column for column in ("path", "mask", "brainmask") if column in table.columns]
-    described = table.drop(columns=files).itertuples(index=False)
-    for names, row in zip(table[files].itertuples(index=False), described, strict=True):
-        places = [os.path.relpath(name, root) for name in names if name]
-        digest.update(repr((places, tuple(row))).encode())
-    return {
-        "volumes": json.loads(json.dumps(dataclasses.asdict(volumes))),
-        "scans": len(table),
-        "files": digest.hexdigest(),
-    }
-
-
-def _claim(cache: Path, identity: dict[str, Any]) -> None:
-    cache.mkdir(parents=True, exist_ok=True)
+    identity = cache_identity(root, table, volumes, compressed)
     old = read_marker(cache / IDENTITY)
-    if old is None and (cache / INDEX).exists():
-        # A finished cache of which nothing says what it was made from: it is made anew.
-        (cache / INDEX).unlink()
-    if old is not None:
-        changed = [
-            f"{key} was {old.get(key)}, is {identity[key]}"
-            for key in identity
-            if old.get(key) != identity[key]
-        ]
-        if changed:
-            raise ValueError(
-                f"{cache} was prepared from something else: {'; '.join(changed)}. Choose another "
-                "folder or delete it"
-            )
+    if old is None or not (changed := differences(old, identity)):
         return
-    shutil.rmtree(cache / "parts", ignore_errors=True)
+    if changed != [LABELS]:
+        shutil.rmtree(cache)
+        return
+    finished = finished_index(cache)
+    if finished is not None:
+        described = {name: table[name].to_numpy() for name in table.columns}
+        write_table(finished.assign(**described), cache / INDEX)
+        sealed = read_json(cache / DIGESTS)
+        sealed["files"] |= record(cache, [cache / INDEX])
+        write_json(cache / DIGESTS, sealed)
     write_json(cache / IDENTITY, identity)
 
 

@@ -30,7 +30,8 @@ def prepare_study(
         everything = [source for task in config.tasks for source in task_sources(task)]
         sources = tuple(dict.fromkeys((*data.pretraining, *everything)))
         prove_track(scan_sources(Path(data.root), sources, data.split), data)
-    parts = prepare_grids(folder, data, config.tasks, progress, workers)
+    in_use = any((folder.parent / kind).exists() for kind in ("pretrain", "transfer"))
+    parts = prepare_grids(folder, data, config.tasks, progress, workers, in_use)
     caches = {volumes: open_grid(folder, volumes) for volumes in {part.volumes for part in parts}}
     index = pd.concat([cache.index for cache in caches.values()], ignore_index=True)
     tested = tuple(dict.fromkeys(source for task in config.tasks for source in task.test))

@@ -4,6 +4,7 @@ be made.
 
 import gzip
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -18,11 +19,12 @@ import pandas as pd
 import pytest
 from test_layout import scan, text
 
+from scaling.data import identity as identity_module
 from scaling.data import prepare as prepare_module
-from scaling.data.cache import Cache, open_cache
+from scaling.data.cache import Cache, damaged_files, open_cache
 from scaling.data.layout import scan_sources
 from scaling.data.pipeline import batches, draw_crops
-from scaling.data.prepare import prepare
+from scaling.data.prepare import prepare, renew
 from scaling.study.config import Source, Split, Volumes
 
 GRID = Volumes(2.0, (12, 14, 12))
@@ -177,6 +179,39 @@ def test_prepare_of_something_else_into_the_same_folder_is_refused(
         prepare(tmp_path, table, volumes, tmp_path / "cache", workers=1)
 
 
+@pytest.mark.parametrize("change", ["nothing", "grid", "label", "fewer"])
+def test_cache_that_nothing_was_trained_from_follows_its_collection(
+    tmp_path: Path, change: str
+) -> None:
+    table = collection(tmp_path, subjects=2)
+    cache = tmp_path / "cache"
+    prepare(tmp_path, table, GRID, cache, workers=1)
+    shard = (cache / "shard_00000.npy").stat().st_mtime_ns
+    volumes = Volumes(3.0, GRID.shape) if change == "grid" else GRID
+    if change == "label":
+        table.loc[0, "label"] = "1"
+    if change == "fewer":
+        table = table.iloc[:2]
+    renew(tmp_path, table, volumes, cache, compressed=False)
+    again = prepare(tmp_path, table, volumes, cache, workers=1)
+    fresh = prepare(tmp_path, table, volumes, tmp_path / "fresh", workers=1)
+    pd.testing.assert_frame_equal(again, fresh)
+    assert fingerprint(cache) == fingerprint(tmp_path / "fresh")
+    assert not list(damaged_files(cache))
+    kept = (cache / "shard_00000.npy").stat().st_mtime_ns == shard
+    assert kept == (change in ("nothing", "label"))  # labels alone cost no reading
+
+
+def test_cache_of_a_version_without_names_is_of_the_same_files(tmp_path: Path) -> None:
+    table = collection(tmp_path, subjects=2)
+    cache = tmp_path / "cache"
+    first = prepare(tmp_path, table, GRID, cache, workers=1)
+    identity = json.loads((cache / "cache.json").read_text())
+    del identity["names"]
+    (cache / "cache.json").write_text(json.dumps(identity))
+    pd.testing.assert_frame_equal(prepare(tmp_path, table, GRID, cache, workers=1), first)
+
+
 @pytest.mark.parametrize("verify", [False, True])
 @pytest.mark.parametrize("edited", ["scan", "mask"])
 def test_prepare_notices_a_file_that_was_edited_in_place(
@@ -202,9 +237,9 @@ def test_prepare_notices_a_file_that_was_edited_in_place(
         path.write_bytes(gzip.compress(nib.Nifti1Image(changed, image.affine).to_bytes(), 1))
     os.truncate(path, path.stat().st_size)
     if verify:  # neither size nor time need tell: the stamp is made to agree with the old one
-        monkeypatch.setattr(prepare_module, "stamp", lambda file: "1:1")
+        monkeypatch.setattr(identity_module, "stamp", lambda file: "1:1")
         index = pd.read_parquet(tmp_path / "cache" / "index.parquet")
-        index["stamp"] = prepare_module.stamps(table)
+        index["stamp"] = identity_module.stamps(table)
         index.to_parquet(tmp_path / "cache" / "index.parquet")
         (tmp_path / "cache" / "digests.json").unlink()
     else:

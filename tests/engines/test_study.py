@@ -257,27 +257,31 @@ def test_interrupted_study_says_how_to_go_on(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
-def test_corrupt_scan_is_listed_and_one_class_costs_only_its_task(
+def test_one_class_ends_a_run_after_prepare_and_a_corrupt_scan_is_listed(
     finished: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(finished / "cohort", tmp_path / "cohort")
     scans = sorted((tmp_path / "cohort/fomo60k").rglob("*.nii.gz"))
     scans[0].write_bytes(scans[0].read_bytes()[:200])
-    for label in (tmp_path / "cohort/fomo-task1").rglob("label.txt"):
-        label.write_text("1\n")
+    labels = {file: file.read_text() for file in tmp_path.glob("cohort/fomo-task1/**/label.txt")}
+    for file in labels:
+        file.write_text("1\n")
     small = ["--set", "durations=[160]", "--set", "data.phantom=null"]
+    refused = scaling("run", EXPERIMENT, *small, folder=tmp_path)
+    assert refused.returncode == 1
+    assert "task 'infarct' has a single class in its training cases" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (tmp_path / STUDY / "pretrain").exists()
+
+    for file, label in labels.items():
+        file.write_text(label)
     done = scaling("run", EXPERIMENT, *small, folder=tmp_path)
-    assert done.returncode == 1
-    assert "task 'infarct' has a single class in its training cases" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.returncode == 0, done.stderr
     skipped = json.loads((tmp_path / STUDY / "prepare/skipped.json").read_text())
-    assert len(skipped) == 1
-    assert scans[0].name in skipped[0]
-    results = table(tmp_path, "results.parquet")
-    assert set(results["task"]) == {"meningioma", "brain-age"}
-    page = (tmp_path / STUDY / "report.html").read_text()
-    assert scans[0].name in page
-    assert "single class" in page
+    (corrupt,) = [sentence for sentence in skipped if "could not be used" in sentence]
+    assert scans[0].name in corrupt
+    assert set(table(tmp_path, "results.parquet")["task"]) == {"infarct", "meningioma", "brain-age"}
+    assert scans[0].name in (tmp_path / STUDY / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

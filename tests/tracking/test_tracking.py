@@ -232,7 +232,7 @@ def test_server_gone_in_the_middle_costs_seconds_and_no_row(
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from tests.training.test_tracking import STEP, Execution, begin, log, track
+from tests.tracking.test_tracking import STEP, Execution, begin, log, track
 study = Path(sys.argv[1])
 begin(study, STEP, "test")
 with track(study / STEP.name, "micro", STEP, "mae-xxs", Execution(), int(sys.argv[2])) as tracker:

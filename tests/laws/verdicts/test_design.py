@@ -81,23 +81,30 @@ def test_self_test_interval_is_as_wide_as_the_verdicts_own_and_right_as_often_as
     noise = Noise(
         run=0.02, case=0.2, case_effect=0.05, run_case=0.1, draw_effect=0.02, run_draw=0.02
     )
-    study = simulate_study(
-        Grid(SIZES, DURATIONS, 3, 60, draws=draws), noise, 0.0, np.random.default_rng(1)
-    )
-    run, draw, case = (v.ravel() for v in np.indices(study.values.shape))
-    cases = (
-        study.runs.iloc[run]
-        .reset_index(drop=True)
-        .assign(draw=draw, case=case, value=0.6 + study.values.ravel())
-    )
-    judged = verdict(cases, task="t", metric="dice", smallest_effect=0.05)
-    tested = self_test(cases, judged, studies=300)
-    half = (judged.effects[0].high - judged.effects[0].low) / 2
-    assert tested.null.half_width == pytest.approx(half, rel=0.25)
-    assert tested.null.claims < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
-    assert tested.null.coverage > 0.9 - 3 * np.sqrt(0.9 * 0.1 / 300)
-    assert tested.real.effect == pytest.approx(0.1)
-    assert tested.real.claims > 0.5
+    widths, claims, coverages, found = [], [], [], []
+    for seed in range(4):
+        study = simulate_study(
+            Grid(SIZES, DURATIONS, 3, 60, draws=draws), noise, 0.0, np.random.default_rng(seed)
+        )
+        run, draw, case = (v.ravel() for v in np.indices(study.values.shape))
+        cases = (
+            study.runs.iloc[run]
+            .reset_index(drop=True)
+            .assign(draw=draw, case=case, value=0.6 + study.values.ravel())
+        )
+        judged = verdict(cases, task="t", metric="dice", smallest_effect=0.05)
+        tested = self_test(cases, judged, studies=100)
+        half = (judged.effects[0].high - judged.effects[0].low) / 2
+        widths.append(tested.null.half_width / half)
+        claims.append(tested.null.claims)
+        coverages.append(tested.null.coverage)
+        found.append(tested.real.claims)
+        assert tested.real.effect == pytest.approx(0.1)
+    # One study's own interval is as lucky as its few seeds: the widths agree on the average.
+    assert np.mean(widths) == pytest.approx(1, abs=0.15)
+    assert np.mean(claims) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
+    assert np.mean(coverages) > 0.9 - 3 * np.sqrt(0.9 * 0.1 / 400)
+    assert np.mean(found) > 0.5
 
 
 def test_cost_of_shared_trunks_is_one_trunk_and_its_cooldowns() -> None:
