@@ -1,20 +1,17 @@
 """Brain age on real T1 brains: does pretraining on the same few brains help, and does more of it?
 
 Shows:    brain age read linearly out of frozen features, with 20 and 40 labels, on 60 subjects
-never seen in pretraining: 3 sizes x 3
-          durations of a 3D masked autoencoder against random encoders and ridge
-          regression on smoothed voxels. The network is a U-Net,
-          pretrained on crops: how much tissue and fluid a place holds is no linear
-          function of its voxels, so that a ViT with patches of
-          24 mm starts where ridge regression does
+          never seen in pretraining: 3 sizes x 3 durations of a 3D masked autoencoder against random
+          encoders and ridge regression on smoothed voxels. The network is a U-Net, pretrained on
+          crops: how much tissue and fluid a place holds is no linear function of its voxels, so
+          that a ViT with patches of 24 mm starts where ridge regression does
 Data:     IXI T1 brains, skull-stripped, one folder `ixi/sub_*/ses_*/t1.nii.gz` with ages in
-`ixi/participants.tsv`
-Command:  scaling run experiments/ixi.py --set data.root=FOLDER --set execution.mesh=[2,1]   (the
-folder that holds ixi/; two CPU cores)
-Ends in:  runs/ixi/report.html, after about half an hour; `--set name=ixi-finetune --set
-'transfer.finetune={}'
-          --set estimand.protocol=finetune --set tasks.0.draws=5` finetunes as well,
-            which takes hours
+          `ixi/participants.tsv`
+Command:  scaling run experiments/ixi.py --set data.root=FOLDER --set execution.mesh=[2,1]
+          (the folder that holds ixi/; two CPU cores)
+Ends in:  runs/ixi/report.html, after about half an hour; `--set name=ixi-finetune
+          --set 'transfer.finetune={}' --set estimand.protocol=finetune --set tasks.0.draws=5`
+          finetunes as well, which takes hours
 """
 
 from scaling import (

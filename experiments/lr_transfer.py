@@ -1,16 +1,15 @@
 """Does one learning rate serve every width? A sweep of rate x width, with and without the
 width-transferable parametrisation.
 
-Shows:    held-out loss of short runs of a study's first objective, with encoders of one depth
-and a sixteenfold range of width, over
-          doubling learning rates: with muP the best rate stays where it is, in the
-          standard parametrisation it falls as encoders get wider
+Shows:    held-out loss of short runs of a study's first objective, with encoders of one depth and a
+          sixteenfold range of width, over doubling learning rates: with muP the best rate stays
+          where it is, in the standard parametrisation it falls as encoders get wider
 Command:  python experiments/lr_transfer.py [EXPERIMENT=experiments/quickstart.py]
-[FAMILY=vit|unet] [RUNS=runs]
-Costs:    an hour of a CPU core, half of it the widest encoder's, and the preparation of the
-data; run again, it goes on where it was
+          [FAMILY=vit|unet] [RUNS=runs]
+Costs:    an hour of a CPU core, half of it the widest encoder's, and the preparation of the data;
+          run again, it goes on where it was
 Ends in:  RUNS/STUDY/lr_transfer.csv, the best rates in words, and a figure in the study's report
-(`scaling report EXPERIMENT`)
+          (`scaling report EXPERIMENT`)
 """
 
 import sys

@@ -1,10 +1,8 @@
-"""A whole scaling study on two CPU cores in about ten minutes, on a synthetic cohort it writes
-itself.
+"""A whole scaling study on two CPU cores in about ten minutes, on a synthetic cohort of its own.
 
-Shows:    the complete pipeline: NIfTI files in the FOMO layouts -> cache -> 3 sizes x 3
-durations of a 3D MAE, each with its
-          cooldown -> few-shot transfer to infarct, meningioma and brain age, against
-          controls -> curves, verdicts, page
+Shows:    the complete pipeline: NIfTI files in the FOMO layouts -> cache -> 3 sizes x 3 durations
+          of a 3D MAE, each with its cooldown -> few-shot transfer to infarct, meningioma and brain
+          age, against controls -> curves, verdicts, page
 Command:  scaling run experiments/quickstart.py
 Ends in:  runs/quickstart/report.html
 Not for:  conclusions. Models and durations are tiny; most verdicts are rightly "undetermined".

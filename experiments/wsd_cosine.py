@@ -1,19 +1,18 @@
 """Are cooldowns off one trunk as good as runs of their own? Warm-up, stable, decay against cosine
 schedules of the same lengths.
 
-Shows:    the held-out loss of every duration of a study at several peak learning rates, once as
-a run whose rate is held and then decays,
-          as the cooldowns that the study branches off its trunk, once as one whose
-          rate falls to zero along a cosine (Loshchilov and
-          Hutter 2017). Cosine runs are free to take another rate for each duration;
-          the cooldowns share a trunk, so they share its rate
+Shows:    the held-out loss of every duration of a study at several peak learning rates, once as a
+          run whose rate is held and then decays, as the cooldowns that the study branches off its
+          trunk, once as one whose rate falls to zero along a cosine (Loshchilov and Hutter 2017).
+          Cosine runs are free to take another rate for each duration; the cooldowns share a trunk,
+          so they share its rate
 Command:  python experiments/wsd_cosine.py [EXPERIMENT=experiments/quickstart.py] [SIZE=xs]
-[RUNS=runs]
-Costs:    the study's longest pretraining of that size about fourteen times over: ten minutes on
-two CPU cores for the quickstart, and the
-          preparation of the data; run again, it goes on where it was
-Ends in:  RUNS/STUDY/wsd_cosine.csv, a sentence, and a figure in the study's report (`scaling
-report EXPERIMENT`)
+          [RUNS=runs]
+Costs:    the study's longest pretraining of that size about fourteen times over: ten minutes on two
+          CPU cores for the quickstart, and the preparation of the data; run again, it goes on where
+          it was
+Ends in:  RUNS/STUDY/wsd_cosine.csv, a sentence, and a figure in the study's report
+          (`scaling report EXPERIMENT`)
 """
 
 import math

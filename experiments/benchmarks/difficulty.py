@@ -1,10 +1,9 @@
 """How hard is the synthetic cohort? Supervised networks from scratch with all labelled cases and
 with few, in and out of domain.
 
-Asks:     does a small network with all labelled cases reach AUROC .90, Dice .70 and a mean
-          absolute error of 5 years at the finetuning
-          site, is it clearly worse with few, and worse again at scanners that nobody trained on?
-          Beside it ridge regression on voxels
+Asks:     does a small network with all labelled cases reach AUROC .90, Dice .70 and a mean absolute
+          error of 5 years at the finetuning site, is it clearly worse with few, and worse again at
+          scanners that nobody trained on? Beside it ridge regression on voxels
 Command:  python experiments/benchmarks/difficulty.py [FOLDER [TASK]]
 Ends in:  a table on the terminal; three quarters of an hour on a core, and 400 MB. A FOLDER is
           kept, and goes on where it was

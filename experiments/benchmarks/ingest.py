@@ -2,11 +2,11 @@
 of the check.
 
 Shows:    nii.gz of 160 x 192 x 160 int16 voxels -> float16 shards without resampling, by stage,
-beside decompression alone (the floor);
-          `scaling data check` of many small files, first and again, and what 60,000 would take
+          beside decompression alone (the floor); `scaling data check` of many small files, first
+          and again, and what 60,000 would take
 Command:  python experiments/benchmarks/ingest.py [--files 60000] [--volumes 24]
-Ends in:  a table on the terminal; about five minutes and 400 MB in a temporary folder, all on
-one core
+Ends in:  a table on the terminal; about five minutes and 400 MB in a temporary folder, all on one
+          core
 """
 
 import argparse

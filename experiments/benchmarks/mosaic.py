@@ -1,9 +1,9 @@
 """What the synthetic cohort looks like: five people in all eight sequences, and any real scans
 beside them.
 
-Shows:    a young and an old healthy brain, an acute infarct, a meningioma at a 3 T scanner of 2
-          mm, and a patient at a 1 T scanner with
-          thick slices; axial, through the lesion where there is one
+Shows:    a young and an old healthy brain, an acute infarct, a meningioma at a 3 T scanner of 2 mm,
+          and a patient at a 1 T scanner with thick slices; axial, through the lesion where there is
+          one
 Command:  python experiments/benchmarks/mosaic.py OUT.png [--beside SCAN...] [--set FIELD=VALUE...]
 Ends in:  OUT.png, after about fifteen seconds
 """

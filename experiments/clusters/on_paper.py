@@ -36,8 +36,7 @@ def main() -> None:
             fits = "" if memory < ACCELERATORS[ACCELERATOR].memory else " (does not fit)"
             print(
                 f"| {size} | {parameters / 1e6:.0f} M | {devices} | {memory / 1e9:.2f} GB{fits} | "
-                f"{sent / 1e9:.2f} GB "
-                f"| {60 * alone / devices:.1f} | {alone:.1f} |"
+                f"{sent / 1e9:.2f} GB | {60 * alone / devices:.1f} | {alone:.1f} |"
             )
 
 

@@ -37,8 +37,7 @@ HELP = (
 )
 EXIT_CODES = (
     "Exit codes: 0 done, 1 some steps failed (the rest is done), 2 wrong input or a changed "
-    "config, "
-    "85 told to stop and saved (run again), 130 interrupted."
+    "config, 85 told to stop and saved (run again), 130 interrupted."
 )
 
 app = typer.Typer(

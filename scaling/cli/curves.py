@@ -240,9 +240,8 @@ def extrapolate(
     )
     sentences = [
         result.curves.round(5).to_string(index=False),
-        f"mean RMSLE {result.rmsle:.5f} over {len(result.curves)} curves; {result.coverage:.0%} "
-        "of the predicted points lie within their "
-        f"{confidence:.0%} interval",
+        f"mean RMSLE {result.rmsle:.5f} over {len(result.curves)} curves; {result.coverage:.0%} of "
+        f"the predicted points lie within their {confidence:.0%} interval",
     ]
     emit(result.to_dict(), json_, sentences)
 

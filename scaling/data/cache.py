@@ -1,17 +1,17 @@
 """The prepared volumes of a study: stacked float16 shards that are read through memory maps, and an
 index. `scaling.data.prepare` makes it.
 
-cache.json          what they were made from: the grid, and a fingerprint of the files
-shard_00000.npy     float16 [n, D, H, W]; row r of the table is row r % n of shard r // n (zeros
-where
-                    it failed)
-masks_00000.npy     uint8 [n, D, H, W] *.b2nd              one file per volume instead of both,
-where the cache is compressed parts/              one file per finished group of sessions, until
-index.parquet exists digests.json        size and digest of every shard; each is compared when this
-process first reads it index.parquet       the table, with shard, row, mask_shard, mask_row (-1: no
-mask), status, reason,
-                    content_hash, the share of the head that the grid holds (covered) and the grid's
-                    spacing in mm
+    cache.json         what they were made from: the grid, and fingerprints of the files
+    shard_00000.npy    float16 [n, D, H, W]; row r of the table is row r % n of shard r // n (zeros
+                       where it failed)
+    masks_00000.npy    uint8 [n, D, H, W]
+    *.b2nd             one file per volume instead of both, where the cache is compressed
+    parts/             one file per finished group of sessions, until index.parquet exists
+    digests.json       size and digest of every shard; each is compared when this process first
+                       reads it
+    index.parquet      the table, with shard, row, mask_shard, mask_row (-1: no mask), status,
+                       reason, content_hash, the share of the head that the grid holds (covered) and
+                       the grid's spacing in mm
 """
 
 from collections.abc import Iterable, Iterator, Sequence

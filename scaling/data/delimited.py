@@ -78,8 +78,7 @@ def parsed(file: Path, text: str) -> pd.DataFrame:
         if len(fields) > len(names):
             raise ValueError(
                 f"{file}, line {number} has {len(fields)} values for {len(names)} columns; "
-                "expected "
-                "as many"
+                "expected as many"
             )
         values.append(fields + [""] * (len(names) - len(fields)))
     return pd.DataFrame(values, columns=names, dtype=str)

@@ -1,9 +1,9 @@
-"""The caches of a study: one for each grid, shared by all that use it, grown when sources are
-added.
+"""The caches of a study: one for each grid, shared by all that use it; sources may be added.
 
-prepare/caches.json      which sources are in which cache prepare/cache            the grid of
-`Data.volumes` prepare/cache-1mm-...    the grid of a task of its own prepare/cache-...-2      scans
-of sources that were added to the study later
+prepare/caches.json      which sources are in which cache
+prepare/cache            the grid of `Data.volumes`
+prepare/cache-1mm-...    the grid of a task of its own
+prepare/cache-...-2      scans of sources that were added to the study later
 """
 
 import dataclasses

@@ -97,9 +97,8 @@ def scan_sources(root: Path, sources: Sequence[Source], split: Split) -> pd.Data
         if tables[-1].empty:
             raise ValueError(
                 f"part {sorted(wanted)} of {root / path} has no subjects: the folder has "
-                f"{table['subject'].nunique()} "
-                "and "
-                f"data.split.test_subjects is {split.test_subjects}; change the split"
+                f"{table['subject'].nunique()} and data.split.test_subjects is "
+                f"{split.test_subjects}; change the split"
             )
     remarks = [remark for table in tables for remark in table.attrs.get(REMARKS, [])]
     table = pd.concat([with_no_attributes(table) for table in tables], ignore_index=True)
@@ -180,9 +179,8 @@ def scan_source(root: Path, path: str) -> pd.DataFrame:
         table = read_listing(folder)
     elif not folder.is_dir():
         raise FileNotFoundError(
-            f"{folder} does not exist; set data.root to the folder that holds {path!r}, or write "
-            "a synthetic cohort "
-            "with `scaling data phantom`"
+            f"{folder} does not exist; set data.root to the folder that holds {path!r}, or write a "
+            "synthetic cohort with `scaling data phantom`"
         )
     else:
         table = scan_folder(root, folder)

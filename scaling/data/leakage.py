@@ -92,8 +92,7 @@ def describe_backgrounds(source: str, kinds: "pd.Series[str]") -> list[str]:
     if counts.get("noise", 0):
         sentences.append(
             f"{counts['noise']} scans of {source} show whole heads: faces can be recognised in "
-            "them "
-            "unless they were defaced"
+            "them unless they were defaced"
         )
     return sentences
 

@@ -148,8 +148,7 @@ def nifti_header(path: Path, block: bytes) -> nib.Nifti1Header:
     if single and 0 <= raw["vox_offset"] < size:
         raise UnreadableVolume(
             f"{path} says that its voxels begin at byte {int(raw['vox_offset'])}, inside its "
-            "header "
-            f"of {size} bytes; convert it again"
+            f"header of {size} bytes; convert it again"
         )
     sizes = np.abs(raw["pixdim"][1:4].astype(np.float64))
     formless = raw["sform_code"] == 0 and raw["qform_code"] == 0

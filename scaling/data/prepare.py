@@ -98,8 +98,7 @@ def prepare(
         raise OSError(
             errno.ENOSPC,
             f"the disk of {cache} is full after {done} of {len(index)} scans; free "
-            f"{_size(index, shards)} and run again, "
-            "it continues there",
+            f"{_size(index, shards)} and run again, it continues there",
         ) from error
     reports = []
     for number, rows in enumerate(groups):
@@ -288,9 +287,8 @@ def _allocate(shards: Shards, index: pd.DataFrame) -> None:
     if needed > free:
         raise OSError(
             f"{shards.folder} needs {needed / 1e9:.1f} GB for {len(index)} scans and its disk has "
-            f"{free / 1e9:.1f} GB "
-            "free; "
-            "free some, choose another disk, or a coarser data.volumes.spacing_mm"
+            f"{free / 1e9:.1f} GB free; free some, choose another disk, or a coarser "
+            "data.volumes.spacing_mm"
         )
     for kind, number, size in wanted_shards(index):
         shards.create(kind, number, size)

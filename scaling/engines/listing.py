@@ -49,9 +49,8 @@ def print_plan(plan: Plan, statuses: Mapping[str, Status], console: Console) -> 
     if plan.flops_saved > 0:
         apart = pretraining + plan.flops_saved
         console.print(
-            f"Sharing trunks saves {count(plan.flops_saved)}FLOP: "
-            "every duration trained on its own would take "
-            f"{apart / pretraining:.2f} times the pretraining",
+            f"Sharing trunks saves {count(plan.flops_saved)}FLOP: every duration trained on its "
+            f"own would take {apart / pretraining:.2f} times the pretraining",
             highlight=False,
         )
     if sentence := does_not_fit(plan):

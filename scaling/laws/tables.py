@@ -116,9 +116,8 @@ def _numbers(entries: pd.Series, column: str, positive: bool) -> pd.Series:
     if wrong.any():
         raise ValueError(
             f"Column {column} holds {int(wrong.sum())} entries that are not {expected}, the first "
-            f"of them '{entries[wrong].iloc[0]}' in "
-            f"row {int(np.flatnonzero(wrong)[0]) + 1} of the table: write them as {expected}, or "
-            "drop the rows."
+            f"of them '{entries[wrong].iloc[0]}' in row {int(np.flatnonzero(wrong)[0]) + 1} of the "
+            f"table: write them as {expected}, or drop the rows."
         )
     return numbers
 

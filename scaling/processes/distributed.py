@@ -72,8 +72,7 @@ def find_processes(environment: Mapping[str, str]) -> dict[str, Any]:
         missing = ", ".join(name for name in explicit if name not in given)
         raise ValueError(
             f"{', '.join(given)} is set but not {missing}; set all of {', '.join(explicit)} on "
-            "every "
-            "host, or none"
+            "every host, or none"
         )
     if given:
         address, count, place = (environment[name] for name in explicit)
@@ -98,8 +97,7 @@ def slurm(environment: Mapping[str, str]) -> dict[str, Any]:
         if tasks > 1:
             raise ValueError(
                 f"SLURM job {environment['SLURM_JOB_ID']} has {tasks} tasks, but this process was "
-                "not "
-                "started by srun; put `srun` before the command, so that every task runs it"
+                "not started by srun; put `srun` before the command, so that every task runs it"
             )
         return alone_here()
     step_tasks = int(environment.get("SLURM_STEP_NUM_TASKS", tasks))

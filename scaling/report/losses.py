@@ -187,8 +187,7 @@ def hover(run: pd.Series) -> str:
     """What a run of pretraining says when hovered."""
     size = escape(f"size {run['size']}, ") if run["size"] else ""
     return (
-        f"<b>{escape(str(run['run']))}</b><br>{size}{si(run['params'])} parameters"
-        f"<br>{si(run['duration'])} samples, seed {run['seed']}"
-        f"<br>held-out loss {run['loss']:.4g}"
-        f"<br>{si(run['flops'], 'FLOP')} · {hours(run['seconds'])}"
+        f"<b>{escape(str(run['run']))}</b><br>{size}{si(run['params'])} "
+        f"parameters<br>{si(run['duration'])} samples, seed {run['seed']}<br>held-out loss "
+        f"{run['loss']:.4g}<br>{si(run['flops'], 'FLOP')} · {hours(run['seconds'])}"
     )

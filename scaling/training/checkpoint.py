@@ -74,9 +74,8 @@ class Checkpoints:
         if free < 2 * needed:
             raise OSError(
                 f"no room for the checkpoint of step {step} in {self.folder}: it takes "
-                f"{needed / 1e6:.0f} MB and needs twice that while it is written, "
-                f"{free / 1e6:.0f} MB "
-                "are free; free some space and run again to resume from the last checkpoint"
+                f"{needed / 1e6:.0f} MB and needs twice that while it is written, {free / 1e6:.0f} "
+                "MB are free; free some space and run again to resume from the last checkpoint"
             )
         staged = self.folder.parent / f".saving-{step}"
         with context_of_all():

@@ -40,8 +40,7 @@ def make_mesh(replica: int, fsdp: int, tensor: int = 1) -> Mesh:
     if count > len(devices):
         raise ValueError(
             f"execution.mesh asks for {replica} x {fsdp} x {tensor} devices, but jax sees "
-            f"{len(devices)} ({devices[0].platform}); "
-            "ask for fewer with --set execution.mesh=[1,1]"
+            f"{len(devices)} ({devices[0].platform}); ask for fewer with --set execution.mesh=[1,1]"
         )
     if jax.local_device_count() % tensor:
         raise ValueError(

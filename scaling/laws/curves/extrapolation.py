@@ -80,8 +80,7 @@ def extrapolate(
         if fitted[x].nunique() < 3 or rest.empty:
             raise ValueError(
                 f"{label} has {fitted[x].nunique()} levels of {x} to fit (column {train} = 1) and "
-                f"{len(rest)} rows to predict: "
-                "at least three and one are needed."
+                f"{len(rest)} rows to predict: at least three and one are needed."
             )
         to = rest[x].to_numpy(float)
         mean, low, high, converged = predict(

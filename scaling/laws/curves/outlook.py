@@ -98,8 +98,7 @@ def _best_use(best: Frontier) -> str:
     row = inside.iloc[-1]
     return (
         f"For a given compute the best size grows as compute to the power {best.exponent:.2f} "
-        f"({best.exponent_low:.2f} to "
-        f"{best.exponent_high:.2f}); at size x duration {row['compute']:.3g} it is "
-        f"{row['size']:.3g} ({row['size_low']:.3g} to "
+        f"({best.exponent_low:.2f} to {best.exponent_high:.2f}); at size x duration "
+        f"{row['compute']:.3g} it is {row['size']:.3g} ({row['size_low']:.3g} to "
         f"{row['size_high']:.3g}), trained for {row['duration']:.3g}."
     )

@@ -180,11 +180,10 @@ def _step(
         word = "a loss"
     sentence = (
         f"{axis} {names[0]} to {names[1]}{where}: {word}: {by_cohort[0]:+.3f} ({confidence:.0%} "
-        f"interval {low:+.3f} to {high:+.3f}) over {len(of_cohort)} cohorts; as if the "
-        f"{len(gain)} tasks were independent {by_task[0]:+.3f} ({by_task[1]:+.3f} to "
-        f"{by_task[2]:+.3f}); with the tasks at chance {with_chance[0]:+.3f} "
-        f"({with_chance[1]:+.3f} to {with_chance[2]:+.3f}) over cohorts. On their own: "
-        f"{', '.join(single) or 'no task'}."
+        f"interval {low:+.3f} to {high:+.3f}) over {len(of_cohort)} cohorts; as if the {len(gain)} "
+        f"tasks were independent {by_task[0]:+.3f} ({by_task[1]:+.3f} to {by_task[2]:+.3f}); with "
+        f"the tasks at chance {with_chance[0]:+.3f} ({with_chance[1]:+.3f} to "
+        f"{with_chance[2]:+.3f}) over cohorts. On their own: {', '.join(single) or 'no task'}."
     )
     return Step(
         axis,

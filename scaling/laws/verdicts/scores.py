@@ -160,8 +160,7 @@ def _refuse_repeats(table: pd.DataFrame, keys: list[str]) -> None:
         example = table.loc[repeats, keys].iloc[0].to_dict()
         raise ValueError(
             f"{int(repeats.sum())} rows repeat a run, draw and case (for example {example}): keep "
-            "one "
-            "row each, or name what tells them apart in the columns run and draw."
+            "one row each, or name what tells them apart in the columns run and draw."
         )
 
 
