@@ -7,7 +7,6 @@ bar is the 90 % interval over few-shot draws.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from html import escape
 from typing import Literal
 
@@ -15,6 +14,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from scaling.laws import Curve
+from scaling.report.measured import Measured, measured
 from scaling.report.style import (
     SYMBOLS,
     axis_title,
@@ -32,10 +32,9 @@ from scaling.report.traces import (
     curve_traces,
     level_line,
     run_markers,
-    sizes_of,
     y_range,
 )
-from scaling.report.views import ALL, View, controls, run_points, with_series
+from scaling.report.views import ALL, View
 
 Axis = Literal["compute", "size", "duration"]
 AXES: dict[Axis, str] = {
@@ -59,23 +58,7 @@ def performance(
     Traces: two for the curve (band, line) if given, two for each control (band, line), two for
     each level (line through the mean of the seeds, markers of the runs).
     """
-    return performance_of(measured(with_series(results), task, view), task, view, axis, curve)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What all figures of a view show: pretrained runs, controls, and the controls by size."""
-
-    points: pd.DataFrame
-    arms: dict[str, pd.DataFrame]
-    sized: dict[str, pd.DataFrame]
-
-
-def measured(results: pd.DataFrame, task: str, view: View) -> Measured:
-    """The runs and controls of a view (`run_points`, `controls`)."""
-    arms = controls(results, task, view)
-    sized = {arm: sizes_of(scores) for arm, scores in arms.items()}
-    return Measured(run_points(results, task, view), arms, sized)
+    return performance_of(measured(results, task, view), task, view, axis, curve)
 
 
 def performance_of(
@@ -92,9 +75,9 @@ def performance_of(
         return base_figure([], alt="No finished results.", x_title=x_title, y_title=y_title)
     low, high = x_range(points[column])
     traces = curve_traces(curve, points[column]) if curve else []
-    for arm, scores in arms.items():
-        of_sizes = shown.sized[arm]
-        traces += control_traces(arm, scores, of_sizes, view, axis == "size", (low, high))
+    for arm in arms:
+        of_sizes, overall = shown.by_size[arm], shown.overall[arm]
+        traces += control_traces(arm, overall, of_sizes, view, axis == "size", (low, high))
     for rank, (name, colour, group, shift) in enumerate(levels(points, axis, view)):
         aside = group[column] * (high / low) ** (DODGE * shift)
         shifted = group.assign(**{"at": group[column], column: aside})
@@ -110,7 +93,7 @@ def performance_of(
     )
     logarithmic = [math.log10(low), math.log10(high)]
     figure.update_xaxes(type="log", range=logarithmic, **ticks(points, axis))
-    intervals = [points, *shown.sized.values()]
+    intervals = [points, *shown.by_size.values()]
     return figure.update_yaxes(range=y_range(intervals, view.metric))
 
 

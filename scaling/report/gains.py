@@ -6,6 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from scaling.laws.arms import baseline_arm
+from scaling.report.measured import Measured, measured, paired_improvement
 from scaling.report.style import (
     MUTED,
     SYMBOLS,
@@ -17,7 +18,7 @@ from scaling.report.style import (
     si,
 )
 from scaling.report.traces import as_floats, bars, draws_text, range_text
-from scaling.report.views import View, paired_improvement
+from scaling.report.views import View
 
 ROW = 24  # pixels
 
@@ -29,7 +30,14 @@ def improvement(
 
     One trace; a band of +- `smallest`, the smallest effect of interest, where it is given.
     """
-    points = paired_improvement(results, task, view).iloc[::-1]
+    return improvement_of(measured(results, task, view), task, view, smallest)
+
+
+def improvement_of(
+    shown: Measured, task: str, view: View, smallest: float | None = None
+) -> go.Figure:
+    """`improvement` from what is `measured`, which the figures of a view share."""
+    points = paired_improvement(shown, view).iloc[::-1]
     against = control_of(baseline_arm(view.protocol))[0]
     x_title = f"{heading(view.metric)}: improvement over<br>{against} (right is better →)"
     if points.empty:

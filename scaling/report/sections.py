@@ -12,12 +12,13 @@ from scaling.laws import Verdict
 from scaling.laws.known_metrics import label_of
 from scaling.report.beyond import equal_compute
 from scaling.report.curves import agreement, fitted_views
-from scaling.report.figures import COLUMNS, Axis, Measured, measured, performance_of
+from scaling.report.figures import COLUMNS, Axis, performance_of
 from scaling.report.fomo25 import CHOICES
 from scaling.report.forests import against_controls
-from scaling.report.gains import improvement
+from scaling.report.gains import improvement_of
 from scaling.report.inputs import ReportInput
 from scaling.report.losses import loss_against_compute, pretraining_loss, training_figure
+from scaling.report.measured import Measured, measured
 from scaling.report.style import heading, si
 from scaling.report.tuning import rate_sweep
 from scaling.report.views import ALL, View, views
@@ -77,9 +78,9 @@ def task_section(study: ReportInput, results: pd.DataFrame, name: str, slug: str
     for axis in COLUMNS:
         drawn[axis] = curves(study, results, name, slug, shown, axis)
     gains = {}
-    for view in listed:
+    for view, of_view in shown.items():
         smallest = smallest_effect(verdict, view.metric)
-        gains[view.key] = improvement(results, name, view, smallest)
+        gains[view.key] = improvement_of(of_view, name, view, smallest)
     nothing = "There are no finished results to compare with an untrained encoder."
     drawn["improvement"] = Drawn(f"figure-{slug}-improvement", gains, nothing)
     return {

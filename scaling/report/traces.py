@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from scaling.laws import Curve
 from scaling.report.style import ACCENT, control_of, heading, metric_of, rgba, score, si
-from scaling.report.views import View, over_draws
+from scaling.report.views import View
 
 
 def level_line(points: pd.DataFrame, column: str, colour: str, name: str) -> go.Scatter:
@@ -49,13 +49,13 @@ def run_markers(
 
 def control_traces(
     arm: str,
-    scores: pd.DataFrame,
-    sized: pd.DataFrame,
+    overall: pd.DataFrame,
+    by_size: pd.DataFrame,
     view: View,
     along_size: bool,
     ends: tuple[float, float],
 ) -> list[go.Scatter]:
-    """The band and the line of a control, from its `scores` and the same by size (`sizes_of`).
+    """The band and the line of a control, from its scores `overall` and `by_size` (`Measured`).
 
     `along_size`: a line over sizes where the arm has an encoder of each. Else a level line at its
     mean over sizes, between the `ends` of the axis.
@@ -63,13 +63,13 @@ def control_traces(
     label, colour, dash = control_of(arm)
     label = escape(label)
     of_sizes = ""
-    if along_size and len(sized) > 1:
-        rows, at = sized, as_floats(sized["params"])
+    if along_size and len(by_size) > 1:
+        rows, at = by_size, as_floats(by_size["params"])
     else:
-        rows, at = over_draws(scores.assign(arm=arm), ["arm"]).iloc[[0, 0]], list(ends)
-        if len(sized) > 1:
+        rows, at = overall.iloc[[0, 0]], list(ends)
+        if len(by_size) > 1:
             label += " (mean of sizes)"
-        of_sizes = "".join(size_hover(row, view.metric) for _, row in sized.iterrows())
+        of_sizes = "".join(size_hover(row, view.metric) for _, row in by_size.iterrows())
     texts = [f"<b>{label}</b><br>{numbers(row, view)}{of_sizes}" for _, row in rows.iterrows()]
     line = go.Scatter(
         x=at,
@@ -82,11 +82,6 @@ def control_traces(
         hoverinfo="text",
     )
     return [band(at, rows["low"], rows["high"], colour, 0.09, label, arm), line]
-
-
-def sizes_of(scores: pd.DataFrame) -> pd.DataFrame:
-    """A control's scores per size, smallest first."""
-    return over_draws(scores, ["size", "params"]).sort_values("params")
 
 
 def curve_traces(curve: Curve, x: pd.Series) -> list[go.Scatter]:

@@ -11,15 +11,13 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
 
-from scaling.laws.arms import SUPERVISED, baseline_arm
+from scaling.laws.arms import SUPERVISED
 from scaling.laws.known_metrics import METRICS
 from scaling.laws.series import column_as_text, series_of
-from scaling.report.style import metric_of
 
 CONFIDENCE = 0.90
 ALL = "all"  # the view of every series in one figure
 RUN = ["run", "series", "network", "size", "params", "duration", "flops", "seed"]
-KNOWN_ARMS = ("scratch", "random", *SUPERVISED, "classical")
 
 
 @dataclass(frozen=True)
@@ -120,51 +118,3 @@ def with_facts(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """A table of runs with the facts of each (`RUN`), which `rows` repeat."""
     facts = rows.drop_duplicates("run")[RUN]
     return table.merge(facts, on="run", how="left")
-
-
-def run_points(results: pd.DataFrame, task: str, view: View) -> pd.DataFrame:
-    """One row per pretrained run with the columns of `over_draws`; by duration, then size."""
-    scores = draw_scores(results, task, view, "pretrained")
-    points = with_facts(over_draws(scores, ["run"]), scores)
-    return points.sort_values(["duration", "params", "series", "seed"], ignore_index=True)
-
-
-def controls(results: pd.DataFrame, task: str, view: View) -> dict[str, pd.DataFrame]:
-    """Each control arm's scores per run and draw, those of the known controls first.
-
-    Of the networks that the view shows, where a control has any of them. Arms without results are
-    left out. An arm that is none of the known ones is a reference: an encoder from elsewhere.
-    """
-    results = with_series(results)
-    of_task = results[results["task"] == task]
-    arms = [arm for arm in of_task["arm"].unique() if arm != "pretrained"]
-    places = {arm: place for place, arm in enumerate(KNOWN_ARMS)}
-    arms.sort(key=lambda arm: (places.get(arm, len(places)), arm))
-    shown = draw_scores(results, task, view, "pretrained")["network"].unique()
-    chosen = {}
-    for arm in arms:
-        scores = draw_scores(results, task, view, arm)
-        same_network = scores["network"].isin(shown)
-        if same_network.any():
-            scores = scores[same_network]
-        if len(scores):
-            chosen[arm] = scores
-    return chosen
-
-
-def paired_improvement(results: pd.DataFrame, task: str, view: View) -> pd.DataFrame:
-    """Per run, how much better it is than the untrained encoder of its network on the same draws.
-
-    Positive is better, whichever way the metric points. Columns of `run_points`, and `baseline`,
-    the mean score that the run is compared with.
-    """
-    pretrained = draw_scores(results, task, view, "pretrained")
-    control = draw_scores(results, task, view, baseline_arm(view.protocol))
-    by_draw = control.groupby(["network", "draw"])["value"].mean().rename("baseline")
-    pairs = pretrained.merge(by_draw.reset_index(), on=["network", "draw"])
-    sign = -1.0 if metric_of(view.metric).lower_is_better else 1.0
-    difference = pairs.assign(value=sign * (pairs["value"] - pairs["baseline"]))
-    points = with_facts(over_draws(difference, ["run"]), difference)
-    means = pairs.groupby("run")["baseline"].mean()
-    points["baseline"] = points["run"].map(means)
-    return points.sort_values(["params", "duration", "series", "seed"], ignore_index=True)
