@@ -2,12 +2,15 @@
 library's.
 """
 
+import shutil
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.stats import spearmanr
 
 from scaling.models.backbone import Modules, build_encoder, make_head, modules_of
 from scaling.models.compute import Compute
@@ -22,6 +25,7 @@ from scaling.study.objectives import OBJECTIVES, ObjectiveConfig, Work
 from scaling.study.shapes import EncoderShape
 from scaling.training.mesh import global_batch, make_mesh
 from scaling.training.program import pretraining_program
+from tests.conftest import scaling
 from tests.toy_extensions import Agreement, Patches
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +49,83 @@ def test_plan_of_a_users_objective_and_backbone_has_their_costs() -> None:
         # Forward and backward of one map of 27 patches, and what the objective compares.
         assert step.flops == step.samples * (3 * 2 * 27 * 8**3 * 8 + 3 * 2 * 8)
         assert step.memory > 0
+
+
+STUDY = """
+from scaling.study.config import Data, Execution, Finetune, Probe, Source, Study, Task, Transfer
+from scaling.study.config import Volumes
+from scaling.study.phantom import TEST_SCANNERS, Cohort, Phantom
+
+def task(number, name, kind, sequences, shots):
+    train, test = Source(f"fomo-task{number}"), Source(f"fomo-task{number}-test")
+    return Task(name, kind, sequences, train, (test,), shots=(shots,), draws=1)
+
+study = Study(
+    name="toys",
+    data=Data(
+        root="cohort",
+        pretraining=(Source("fomo60k"),),
+        volumes=Volumes(spacing_mm=8.0, shape=(24, 24, 24)),
+        phantom=Phantom(
+            spacing_mm=6.0,
+            pretraining_subjects=6,
+            test_scanners=TEST_SCANNERS[:1],
+            infarct=Cohort(4, 4),
+            meningioma=Cohort(4, 2),
+            brain_age=Cohort(6, 6),
+        ),
+    ),
+    objectives=(Agreement(),),
+    families=(Patches(),),
+    sizes=("xxs",),
+    durations=(120,),
+    tasks=(
+        task(1, "infarct", "classification", ("flair",), 4),
+        task(2, "meningioma", "segmentation", ("flair",), 3),
+        task(3, "age-order", "ordering", ("t1",), 6),
+    ),
+    pretrain=Pretrain(crop=(16, 16, 16), batch=12, warmup=24),
+    transfer=Transfer(
+        finetune=Finetune(steps=4, batch=2, learning_rates=(1e-3,), augment="none"),
+        probe=Probe(),
+        nsd_tolerance_mm=8.0,
+    ),
+    execution=Execution(workers=1),
+)
+"""
+
+
+def test_study_of_a_users_own_kinds_runs_to_its_page_and_again_from_its_folder(
+    tmp_path: Path,
+) -> None:
+    toys = (ROOT / "tests" / "toy_extensions.py").read_text()
+    (tmp_path / "toys.py").write_text(toys + STUDY)
+    done = scaling("run", "toys.py", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "runs" / "toys"
+    results = pd.read_parquet(folder / "results.parquet").query("task == 'age-order'")
+    assert set(results["arm"]) == {"pretrained", "scratch", "random", "classical"}
+    assert set(results["metric"]) == {"spearman"}
+    assert set(results["protocol"]) == {"finetune", "probe", "neighbours", "ridge"}
+    predictions = pd.read_parquet(folder / "predictions.parquet").query("task == 'age-order'")
+    keys = ["run", "arm", "protocol", "draw", "site"]
+    expected = {
+        key: spearmanr(cases["label"], cases["prediction"]).statistic
+        for key, cases in predictions.groupby(keys)
+    }
+    assert len(expected) == len(results)
+    for row in results.itertuples():
+        key = (row.run, row.arm, row.protocol, row.draw, row.site)
+        assert row.value == pytest.approx(expected[key], nan_ok=True)
+    assert "Rank correlation" in (folder / "report.html").read_text()
+    # The folder holds what it needs: the experiment file may have gone.
+    (tmp_path / "toys.py").unlink()
+    step = folder / "transfer" / "classical-age-order"
+    first = pd.read_parquet(step / "results.parquet")
+    shutil.rmtree(step)
+    again = scaling("step", "runs/toys", step.relative_to(folder), folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    pd.testing.assert_frame_equal(pd.read_parquet(step / "results.parquet"), first)
 
 
 @pytest.mark.parametrize("family", [Patches(), ViT()], ids=lambda family: family.kind)

@@ -1,16 +1,20 @@
-"""An objective and a backbone of a user's own, as an experiment file defines them.
+"""An objective, a backbone and a kind of task of a user's own, as an experiment file defines them.
 
 The objective shows a schedule of the step and a running statistic; the backbone is one linear map
-of patches. `docs/extending.md` explains the parts.
+of patches; the kind of task orders cases by a number. `docs/extending.md` explains the parts.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
+import numpy as np
+import pandas as pd
 from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from pydantic.dataclasses import dataclass
+from scipy.stats import spearmanr
 
+from scaling.metrics import Metric, register_metric
 from scaling.models.backbone import Modules, build_encoder, register_backbone
 from scaling.models.compute import Compute
 from scaling.models.heads import Features
@@ -25,6 +29,9 @@ from scaling.study.ladder import Decoder, Encoder
 from scaling.study.objectives import ObjectiveConfig, Pairs, Work
 from scaling.study.shapes import DecoderShape, EncoderShape, Memory, Setting, tokens
 from scaling.study.strict import STRICT
+from scaling.study.task_kinds import TaskKind, read_number, register_kind
+from scaling.transfer.kinds import Learner, register_learner
+from scaling.transfer.losses import regression_loss
 
 FLOAT32 = 4  # bytes
 
@@ -168,6 +175,39 @@ def encode_visible(
     return (encoder.map(jnp.take_along_axis(patches, visible[..., None], axis=1)),)
 
 
+def numbers(labels: np.ndarray, predictions: np.ndarray, ruler: Any) -> dict[str, Any]:
+    """Label and prediction of every case."""
+    return {"label": labels.astype(float), "prediction": predictions.astype(float)}
+
+
+def rank_correlation(cases: pd.DataFrame) -> dict[str, float]:
+    """Spearman's correlation of labels and predictions."""
+    return {"spearman": float(spearmanr(cases["label"], cases["prediction"]).statistic)}
+
+
+def ordering(classes: tuple[str | int, ...]) -> Learner:
+    """Learned as a regression, scored by the order alone."""
+    return Learner(
+        outputs=1,
+        loss=regression_loss,
+        predict=lambda outputs: outputs,
+        columns=numbers,
+        score=rank_correlation,
+        standardised=True,
+    )
+
+
+register_metric("spearman", Metric("rank correlation", smallest_effect=0.05, pooled=True))
+register_kind(
+    TaskKind(
+        "ordering",
+        expected=lambda task: "a number",
+        metrics=lambda task: ("spearman",),
+        read=read_number,
+        protocols=("finetune", "probe", "classical"),
+    )
+)
+register_learner("ordering", ordering)
 register_objective(Agreement, build_agreement)
 register_backbone(
     Patches,
