@@ -18,9 +18,10 @@ import numpy as np
 import pandas as pd
 
 from scaling.files import write_json
+from scaling.runs.drift import resolved
 from scaling.runs.experiment import load_study
 from scaling.runs.plan import Plan, PretrainStep, Step, TransferStep, make_plan
-from scaling.runs.rundir import finish, provenance, resolved
+from scaling.runs.rundir import finish, provenance
 
 EXPERIMENT = """
 from dataclasses import replace

@@ -124,8 +124,9 @@ def data_prepare(
     Interrupt at any moment; the same command goes on. A scan that cannot be used is listed, and
     the exit code is then 1.
     """
-    from scaling.data.layout import LISTINGS, REMARKS, find_sources, scan_sources
+    from scaling.data.layout import LISTINGS, find_sources, scan_sources
     from scaling.data.leakage import describe_backgrounds
+    from scaling.data.participants import REMARKS
     from scaling.data.prepare import prepare
     from scaling.study.config import Source, Split, Volumes
 

@@ -22,17 +22,11 @@ from scaling.data.files import (
     walk,
 )
 from scaling.data.headers import TEXTS, describe_content, describe_header, describe_mask
-from scaling.data.layout import (
-    COLUMNS,
-    LISTINGS,
-    REMARKS,
-    find_sources,
-    scan_source,
-    with_no_attributes,
-)
+from scaling.data.layout import COLUMNS, LISTINGS, find_sources, scan_source, with_no_attributes
 from scaling.data.leakage import describe_backgrounds
 from scaling.data.names import ASIDE, BIDS_ASIDE, MASKS, is_label_map, stem
 from scaling.data.opening import EXTENSIONS
+from scaling.data.participants import REMARKS
 from scaling.data.problems import Finding, judge
 from scaling.files import write_table
 from scaling.processes.parallel import cores, unordered_map

@@ -16,10 +16,10 @@ import pandas as pd
 from scaling.data.ages import age_column, odd_ages, parse_age, with_unit
 from scaling.data.delimited import read_table
 
-__all__ = ["parse_age", "read_table", "with_participants"]
 TABLES = ("participants.tsv", "participants.csv", "sessions.tsv", "mapping.tsv", "mri_info.tsv")
 KEYS = {"dataset": "dataset", "participant_id": "name", "session_id": "session", "filename": "file"}
 IDS = ("participant_id", "participant", "subject_id", "subject")  # names of the column of ids
+REMARKS = "remarks"  # the attribute of a table that holds sentences on what was not joined
 OURS = ("path", "source", "part", "subject", "sequence", "run", "mask", "problem", "brainmask")
 
 

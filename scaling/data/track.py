@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from scaling.data.delimited import read_table
 from scaling.data.headers import describe_header
 from scaling.data.layout import select
-from scaling.data.participants import read_table
 from scaling.processes.parallel import cores, unordered_map
 from scaling.study.challenge import Collection, load_challenge
 from scaling.study.config import Data

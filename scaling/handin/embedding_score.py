@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scaling.data.participants import read_table
+from scaling.data.delimited import read_table
 from scaling.handin import challenge_metrics
 from scaling.handin.case_files import find_predictions
 from scaling.handin.linear_probe import (

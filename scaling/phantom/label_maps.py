@@ -13,8 +13,9 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
+from scaling.data.ages import parse_age
+from scaling.data.delimited import read_table
 from scaling.data.files import extension
-from scaling.data.participants import parse_age, read_table
 from scaling.data.resample import FWHM
 from scaling.phantom.template import MARGIN_MM, Template, make_template
 

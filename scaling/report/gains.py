@@ -7,16 +7,7 @@ import plotly.graph_objects as go
 
 from scaling.laws.arms import baseline_arm
 from scaling.report.measured import Measured, measured, paired_improvement
-from scaling.report.style import (
-    MUTED,
-    SYMBOLS,
-    base_figure,
-    control_of,
-    heading,
-    ramp,
-    score,
-    si,
-)
+from scaling.report.style import MUTED, SYMBOLS, base_figure, control_of, heading, ramp, score, si
 from scaling.report.traces import as_floats, bars, draws_text, range_text
 from scaling.report.views import View
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from scaling.files import read_json, write_json
+from scaling.runs.drift import differences
 from scaling.runs.plan import Plan, TransferStep
-from scaling.runs.rundir import differences
 from scaling.study.config import Study
 
 REGISTRATION = "registration.json"

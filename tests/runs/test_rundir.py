@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from scaling.runs.drift import ConfigDriftError
 from scaling.runs.experiment import load_study
 from scaling.runs.plan import make_plan
-from scaling.runs.rundir import ConfigDriftError, begin, fail, finish, plan_status, step_status
+from scaling.runs.rundir import begin, fail, finish, plan_status, step_status
 
 MICRO = Path(__file__).parents[1] / "micro_study.py"
 

@@ -1,0 +1,165 @@
+"""The scans and labels below a folder, in any of the layouts that `scaling.data.layout` shows."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from scaling.data.files import (
+    extension,
+    folder_problem,
+    link_problem,
+    name_problem,
+    printable,
+    walk,
+)
+from scaling.data.names import (
+    ASIDE,
+    brain_mask_names,
+    describe,
+    is_label_map,
+    is_scan,
+    stem,
+    subject_place,
+)
+from scaling.data.opening import EXTENSIONS
+from scaling.data.participants import REMARKS, with_participants
+from scaling.data.unpack import archives, is_unpacked
+
+SCANS = ("preprocessed", "rawdata")  # folders of a source that its subjects may lie in
+
+
+def inner_folder(folder: Path) -> Path:
+    """The folder, or the one of its own name in it that unpacking a download has left."""
+    inner = folder / folder.name
+    return inner if (inner / "preprocessed").is_dir() else folder
+
+
+def require_unpacked(folder: Path) -> None:
+    """Raise ValueError when the folder holds sessions as zip files that are not unpacked."""
+    packed = [archive for archive in archives(folder) if not is_unpacked(archive)]
+    if packed:
+        raise ValueError(
+            f"{folder} holds {len(packed):,} zip files of sessions that are not unpacked, first "
+            f"{packed[0]}; run `scaling data unpack {folder}` first"
+        )
+
+
+def scan_folder(root: Path, folder: Path) -> pd.DataFrame:
+    """The scans of a folder in one of the layouts, with what tables and labels beside them say."""
+    folder = inner_folder(folder)
+    scans = folder_of_subjects(folder)
+    rows = list_scans(scans, (root.resolve(), folder.resolve()))
+    require_unpacked(scans)
+    if not rows:
+        raise ValueError(
+            f"{folder} holds no scans; expected files such as sub_1/ses_1/t1.nii.gz "
+            f"({', '.join(EXTENSIONS)}) in it or in its preprocessed/, or a table that names them "
+            "(csv, tsv or parquet with the columns path and subject)"
+        )
+    table = pd.DataFrame(rows)
+    table["session"] = visits(table, scans)
+    table = table.assign(site="", age=np.nan, sex="", label="", mask="")
+    table, remarks = with_participants(table, folder, scans)
+    if (folder / "labels").is_dir():
+        labels = {
+            key: find_label(folder / "labels", *key)
+            for key in dict.fromkeys(zip(table["subject"], table["session"], strict=True))
+        }
+        of_scan = [labels[key] for key in zip(table["subject"], table["session"], strict=True)]
+        table["mask"] = [mask for _, mask in of_scan]
+        texts = pd.Series([text for text, _ in of_scan], index=table.index)
+        table["label"] = texts.where(texts != "", table["label"])
+    table.attrs = {REMARKS: remarks}
+    return table
+
+
+def folder_of_subjects(folder: Path) -> Path:
+    """The folder that a source's subjects lie in: itself, its preprocessed/ or its rawdata/."""
+    for name in SCANS:
+        if (folder / name).is_dir() and not any(folder.glob("sub[-_]*")):
+            return folder / name
+    return folder
+
+
+def list_scans(scans: Path, allowed: tuple[Path, ...]) -> list[dict[str, object]]:
+    """A row per scan below `scans`, and per folder below it that is not entered."""
+    rows = []
+    brain_masks: dict[Path, dict[str, Path]] = {}  # of a folder: stem -> file
+    for file in walk(scans):
+        if is_scan(file, scans):
+            problem = name_problem(file) or link_problem(file, *allowed)
+            rows.append(describe(file, scans) | {"problem": problem})
+        elif extension(file.name) and is_label_map(file.name):
+            brain_masks.setdefault(file.parent, {})[stem(file.name)] = file
+        elif file.is_dir() and not set(ASIDE) & set(file.relative_to(scans).parts):
+            rows += unentered(file, scans)
+    if not brain_masks:
+        return rows
+    for row in rows:
+        path = Path(str(row["path"]))
+        beside = brain_masks.get(path.parent, {})
+        names = [name for name in brain_mask_names(path.name) if name in beside]
+        row["brainmask"] = str(beside[names[0]]) if names else ""
+    if not any(row["brainmask"] for row in rows):
+        for row in rows:
+            del row["brainmask"]
+    return rows
+
+
+def unentered(folder: Path, scans: Path) -> list[dict[str, object]]:
+    """The row that stands for a link to a folder below a subject, or for a closed folder."""
+    parts = tuple(printable(part) for part in folder.relative_to(scans).parts)
+    place = subject_place(parts)
+    if place is None and folder.is_symlink():
+        return []
+    subject = parts if place is None else parts[: place + 1]
+    return [
+        {
+            "path": printable(str(folder)),
+            "subject": "/".join(subject) or ".",
+            "session": "",
+            "sequence": "",
+            "run": 1,
+            "problem": folder_problem(folder),
+        }
+    ]
+
+
+def visits(table: pd.DataFrame, scans: Path) -> "pd.Series[str]":
+    """Sessions; where a sequence lies in two folders of a subject, these folders are its sessions.
+
+    Two visits are never a pair of sequences of one session.
+    """
+    session = table["session"].copy()
+    below = len(str(scans)) + 1
+    places = zip(table["path"], table["subject"], strict=True)
+    inside = [path[below + len(subject) + 1 :] for path, subject in places]
+    folders = pd.Series([place.partition("/")[0] for place in inside], index=table.index)
+    is_nested = np.array(["/" in place for place in inside])
+    nested = (session == "ses_1") & is_nested
+    if not nested.any():
+        return session
+    series = (
+        table[nested]
+        .assign(folder=folders[nested])
+        .drop_duplicates(["subject", "sequence", "run", "folder"])
+    )
+    repeated = series[series.duplicated(["subject", "sequence", "run"], keep=False)]
+    several = nested & table["subject"].isin(repeated["subject"]) & folders.isin(repeated["folder"])
+    return session.where(~several, folders)
+
+
+def find_label(labels: Path, subject: str, session: str) -> tuple[str, str]:
+    """Text of a session's label and path of its mask, from labels/SUBJECT/SESSION or
+    labels/SUBJECT; "" for what is not there.
+    """
+    text, mask = "", ""
+    for folder in (labels / subject / session, labels / subject):
+        for name in ("seg.nii.gz", "seg.nii"):
+            if not mask and (folder / name).exists():
+                mask = str(folder / name)
+        for name in ("label.txt", "labels.txt"):
+            if not text and (folder / name).exists():
+                text = (folder / name).read_text(errors="replace").strip()
+    return text, mask
