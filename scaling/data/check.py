@@ -286,6 +286,8 @@ def read_known(manifest: Path) -> dict[tuple[str, int, int], dict[str, Any]]:
             raise ValueError(
                 f"{file} exists and is no manifest ({error}); name another file, or delete it"
             ) from error
+        if "values" not in old.columns and "content_hash" in old.columns:
+            continue  # of a version that did not write down a mask's values: read anew
         if not {"path", *HEADER} <= set(old.columns):
             raise ValueError(
                 f"{file} exists and is no manifest of `scaling data check`; name another file, or "

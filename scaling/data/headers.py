@@ -28,6 +28,7 @@ SCANNER = (
     "InversionTime",
     "FlipAngle",
 )
+MOST_VALUES = 50  # of a mask are written down
 TEXTS = (
     "shape",
     "spacing",
@@ -37,6 +38,7 @@ TEXTS = (
     "content_hash",
     "unreadable",
     "remark",
+    "values",
     *(name.lower() for name in SCANNER),
 )
 
@@ -71,7 +73,7 @@ def describe_header(path: Path) -> dict[str, Any]:
 
 
 def describe_mask(path: Path, scan: Path) -> dict[str, Any]:
-    """The same of a segmentation of `scan`, which is read altogether.
+    """The same of a segmentation of `scan`, which is read altogether, and the values it holds.
 
     What is no mask cannot be used; one that is empty, lies wrong on its scan, or is too small for
     the default grid should be looked at.
@@ -83,6 +85,7 @@ def describe_mask(path: Path, scan: Path) -> dict[str, Any]:
         mask = read_mask(path)
     except UnreadableVolume as error:
         return out | {"unreadable": str(error)}
+    out["values"] = " ".join(f"{value:g}" for value in np.unique(mask.voxels)[:MOST_VALUES])
     if not mask.voxels.any():
         return out | {"remark": f"{path} marks nothing: every voxel is 0"}
     try:

@@ -8,13 +8,15 @@ import pandas as pd
 from scaling.data.check import Checked
 
 SHOWN = 5  # files named per finding
+MANY = 12  # values of labels that are listed one by one
 
 
 def describe_sources(manifest: pd.DataFrame) -> list[dict[str, Any]]:
     """Per source: scans, subjects, sessions, sites, labelled sessions, sessions with age, share of
-    sessions with each sequence.
+    sessions with each sequence, how often each label and each value of a mask was seen.
     """
     out = []
+    masks = manifest[manifest["role"] == "mask"]
     for source, scans in manifest[manifest["role"] == "scan"].groupby("source"):
         sessions = scans.groupby(["subject", "session"])
         sequences = scans.drop_duplicates(["subject", "session", "sequence"])[
@@ -34,9 +36,39 @@ def describe_sources(manifest: pd.DataFrame) -> list[dict[str, Any]]:
                     str(name): round(count / sessions.ngroups, 3)
                     for name, count in sequences.items()
                 },
+                "labels": counted(first["label"]),
+                "mask_values": counted(masks.loc[masks["source"] == source, "values"].str.split()),
             }
         )
     return out
+
+
+def counted(texts: "pd.Series[Any]") -> dict[str, int]:
+    """How often each value stands in a column of texts, or of lists of texts; numbers in order."""
+    values = texts.explode().dropna()
+    counts = values[values != ""].value_counts()
+    numbers = pd.to_numeric(counts.index.to_series(), errors="coerce")
+    order = (
+        counts.index.to_frame(name="text").assign(number=numbers).sort_values(["number", "text"])
+    )
+    return {str(value): int(counts[value]) for value in order.index}
+
+
+def describe_labels(source: dict[str, Any]) -> list[str]:
+    """Lines on the labels of a source and on the values of its masks."""
+    lines = []
+    labels = source["labels"]
+    if len(labels) > MANY:
+        lines.append(f"  labels: {len(labels)} values, {next(iter(labels))} to {list(labels)[-1]}")
+    elif labels:
+        counts = ", ".join(f"{value} ({count:,})" for value, count in labels.items())
+        lines.append(f"  labels (sessions): {counts}")
+    values = {value: count for value, count in source["mask_values"].items() if value != "0"}
+    if values:
+        counts = ", ".join(f"{value} ({count:,})" for value, count in list(values.items())[:MANY])
+        several = "; a task tells them apart by Task.classes" if len(values) > 1 else ""
+        lines.append(f"  values of masks (masks): {counts}{several}")
+    return lines
 
 
 def as_json(root: Path, checked: Checked) -> dict[str, Any]:
@@ -75,6 +107,7 @@ def summarise(root: Path, checked: Checked) -> str:
         lines += [
             f"{name}: {numbers}, {source['labelled']:,} labelled, {source['with_age']:,} with age",
             f"  {sequences}",
+            *describe_labels(source),
         ]
     verdicts = checked.manifest["verdict"].value_counts()
     parts = ", ".join(

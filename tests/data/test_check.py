@@ -15,6 +15,7 @@ from scaling.data import headers
 from scaling.data.cache import open_cache
 from scaling.data.check import check, partial_file
 from scaling.data.problems import Finding
+from scaling.data.summary import describe_sources, summarise
 
 
 def kinds(findings: tuple[Finding, ...]) -> set[str]:
@@ -264,3 +265,37 @@ def test_manifest_prepares_as_the_folder_does(
     for i in np.flatnonzero(one.index["status"] == "ok"):
         np.testing.assert_array_equal(one.volume(i), two.volume(i))
     np.testing.assert_array_equal(one.mask(2), two.mask(2))
+
+
+def test_check_lists_the_values_of_labels_and_masks(tmp_path: Path) -> None:
+    for number, (label, values) in enumerate([("M", (0, 1)), ("F", (0, 1, 2)), ("F", (0, 2))]):
+        session = tmp_path / "task" / "preprocessed" / f"sub_{number}" / "ses_1"
+        session.mkdir(parents=True)
+        place = tmp_path / "task" / "labels" / f"sub_{number}" / "ses_1"
+        place.mkdir(parents=True)
+        rng = np.random.default_rng(number)
+        voxels = rng.integers(50, 900, (16, 16, 16)).astype(np.int16)
+        mask = np.zeros((16, 16, 16), np.uint8)
+        for slot, value in enumerate(values):
+            mask[4 * slot : 4 * slot + 4, 2:14, 2:14] = value
+        nib.save(nib.Nifti1Image(voxels, np.eye(4)), session / "t1.nii.gz")
+        nib.save(nib.Nifti1Image(mask, np.eye(4)), place / "seg.nii.gz")
+        (place / "label.txt").write_text(f"{label}\n")
+    checked = check(tmp_path)
+    (source,) = describe_sources(checked.manifest)
+    assert source["labels"] == {"F": 2, "M": 1}
+    assert source["mask_values"] == {"0": 3, "1": 2, "2": 2}
+    text = summarise(tmp_path, checked)
+    assert "labels (sessions): F (2), M (1)" in text
+    assert "values of masks (masks): 1 (2), 2 (2); a task tells them apart" in text
+
+
+def test_check_reads_anew_what_a_version_without_values_of_masks_wrote(tmp_path: Path) -> None:
+    session = tmp_path / "scans" / "sub_0" / "ses_1"
+    session.mkdir(parents=True)
+    voxels = np.random.default_rng(0).integers(50, 900, (16, 16, 16)).astype(np.int16)
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), session / "t1.nii.gz")
+    manifest = tmp_path / "manifest.parquet"
+    first = check(tmp_path / "scans", manifest).manifest
+    pd.read_parquet(manifest).drop(columns="values").to_parquet(manifest)
+    pd.testing.assert_frame_equal(check(tmp_path / "scans", manifest).manifest, first)
