@@ -6,6 +6,7 @@ objective adds, its config (`scaling.study.objectives.Work`).
 """
 
 import math
+from functools import lru_cache
 
 from scaling.study.config import Finetune, Pretrain, Shape3, Task, Transfer
 from scaling.study.ladder import Decoder, Encoder
@@ -32,6 +33,7 @@ def pretraining_flops(
     return flops
 
 
+@lru_cache(maxsize=1024)
 def transfer_flops(
     task: Task, transfer: Transfer, encoder: Encoder, volume: Shape3, untrained: bool = False
 ) -> int:

@@ -6,6 +6,7 @@ study, and the plan and the programs take it from here.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from scaling.costs.accelerators import ACCELERATORS
 from scaling.study.config import Finetune, Remat, Shape3, Task, Transfer
@@ -122,6 +123,7 @@ def probe_cases(encoder: Encoder, sequences: int, volume: Shape3, accelerator: s
     return int(min(CASES, max(1, room // case)))
 
 
+@lru_cache(maxsize=1024)
 def transfer_memory(
     task: Task, transfer: Transfer, encoder: Encoder, volume: Shape3, accelerator: str
 ) -> int:
