@@ -17,6 +17,14 @@ tables_app = typer.Typer()
 
 Table = Annotated[Path, typer.Argument(help="A csv, tsv or parquet file.", show_default=False)]
 X = Annotated[str, typer.Option("--x", help="Column of sizes or budgets; or two, SIZE,DURATION.")]
+XOfFit = Annotated[
+    str,
+    typer.Option(
+        "--x",
+        help="Column of sizes or budgets; or two, SIZE,DURATION; or three where data are repeated, "
+        "SIZE,UNIQUE,SEEN.",
+    ),
+]
 Y = Annotated[str, typer.Option("--y", help="Column of scores or errors.")]
 By = Annotated[
     str | None,
@@ -110,7 +118,7 @@ def emit(document: Any, as_json: bool, sentences: list[str]) -> None:
 @tables_app.command(rich_help_panel=PANEL)
 def fit(
     table: Table,
-    x: X = "",
+    x: XOfFit = "",
     y: Y = "",
     by: By = None,
     run: Run = None,
@@ -132,7 +140,10 @@ def fit(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Fit curves: forms, parameters, intervals, and how the fits converged."""
+    """Fit curves: forms, parameters, intervals, and how the fits converged.
+
+    With three columns: laws of repeated data, and when more data beat more epochs."""
+    from scaling.cli.repeated import repeated_curves
     from scaling.laws.curves.fitting import fit as fit_curve
     from scaling.laws.curves.losses import huber as huber_loss
     from scaling.laws.tables import direction, shaped, tasks_of
@@ -140,6 +151,14 @@ def fit(
 
     scores = read_scores(table)
     columns, y = x.split(",") if x else axes_of(scores), y or score_column(scores)
+    if len(columns) == 3:
+        if forms or huber or prior != 1.0:
+            raise ValueError("--forms, --huber and --prior are for one or two columns of --x.")
+        points = [numbers(point.replace("/", ",")) for point in at.split(",")] if at else []
+        of_table = roles(by, run, case, draw, cluster)
+        laws = repeated_curves(scores, columns, y, of_table, metric, lower, points)
+        emit({"curves": laws[0]}, json_, laws[1])
+        return
     data = shaped(scores, columns, y, roles(by, run, case, draw, cluster))
     names = ("size", "duration")[: len(columns)]
     documents, sentences = [], []

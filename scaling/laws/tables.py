@@ -65,7 +65,8 @@ def shaped(
     """
     if not 1 <= len(x) <= 2:
         raise ValueError(
-            f"--x names {len(x)} columns: give one (size, or any budget) or two (size,duration)."
+            f"--x names {len(x)} columns: give one (size, or any budget) or two (size,duration); "
+            "`scaling fit` also takes three (size,unique,seen)."
         )
     if len(x) == 2 and x[0] in table and x[1] not in table:
         raise ValueError(
