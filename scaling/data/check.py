@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from scaling.data.files import (
     walk,
 )
 from scaling.data.headers import TEXTS, describe_content, describe_header, describe_mask
+from scaling.data.killed import mark, named_when_killed, unmark
 from scaling.data.layout import COLUMNS, LISTINGS, find_sources, scan_source, with_no_attributes
 from scaling.data.leakage import describe_backgrounds
 from scaling.data.names import ASIDE, BIDS_ASIDE, MASKS, is_label_map, stem
@@ -119,14 +121,16 @@ def read_headers(
     if progress is not None:
         progress(len(files) - len(waiting), len(files))
     saved = time.monotonic()
-    for block in unordered_map(partial(_describe, scan_of=scan_of), blocks, workers):
-        headers |= block
-        if progress is not None:
-            progress(len(headers), len(files))
-        if manifest and time.monotonic() - saved > SAVE_SECONDS:
-            read = files[files["path"].isin(headers)]
-            write_table(_with_headers(read, headers), partial_file(manifest))
-            saved = time.monotonic()
+    with TemporaryDirectory() as marks, named_when_killed(Path(marks)):
+        describe = partial(_describe, scan_of=scan_of, marks=Path(marks))
+        for block in unordered_map(describe, blocks, workers):
+            headers |= block
+            if progress is not None:
+                progress(len(headers), len(files))
+            if manifest and time.monotonic() - saved > SAVE_SECONDS:
+                read = files[files["path"].isin(headers)]
+                write_table(_with_headers(read, headers), partial_file(manifest))
+                saved = time.monotonic()
     return headers
 
 
@@ -192,14 +196,18 @@ def stray_problem(file: Path, root: Path) -> str:
     return link_problem(file, root.resolve())
 
 
-def _describe(files: list[str], scan_of: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Path -> header of some files; `scan_of` has the scan of each mask."""
+def _describe(files: list[str], scan_of: dict[str, str], marks: Path) -> dict[str, dict[str, Any]]:
+    """Path -> header of some files; `scan_of` has the scan of each mask. The file that is being
+    read stands in `marks`.
+    """
     out = {}
     for file in files:
+        mark(marks, file)
         if file in scan_of:
             out[file] = describe_mask(Path(file), Path(scan_of[file]))
         else:
             out[file] = describe_header(Path(file))
+    unmark(marks)
     return out
 
 

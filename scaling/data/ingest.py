@@ -114,7 +114,8 @@ def ingest_mask(
     try:
         mask = read_mask(path)
         on_grid = mask_to_grid(mask, volumes, grid)
-        wrong = misplacement(path, Path(scan["path"])) or loss(path, mask, on_grid, grid)
+        doubts = [misplacement(path, Path(scan["path"])), loss(path, mask, on_grid, grid)]
+        wrong = "; ".join(filter(None, doubts))
     except UnreadableVolume as error:
         return {"reason": f"its mask cannot be used: {error}"}
     shards.write("masks", scan["mask_shard"], scan["mask_row"], on_grid)

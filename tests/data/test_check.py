@@ -1,6 +1,9 @@
 import gzip
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -299,3 +302,41 @@ def test_check_reads_anew_what_a_version_without_values_of_masks_wrote(tmp_path:
     first = check(tmp_path / "scans", manifest).manifest
     pd.read_parquet(manifest).drop(columns="values").to_parquet(manifest)
     pd.testing.assert_frame_equal(check(tmp_path / "scans", manifest).manifest, first)
+
+
+def test_check_names_the_file_that_a_killed_worker_was_reading(tmp_path: Path) -> None:
+    for number in range(3):
+        scan(tmp_path / "scans" / f"sub_{number}" / "ses_1" / "t1.nii.gz", number)
+    (tmp_path / "killer.py").write_text(
+        "import os, signal\n"
+        "from scaling.data import check\n"
+        "read = check.describe_header\n"
+        "describe = check._describe\n"
+        "def killed(path):\n"
+        "    if 'sub_1' in path.parts:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return read(path)\n"
+        "def patched(files, **options):\n"
+        "    check.describe_header = killed\n"
+        "    return describe(files, **options)\n"
+    )
+    (tmp_path / "run.py").write_text(
+        "import killer\n"
+        "from pathlib import Path\n"
+        "from scaling.data import check as module\n"
+        "if __name__ == '__main__':\n"
+        "    module._describe, module.BLOCK = killer.patched, 1\n"
+        "    module.check(Path('scans'), workers=2)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "run.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+    )
+    last = done.stderr.strip().splitlines()[-1]
+    assert str(tmp_path / "scans" / "sub_1" / "ses_1" / "t1.nii.gz") in last
+    assert "run again with fewer --workers" in last
