@@ -26,6 +26,7 @@ from scaling.data.headers import TEXTS, describe_content, describe_header, descr
 from scaling.data.killed import mark, named_when_killed, unmark
 from scaling.data.layout import COLUMNS, LISTINGS, find_sources, scan_source, with_no_attributes
 from scaling.data.leakage import describe_backgrounds
+from scaling.data.licences import with_licences
 from scaling.data.names import ASIDE, BIDS_ASIDE, MASKS, is_label_map, stem
 from scaling.data.opening import EXTENSIONS
 from scaling.data.participants import REMARKS
@@ -82,7 +83,8 @@ def check(
     if manifest:
         manifest.parent.mkdir(parents=True, exist_ok=True)
     headers = read_headers(files, manifest, progress, workers or cores())
-    judged, findings = judge(_with_headers(files, headers), test)
+    described = with_licences(root if root.is_dir() else root.parent, _with_headers(files, headers))
+    judged, findings = judge(described, test)
     if manifest:
         write_table(judged, manifest)
         partial_file(manifest).unlink(missing_ok=True)

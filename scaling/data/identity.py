@@ -17,6 +17,7 @@ from scaling.study.config import Volumes
 # Keys of an identity. Those of earlier versions have no `FILES`.
 FILES = "names"
 LABELS = "files"
+ASIDE = ("licence", "values")  # columns of newer manifests, which change nothing that is learnt
 # Fingerprints say nothing to a reader: what they are of does.
 FINGERPRINTS = {FILES: "names of files", LABELS: "labels or descriptions of scans"}
 
@@ -28,7 +29,8 @@ def cache_identity(
     names with everything that the table says of each.
     """
     files = [column for column in ("path", "mask", "brainmask") if column in table.columns]
-    described = table.drop(columns=files).itertuples(index=False)
+    aside = [column for column in ASIDE if column in table.columns]
+    described = table.drop(columns=[*files, *aside]).itertuples(index=False)
     of_names, of_rows = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
     rows = zip(table[files].itertuples(index=False), described, table["problem"], strict=True)
     for names, row, problem in rows:

@@ -13,7 +13,7 @@ MANY = 12  # values of labels that are listed one by one
 
 def describe_sources(manifest: pd.DataFrame) -> list[dict[str, Any]]:
     """Per source: scans, subjects, sessions, sites, labelled sessions, sessions with age, share of
-    sessions with each sequence, how often each label and each value of a mask was seen.
+    sessions with each sequence, licences, how often each label and value of a mask was seen.
     """
     out = []
     masks = manifest[manifest["role"] == "mask"]
@@ -36,6 +36,7 @@ def describe_sources(manifest: pd.DataFrame) -> list[dict[str, Any]]:
                     str(name): round(count / sessions.ngroups, 3)
                     for name, count in sequences.items()
                 },
+                "licences": sorted(set(scans["licence"]) - {""}),
                 "labels": counted(first["label"]),
                 "mask_values": counted(masks.loc[masks["source"] == source, "values"].str.split()),
             }
@@ -107,6 +108,7 @@ def summarise(root: Path, checked: Checked) -> str:
         lines += [
             f"{name}: {numbers}, {source['labelled']:,} labelled, {source['with_age']:,} with age",
             f"  {sequences}",
+            f"  licence: {'; '.join(source['licences']) or 'not stated'}",
             *describe_labels(source),
         ]
     verdicts = checked.manifest["verdict"].value_counts()

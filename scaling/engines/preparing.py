@@ -9,6 +9,7 @@ import pandas as pd
 from scaling.data.grids import open_grid, prepare_grids, task_sources
 from scaling.data.layout import scan_sources
 from scaling.data.leakage import describe_skipped, find_leakage
+from scaling.data.licences import COLLECTIONS, describe_collections
 from scaling.data.task_check import check_tasks, grid_effects
 from scaling.data.tasks import task_volumes
 from scaling.data.track import prove_track
@@ -44,3 +45,4 @@ def prepare_study(
         for sentence in grid_effects(caches[task_volumes(task, data)], task)
     ]
     write_json(folder / "grids.json", effects)
+    write_json(folder / COLLECTIONS, describe_collections(Path(data.root), index))

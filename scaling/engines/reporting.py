@@ -9,10 +9,14 @@ import numpy as np
 import pandas as pd
 
 from scaling.costs.accelerators import hours
+from scaling.data.cache import INDEX
+from scaling.data.grids import recorded_parts
+from scaling.data.licences import COLLECTIONS
 from scaling.engines.evidence import findings, judge
 from scaling.engines.training_curves import training_curves
 from scaling.files import read_json, write_text
 from scaling.report import ReportInput, fit_curves, look_beyond, terminal_summary, write_report
+from scaling.runs.anonymity import identifying, without_paths, without_people
 from scaling.runs.ledger import seen_before
 from scaling.runs.plan import Plan, PretrainStep, Step, TransferStep
 from scaling.runs.registration import registered_in_words
@@ -41,10 +45,17 @@ def write_study_report(study_dir: Path, plan: Plan) -> None:
     for answer in answers.values():
         problems += answer.problems
     problems += find_problems(study_dir, plan, statuses)
+    sentences = standing(plan, predictions, study_dir)
+    config = dataclasses.asdict(plan.study)
+    if plan.study.execution.anonymous:
+        people = subjects_of(study_dir / "prepare")
+        problems = [without_people(sentence, people) for sentence in problems]
+        sentences = [without_people(sentence, people) for sentence in sentences]
+        config = without_paths(config)
     report = ReportInput(
         name=plan.study.name,
         results=results,
-        config=dataclasses.asdict(plan.study),
+        config=config,
         provenance=read_json(study_dir / "prepare" / "provenance.json"),
         pretraining=pd.read_parquet(study_dir / PRETRAINING),
         training=training_curves(study_dir, plan),
@@ -57,7 +68,8 @@ def write_study_report(study_dir: Path, plan: Plan) -> None:
         findings=answers,
         reconstructions=reconstructions(study_dir, plan),
         problems=problems,
-        standing=standing(plan, predictions, study_dir),
+        standing=sentences,
+        collections=collections_of(study_dir),
         held_fixed=held_fixed(plan.study),
         saving=saving(plan),
         rates=swept(study_dir / "lr_transfer.csv"),
@@ -67,6 +79,19 @@ def write_study_report(study_dir: Path, plan: Plan) -> None:
     )
     page = write_report(report, study_dir)
     write_text(study_dir / "summary.txt", terminal_summary(report, page) + "\n")
+
+
+def collections_of(study_dir: Path) -> list[dict[str, Any]]:
+    """The collections of a study; none where it was prepared before they were written down."""
+    file = study_dir / "prepare" / COLLECTIONS
+    return read_json(file) if file.exists() else []
+
+
+def subjects_of(prepared: Path) -> frozenset[str]:
+    """The ids of a study's subjects that tell who somebody is."""
+    folders = [prepared / part.folder for part in recorded_parts(prepared)]
+    tables = [pd.read_parquet(folder / INDEX, columns=["subject"]) for folder in folders]
+    return identifying(pd.concat(tables)["subject"].unique())
 
 
 def standing(plan: Plan, predictions: pd.DataFrame, study_dir: Path) -> list[str]:

@@ -93,6 +93,9 @@ class ReportInput:
     problems: Sequence[str] = ()
     """One sentence each."""
 
+    collections: Sequence[dict[str, Any]] = ()
+    """Per collection of scans: collection, scans, subjects, licence ("" where none is stated)."""
+
     standing: Sequence[str] = ()
     """What was registered beforehand, and who had looked at the test cases: a sentence each."""
 

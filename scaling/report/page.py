@@ -24,7 +24,14 @@ from scaling.report.fomo25 import against_rows, difference_rows, published_rows,
 from scaling.report.forests import forest
 from scaling.report.images import montage, window
 from scaling.report.inputs import ReportInput
-from scaling.report.rows import cost_rows, fact_rows, pretraining_table, results_data, study_facts
+from scaling.report.rows import (
+    collection_rows,
+    cost_rows,
+    fact_rows,
+    pretraining_table,
+    results_data,
+    study_facts,
+)
 from scaling.report.sections import (
     Drawn,
     beyond_sections,
@@ -92,6 +99,7 @@ def write_report(study: ReportInput, out: Path) -> Path:
             costs=cost_rows(study.steps),
             accelerator=", ".join(accelerators),
             fixed=fact_rows(study.held_fixed),
+            collections=collection_rows(study.collections),
             provenance=fact_rows(study.provenance),
             config=json.dumps(study.config, indent=2, default=str, ensure_ascii=False),
             data=packed(page_data(study, drawn)),

@@ -98,6 +98,15 @@ def fact_rows(facts: dict[str, Any]) -> Rows:
     return rows
 
 
+def collection_rows(collections: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """A row per collection of scans; a licence that nobody states is said to be so."""
+    rows = []
+    for one in collections:
+        counts = [f"{one['scans']:,}", f"{one['subjects']:,}"]
+        rows.append([one["collection"], *counts, one["licence"] or "not stated"])
+    return rows
+
+
 def study_facts(results: pd.DataFrame) -> list[tuple[str, str]]:
     """The study's extent: counts of pretrained runs, sizes, durations, seeds; the range of each."""
     runs = results[results["arm"] == "pretrained"].drop_duplicates("run")

@@ -38,6 +38,8 @@ class Execution:
     """Equal bits of equal runs on GPUs too, where XLA's fastest kernels add in any order."""
     accelerator: Literal["cpu-2", "a100", "h100", "h200", "tpu-v5e"] = "cpu-2"
     """Device whose memory and speed the plan's estimates are for."""
+    anonymous: bool = False
+    """Subject ids and paths stay out of pages and of W&B; the tables of the study have them."""
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
     """Weights & Biases; "auto" follows the environment."""
     wandb_entity: str = ""

@@ -17,6 +17,7 @@ import wandb
 
 from scaling.files import explained, flush_descriptor
 from scaling.processes.distributed import is_main
+from scaling.runs.anonymity import without_paths
 from scaling.runs.drift import resolved
 from scaling.runs.plan import PretrainStep, Step, TransferStep
 from scaling.study.config import Execution
@@ -185,6 +186,7 @@ def track(
         return
     resumed = keep_rows_before(folder / "metrics.jsonl", start_step)
     config = resolved(step)
+    shown = without_paths(config) if execution.anonymous else config
     study_dir = folder.parents[len(Path(step.name).parts) - 1]
     run = open_wandb(
         study_dir,
@@ -196,7 +198,7 @@ def track(
         id=run_id(study, step.name, config),
         resume="allow" if resumed else None,
         tags=tags(step),
-        config={**config, "parameters": step.parameters, "flops": step.flops},
+        config={**shown, "parameters": step.parameters, "flops": step.flops},
     )
     failed = 1
     with (folder / "metrics.jsonl").open("a") as lines:

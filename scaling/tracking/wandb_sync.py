@@ -16,6 +16,7 @@ import wandb.errors
 from wandb.apis.public.runs import RunNotFoundError
 
 from scaling.files import read_json
+from scaling.runs.anonymity import is_anonymous, without_paths
 from scaling.runs.lock import LockedError, locked
 from scaling.runs.rundir import LOCK
 from scaling.study.config import Execution
@@ -149,7 +150,7 @@ def log_rows(
         project=study_dir.name,
         id=name,
         resume="allow",
-        config=config,
+        config=without_paths(config) if is_anonymous(study_dir) else config,
         name=folder.relative_to(study_dir).as_posix(),
         job_type=config["kind"],
     )
