@@ -223,17 +223,53 @@ def plan(
             "--json", help="As JSON, for other workflow engines; freezes the study into its folder."
         ),
     ] = False,
+    compile_for: Annotated[
+        Literal["a100", "h100", "h200", "tpu-v5e", "cpu"] | None,
+        typer.Option(
+            "--compile",
+            help="Compile the plan's programs for this accelerator, which need not be at hand, and "
+            "print what XLA says of them.",
+            show_default=False,
+        ),
+    ] = None,
+    compile_minutes: Annotated[
+        float, typer.Option(min=0, help="Minutes after which --compile begins no further program.")
+    ] = 10.0,
 ) -> None:
     """Print every step before anything runs, and the totals.
 
     Per step: parameters, samples, FLOPs, memory, estimated hours, status.
     """
+    if compile_for:
+        compile_programs(experiment, [*(set_ or ())], scale, out, compile_for, compile_minutes)
+        return
     resolved, study_dir, statuses = planned(experiment, set_, out, scale)
     if json:
         freeze(resolved.study, study_dir)
         print(plan_as_json(study_dir, resolved, statuses))
         return
     print_plan(resolved, statuses, console)
+
+
+def compile_programs(
+    experiment: Path, overrides: list[str], scale: str | None, out: Path, name: str, minutes: float
+) -> None:
+    """Compile a plan's programs for an accelerator, and print what XLA says of them; exit code 1
+    where one does not compile.
+    """
+    accelerator = {"cpu": "cpu-2"}.get(name, name)
+    overrides.append(f"execution.accelerator={accelerator}")
+    plan, _, _ = planned(experiment, overrides, out, scale)
+    from scaling.processes.xla import configure_compiler
+
+    configure_compiler(max(math.prod(step.mesh) for step in plan.steps))
+    from scaling.engines.compiled_listing import print_compiled
+    from scaling.engines.compiling import NOT_COMPILED, compile_plan
+
+    outcomes = list(compile_plan(plan, minutes, lambda line: errors.print(line, markup=False)))
+    print_compiled(outcomes, accelerator, console)
+    if any(outcome.reason not in ("", NOT_COMPILED) for outcome in outcomes):
+        raise typer.Exit(1)
 
 
 @studies_app.command(rich_help_panel=PANEL)

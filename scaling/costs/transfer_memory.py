@@ -47,10 +47,9 @@ def finetune_layout(
 
     Where nothing has room, the layout that takes least.
     """
-    window = recipe.window if masks and recipe.window else volume
     tried = []
     for remat, count in cuts(rows if encoder.vmapped else 1):
-        setting = Setting(window, recipe.dtype, remat, ACCELERATORS[accelerator].platform)
+        setting = finetune_setting(remat, recipe, masks, volume, accelerator)
         fitting = fitting_memory(encoder, recipe, masks, sequences, setting, rows, count)
         for cases in (CASES, 4, 2, 1):
             predicting = predicting_memory(
@@ -62,6 +61,45 @@ def finetune_layout(
                 return layout
             tried.append(layout)
     return min(tried, key=lambda layout: layout.memory)
+
+
+def fitting_bytes(
+    layout: Layout,
+    encoder: Encoder,
+    recipe: Finetune,
+    masks: bool,
+    sequences: int,
+    volume: Shape3,
+    rows: int,
+    accelerator: str,
+) -> int:
+    """Bytes of fine-tuning `rows` networks in one layout."""
+    setting = finetune_setting(layout.remat, recipe, masks, volume, accelerator)
+    return round(fitting_memory(encoder, recipe, masks, sequences, setting, rows, layout.rows))
+
+
+def predicting_bytes(
+    layout: Layout,
+    encoder: Encoder,
+    recipe: Finetune,
+    masks: bool,
+    sequences: int,
+    volume: Shape3,
+    rows: int,
+    accelerator: str,
+) -> int:
+    """Bytes of predicting the chunk of cases that one layout allows."""
+    setting = finetune_setting(layout.remat, recipe, masks, volume, accelerator)
+    pairs = layout.rows * layout.cases
+    return round(predicting_memory(encoder, masks, sequences, setting, volume, rows, pairs))
+
+
+def finetune_setting(
+    remat: Remat, recipe: Finetune, masks: bool, volume: Shape3, accelerator: str
+) -> Setting:
+    """How a recipe is computed on an accelerator: by windows where it has them."""
+    window = recipe.window if masks and recipe.window else volume
+    return Setting(window, recipe.dtype, remat, ACCELERATORS[accelerator].platform)
 
 
 def cuts(rows: int) -> Iterator[tuple[Remat, int]]:
@@ -123,6 +161,13 @@ def probe_cases(encoder: Encoder, sequences: int, volume: Shape3, accelerator: s
     return int(min(CASES, max(1, room // case)))
 
 
+def probe_bytes(encoder: Encoder, sequences: int, volume: Shape3, accelerator: str) -> int:
+    """Bytes of encoding the cases that `probe_cases` allows at once."""
+    setting = Setting(volume, platform=ACCELERATORS[accelerator].platform)
+    cases = probe_cases(encoder, sequences, volume, accelerator)
+    return round(cases * sequences * encoder.forward_memory(setting))
+
+
 @lru_cache(maxsize=1024)
 def transfer_memory(
     task: Task, transfer: Transfer, encoder: Encoder, volume: Shape3, accelerator: str
@@ -137,7 +182,5 @@ def transfer_memory(
             layout = finetune_layout(encoder, recipe, masks, sequences, volume, rows, accelerator)
             taken.append(layout.memory)
     if transfer.probe is not None:
-        setting = Setting(volume, platform=ACCELERATORS[accelerator].platform)
-        cases = probe_cases(encoder, sequences, volume, accelerator)
-        taken.append(round(cases * sequences * encoder.forward_memory(setting)))
+        taken.append(probe_bytes(encoder, sequences, volume, accelerator))
     return max(taken)

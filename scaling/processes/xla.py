@@ -23,14 +23,33 @@ def configure_xla(deterministic: bool) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISTIC}".strip()
 
 
+def configure_compiler(devices: int) -> None:
+    """Let this process compile for any accelerator without touching one, with `devices` virtual
+    devices of the CPU. Call it before JAX is imported.
+    """
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
+    # Away from Google's cloud libtpu would ask for a machine's metadata, and wait.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "device_count" not in flags:
+        flags = f"{flags} --xla_force_host_platform_device_count={devices}"
+        os.environ["XLA_FLAGS"] = flags.strip()
+
+
+def user_cache() -> Path:
+    """The folder of what this package keeps for later processes of the user."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return caches / "brain-mri-scaling"
+
+
 def compilation_cache() -> Path:
     """The user's folder of compiled programs of this kind of machine.
 
     Programs for a CPU use its instructions: on a file system that machines of several kinds share,
     each kind has a folder of its own. JAX's own keys tell accelerators and versions apart.
     """
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return caches / "brain-mri-scaling" / "compiled" / machine_kind()
+    return user_cache() / "compiled" / machine_kind()
 
 
 def machine_kind() -> str:

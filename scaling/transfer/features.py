@@ -1,6 +1,5 @@
 """Features of frozen encoders, a vector or a grid of tokens a case, for readouts."""
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import jax
@@ -13,7 +12,7 @@ from scaling.costs.accelerators import accelerator_of
 from scaling.costs.transfer_memory import probe_cases
 from scaling.data.tasks import Cases
 from scaling.models.backbone import build_encoder
-from scaling.models.compute import platform_of
+from scaling.models.compute import Compute, platform_of
 from scaling.models.patches import grid_pool
 from scaling.objectives.interface import Parameters
 from scaling.study.config import Probe, Shape3
@@ -22,11 +21,16 @@ from scaling.transfer.chunks import in_chunks
 
 
 @lru_cache
-def embedder(encoder: Encoder, shape: Shape3) -> Callable[[Parameters, np.ndarray], Array]:
-    """Compiled: parameters and images [B, S, D, H, W] to token features [B, S, N, E]."""
-    device = jax.devices()[0]
-    accelerator = accelerator_of(device.device_kind, platform_of(device))
-    encode = build_encoder(encoder).encode
+def embedder(
+    encoder: Encoder, shape: Shape3, device: jax.Device | None = None
+) -> jax.stages.Wrapped:
+    """Compiled: parameters and images [B, S, D, H, W] to token features [B, S, N, E]; for the
+    first device, unless another is given.
+    """
+    device = device or jax.devices()[0]
+    platform = platform_of(device)
+    accelerator = accelerator_of(device.device_kind, platform)
+    encode = build_encoder(encoder, Compute(platform=platform)).encode
 
     def encode_all(parameters: Parameters, images: Array) -> Array:
         B, S = images.shape[:2]

@@ -5,7 +5,7 @@ All cases of a few-shot task fit on the device. A row is one fine-tune: weights 
 cases, zero for those it may not see, a learning rate, and a key for its batches.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -50,16 +50,22 @@ class FinetuneProgram(NamedTuple):
 
 
 def finetune_program(
-    encoder: Encoder, learner: Learner, sequences: int, shape: Shape3, recipe: Finetune, rows: int
+    encoder: Encoder,
+    learner: Learner,
+    sequences: int,
+    shape: Shape3,
+    recipe: Finetune,
+    rows: int,
+    devices: Sequence[jax.Device] = (),
 ) -> FinetuneProgram:
     """The program that fine-tunes `rows` networks of one encoder for S `sequences` of `shape`
-    voxels, cut to fit the devices at hand.
+    voxels, cut to fit the devices: this process's, unless others are given.
     """
-    device = jax.local_devices()[0]
-    accelerator = accelerator_of(device.device_kind, platform_of(device))
-    here = rows // row_mesh(rows).size
+    devices = tuple(devices or jax.local_devices())
+    accelerator = accelerator_of(devices[0].device_kind, platform_of(devices[0]))
+    here = rows // row_mesh(rows, devices).size
     layout = finetune_layout(encoder, recipe, learner.masks, sequences, shape, here, accelerator)
-    return compiled_once(encoder, learner, sequences, shape, recipe, layout)
+    return compiled_once(encoder, learner, sequences, shape, recipe, layout, devices)
 
 
 @lru_cache
@@ -70,9 +76,10 @@ def compiled_once(
     shape: Shape3,
     recipe: Finetune,
     layout: Layout,
+    devices: tuple[jax.Device, ...],
 ) -> FinetuneProgram:
     """`finetune_program` cut in one way."""
-    compute = Compute(recipe.dtype, layout.remat)
+    compute = Compute(recipe.dtype, layout.remat, platform_of(devices[0]))
     window = recipe.window if learner.masks and recipe.window else shape
     channels = (learner.outputs,) if learner.masks and learner.outputs > 1 else ()
 
@@ -163,7 +170,7 @@ def compiled_once(
 
         spread = jax.shard_map(
             here,
-            mesh=row_mesh(len(weights)),
+            mesh=row_mesh(len(weights), devices),
             in_specs=(EVERYWHERE, EVERYWHERE) + (ROWS,) * 5,
             out_specs=ROWS,
             check_vma=False,
@@ -185,7 +192,7 @@ def compiled_once(
         rows = len(jax.tree.leaves(fitted)[0])
         spread = jax.shard_map(
             here,
-            mesh=row_mesh(rows),
+            mesh=row_mesh(rows, devices),
             in_specs=(ROWS, EVERYWHERE, EVERYWHERE),
             out_specs=ROWS,
             check_vma=False,
@@ -197,9 +204,9 @@ def compiled_once(
     )
 
 
-def row_mesh(rows: int) -> Mesh:
-    """As many of this process's devices as divide the rows evenly."""
-    devices = jax.local_devices()
+def row_mesh(rows: int, devices: Sequence[jax.Device] = ()) -> Mesh:
+    """As many devices as divide the rows evenly: this process's, unless others are given."""
+    devices = devices or jax.local_devices()
     count = max(d for d in range(1, len(devices) + 1) if rows % d == 0)
     return jax.make_mesh((count,), ("rows",), (AxisType.Auto,), devices=devices[:count])
 
