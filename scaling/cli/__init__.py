@@ -26,6 +26,7 @@ from scaling.cli.show import data_show
 from scaling.cli.studies import studies_app
 from scaling.cli.sync import tracking_app
 from scaling.cli.terminal import errors
+from scaling.cli.two_stage import two_stage_app
 from scaling.cli.unpack import data_unpack
 from scaling.cli.verdicts import verdicts_app
 from scaling.processes.malloc import keep_freed_memory
@@ -55,6 +56,7 @@ app.add_typer(evidence_app)
 app.add_typer(handin_app)
 app.add_typer(models_app)
 app.add_typer(tables_app)
+app.add_typer(two_stage_app)
 app.add_typer(verdicts_app)
 app.add_typer(rank_app)
 data_app.command("show")(data_show)

@@ -92,7 +92,7 @@ def fit(
         )
     centre = np.exp(np.log(X).mean(1))
     t = np.log(X) - np.log(centre)[:, None]
-    candidates, notes = _candidates(names, forms, levels, len(scores))
+    candidates, notes = candidate_forms(names, forms, levels, len(scores))
     if table.duplicated().any():
         notes.append(
             f"{int(table.duplicated().sum())} rows are exact copies of others; they count as runs "
@@ -101,12 +101,9 @@ def fit(
     if np.ptp(scores) == 0:
         notes.append(f"Every {y} equals {scores[0]:g}: the curve is flat by construction.")
         candidates, links = [_catalogue(names)["flat"]], links[:1]
-    tried = [_on_link(link, t, scores, candidates, loss, prior) for link in links]
-    chosen = tried[0]
-    for other in tried[1:]:
-        if other.error < CLEARLY * chosen.error:
-            chosen = other
-            notes.append(f"Fitted on {other.link.name}, which foretells later levels better.")
+    chosen = on_best_link(links, t, scores, candidates, loss, prior)
+    if chosen.link != links[0]:
+        notes.append(f"Fitted on {chosen.link.name}, which foretells later levels better.")
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     members = len(np.unique(groups))
     resampled = rng.dirichlet(np.ones(members), resamples)[:, groups] * members
@@ -151,7 +148,7 @@ def _catalogue(names: tuple[str, ...]) -> dict[str, Form]:
     return CURVES if len(names) == 1 else SURFACES
 
 
-def _candidates(
+def candidate_forms(
     names: tuple[str, ...], forms: tuple[str, ...] | None, levels: int, rows: int
 ) -> tuple[list[Form], list[str]]:
     """The forms that this many levels can carry, and a note where they are not all."""
@@ -172,6 +169,23 @@ def _candidates(
         return candidates, []
     carried = ", ".join(form.name for form in candidates)
     return candidates, [f"{levels} levels carry no more than the forms {carried}."]
+
+
+def on_best_link(
+    links: list[Link],
+    t: FloatArray,
+    scores: FloatArray,
+    candidates: list[Form],
+    loss: Loss | None = None,
+    prior: float = 1.0,
+) -> OnLink:
+    """The first link, or another one that foretells later levels clearly better."""
+    tried = [_on_link(link, t, scores, candidates, loss, prior) for link in links]
+    chosen = tried[0]
+    for other in tried[1:]:
+        if other.error < CLEARLY * chosen.error:
+            chosen = other
+    return chosen
 
 
 def _on_link(
