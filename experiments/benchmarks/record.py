@@ -182,7 +182,7 @@ def plans(published: Path | None) -> dict[str, Any]:
 
 def resolved(file: Path, scale: str | None, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     """A plan: its config, a row per step, and what sharing trunks saves; or why there is none."""
-    from scaling.costs.accelerators import hours
+    from scaling.runs.durations import plan_seconds
     from scaling.runs.experiment import load_study
     from scaling.runs.plan import make_plan
 
@@ -190,7 +190,7 @@ def resolved(file: Path, scale: str | None, overrides: tuple[str, ...] = ()) -> 
         plan = make_plan(load_study(file, overrides, scale))
     except ValueError as error:
         return {"refused": str(error)}
-    accelerator = plan.study.execution.accelerator
+    seconds = plan_seconds(plan)
     rows = [
         (
             step.name,
@@ -202,7 +202,7 @@ def resolved(file: Path, scale: str | None, overrides: tuple[str, ...] = ()) -> 
             float(step.flops),
             step.memory,
             "x".join(map(str, step.mesh)),
-            hours(step.flops, accelerator),
+            seconds[step.name] / 3600,
         )
         for step in plan.steps
     ]

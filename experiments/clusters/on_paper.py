@@ -4,9 +4,9 @@ the formulas that `scaling plan` uses.
 python experiments/clusters/on_paper.py
 """
 
-from scaling.costs.accelerators import ACCELERATORS, hours
-from scaling.costs.flops import pretraining_flops
+from scaling.costs.accelerators import ACCELERATORS
 from scaling.costs.memory import step_memory
+from scaling.costs.seconds import pretraining_step_seconds
 from scaling.study.config import Mae, Pretrain, ViT
 from scaling.study.ladder import resolve_decoder, resolve_encoder
 
@@ -32,7 +32,8 @@ def main() -> None:
             # Fully sharded: weights are gathered forward and again backward, gradients are reduced
             # and scattered; bfloat16.
             sent = 3 * 2 * parameters * (devices - 1) / devices
-            alone = hours(pretraining_flops(Mae(), encoder, decoder, RECIPE) * samples, ACCELERATOR)
+            step = pretraining_step_seconds(Mae(), encoder, decoder, RECIPE, ACCELERATOR)
+            alone = samples / RECIPE.batch * step / 3600
             fits = "" if memory < ACCELERATORS[ACCELERATOR].memory else " (does not fit)"
             print(
                 f"| {size} | {parameters / 1e6:.0f} M | {devices} | {memory / 1e9:.2f} GB{fits} | "

@@ -8,7 +8,7 @@ import typer
 
 from scaling.cli.draft import Facts, experiment_text, facts_of
 from scaling.cli.terminal import console, progress_bar
-from scaling.costs.accelerators import hours
+from scaling.runs.durations import plan_seconds
 from scaling.runs.experiment import load_study
 from scaling.runs.plan import Plan, make_plan
 
@@ -71,9 +71,8 @@ def plan_text(plan: Plan | None) -> str:
     if plan is None:
         return "a study without a task"
     accelerator = plan.study.execution.accelerator
-    total = hours(sum(step.flops for step in plan.steps), accelerator)
+    total = sum(plan_seconds(plan).values()) / 3600
     amount = f"{total:.1f} hours" if total >= 2 else f"{math.ceil(60 * total)} minutes"
     return (
-        f"{len(plan.steps)} steps, about {amount} of networks on one {accelerator} "
-        "(`scaling plan` lists them)"
+        f"{len(plan.steps)} steps, about {amount} on one {accelerator} (`scaling plan` lists them)"
     )

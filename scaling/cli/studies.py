@@ -13,6 +13,7 @@ from scaling.engines.engine import Queued
 from scaling.engines.jobs import does_not_fit, load_cluster
 from scaling.engines.listing import plan_as_json, print_plan, print_status
 from scaling.engines.queue_listing import print_jobs
+from scaling.runs.durations import seconds_measured
 from scaling.runs.experiment import freeze, keep_experiment, load_study
 from scaling.runs.plan import Plan, make_plan
 from scaling.runs.rundir import Status, plan_status
@@ -248,7 +249,8 @@ def plan(
         freeze(resolved.study, study_dir)
         print(plan_as_json(study_dir, resolved, statuses))
         return
-    print_plan(resolved, statuses, console)
+    spent = seconds_measured(study_dir, resolved, statuses)
+    print_plan(resolved, statuses, console, spent)
 
 
 def compile_programs(

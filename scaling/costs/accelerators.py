@@ -68,9 +68,3 @@ def accelerator_of(kind: str, platform: str) -> str:
         if ACCELERATORS[name].kind in kind:
             return name
     return of_platform[0]
-
-
-def hours(flops: float, accelerator: str) -> float:
-    """Hours of `flops` on one accelerator at its realistic utilisation."""
-    device = ACCELERATORS[accelerator]
-    return flops / (device.peak * device.utilisation) / 3600

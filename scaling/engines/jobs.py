@@ -11,7 +11,8 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as config
 
-from scaling.costs.accelerators import ACCELERATORS, hours
+from scaling.costs.accelerators import ACCELERATORS
+from scaling.runs.durations import plan_seconds
 from scaling.runs.experiment import explain
 from scaling.runs.plan import Plan, Step, TransferStep
 from scaling.study.strict import STRICT
@@ -112,7 +113,7 @@ def make_jobs(plan: Plan, left: Collection[str] | None = None) -> list[Job]:
     """Group a plan's steps (or those `left` of them): data; every stretch of pretraining by itself;
     all tasks of one checkpoint or control; table and report.
     """
-    accelerator = plan.study.execution.accelerator
+    seconds = plan_seconds(plan)
     groups: dict[str, list[Step]] = {}
     for step in plan.steps:
         if left is None or step.name in left:
@@ -126,7 +127,7 @@ def make_jobs(plan: Plan, left: Collection[str] | None = None) -> list[Job]:
                 if need in job_of and job_of[need] != name:
                     needs[job_of[need]] = None
         devices = math.prod(steps[0].mesh)
-        expected = sum(hours(step.flops, accelerator) for step in steps) / devices
+        expected = sum(seconds[step.name] for step in steps) / 3600 / devices
         jobs.append(Job(name, tuple(steps), tuple(needs), devices, expected))
     return jobs
 

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from scaling.costs.accelerators import hours
+from scaling.costs.accelerators import ACCELERATORS
 from scaling.engines.jobs import does_not_fit, make_jobs
+from scaling.runs.durations import checkpoint_bytes, plan_seconds, seconds_measured
 from scaling.runs.plan import Plan, Step
 from scaling.runs.rundir import ERROR, Status, damage_of, seconds_spent
 
@@ -25,25 +26,31 @@ COLOURS = {
 }
 
 
-def print_plan(plan: Plan, statuses: Mapping[str, Status], console: Console) -> None:
-    """Every step with its costs, the totals, and what sharing trunks saves."""
+def print_plan(
+    plan: Plan, statuses: Mapping[str, Status], console: Console, spent: Mapping[str, float]
+) -> None:
+    """Every step with its costs, the totals, and what sharing trunks saves. `spent` are the
+    device-seconds of finished steps.
+    """
     accelerator = plan.study.execution.accelerator
     headings = ("step", "parameters", "samples", "steps", "FLOPs", "mesh", "memory")
     rows = [[*headings, f"hours on {accelerator}", "status"]]
-    rows += [[*step_row(step, accelerator), statuses[step.name]] for step in plan.steps]
+    seconds = plan_seconds(plan, spent)
+    for step in plan.steps:
+        rows.append([*step_row(step, seconds[step.name] / 3600), statuses[step.name]])
     # One text: a table of rich takes a minute for the thousands of steps of a large study.
     text = Text(no_wrap=True)
     for row, line in zip(rows, aligned(rows), strict=True):
         text.append(f"{line}\n", style=COLOURS.get(row[-1], "bold"))
     console.print(text, end="")
     flops = sum(step.flops for step in plan.steps)
-    left = sum(step.flops for step in plan.steps if statuses[step.name] != "done")
+    total = sum(seconds.values()) / 3600
+    left = sum(seconds[s.name] for s in plan.steps if statuses[s.name] != "done") / 3600
     pretraining = sum(step.flops for step in plan.steps if step.kind in ("trunk", "cooldown"))
     console.print(
         f"\n{len(plan.steps)} steps, {count(flops)}FLOP: "
-        f"{duration(hours(flops, accelerator))} on one {accelerator}, "
-        f"{duration(hours(left, accelerator))} of it still to do "
-        "(networks only; compiling, reading and fitting come on top)",
+        f"about {duration(total)} on one {accelerator}, {duration(left)} of it still to do "
+        f"({basis(plan, spent)}); checkpoints take {count(checkpoint_bytes(plan))}B of disk",
         highlight=False,
     )
     if plan.flops_saved > 0:
@@ -55,6 +62,16 @@ def print_plan(plan: Plan, statuses: Mapping[str, Status], console: Console) -> 
         )
     if sentence := does_not_fit(plan):
         console.print(sentence, style="red", markup=False)
+
+
+def basis(plan: Plan, spent: Mapping[str, float]) -> str:
+    """What the hours of a plan count, and what they come from."""
+    reading = "" if plan.study.data.phantom else "; reading the scans comes on top"
+    if spent:
+        return f"from the {len(spent)} steps that are done{reading}"
+    platform = ACCELERATORS[plan.study.execution.accelerator].platform
+    networks = "networks as measured" if platform == "cpu" else "networks at best"
+    return f"{networks}, start and compilation included{reading}"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -76,6 +93,7 @@ def plan_as_json(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) ->
     tensor), memory (bytes a device), hours (on one device).
     """
     accelerator = plan.study.execution.accelerator
+    seconds = plan_seconds(plan, seconds_measured(study_dir, plan, statuses))
     steps = [
         {
             "name": step.name,
@@ -86,7 +104,7 @@ def plan_as_json(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) ->
             "devices": job.devices,
             "mesh": step.mesh,
             "memory": step.memory,
-            "hours": hours(step.flops, accelerator),
+            "hours": seconds[step.name] / 3600,
         }
         for job in make_jobs(plan)
         for step in job.steps
@@ -102,7 +120,7 @@ def plan_as_json(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) ->
     )
 
 
-def step_row(step: Step, accelerator: str) -> list[str]:
+def step_row(step: Step, hours: float) -> list[str]:
     """The cells of one step, "-" where a number has no meaning."""
     numbers = [
         count(step.parameters),
@@ -114,7 +132,7 @@ def step_row(step: Step, accelerator: str) -> list[str]:
     given = [step.parameters, step.samples, step.steps, step.flops, step.memory]
     cells = [text if value else "-" for text, value in zip(numbers, given, strict=True)]
     cells.insert(-1, "x".join(map(str, step.mesh)) if step.memory else "-")
-    return [step.name, *cells, f"{hours(step.flops, accelerator):.4f}" if step.flops else "-"]
+    return [step.name, *cells, f"{hours:.4f}"]
 
 
 def print_status(

@@ -7,9 +7,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from scaling.costs.accelerators import hours
 from scaling.engines.engine import Queued, Submitted
 from scaling.engines.slurm import ended_states, submitted_jobs
+from scaling.runs.durations import plan_seconds, seconds_measured
 from scaling.runs.plan import Plan, PretrainStep, Step
 from scaling.runs.rundir import Status, attempts
 
@@ -35,8 +35,8 @@ def print_jobs(
     if queue is not None:
         console.print(queue_table(study_dir, plan, statuses, queue, jobs))
         print_ended([job for task, job in jobs.items() if task not in queue], console)
-    accelerator = plan.study.execution.accelerator
-    left = sum(hours(step.flops, accelerator) for step in unfinished)
+    seconds = plan_seconds(plan, seconds_measured(study_dir, plan, statuses))
+    left = sum(seconds[step.name] for step in unfinished) / 3600
     spent = 0.0
     for step in plan.steps:
         for attempt in attempts(study_dir / step.name):

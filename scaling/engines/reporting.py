@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scaling.costs.accelerators import hours
 from scaling.data.cache import INDEX
 from scaling.data.grids import recorded_parts
 from scaling.data.licences import COLLECTIONS
@@ -17,6 +16,7 @@ from scaling.engines.training_curves import training_curves
 from scaling.files import read_json, write_text
 from scaling.report import ReportInput, fit_curves, look_beyond, terminal_summary, write_report
 from scaling.runs.anonymity import identifying, without_paths, without_people
+from scaling.runs.durations import plan_seconds
 from scaling.runs.ledger import seen_before
 from scaling.runs.plan import Plan, PretrainStep, Step, TransferStep
 from scaling.runs.registration import registered_in_words
@@ -108,6 +108,7 @@ def standing(plan: Plan, predictions: pd.DataFrame, study_dir: Path) -> list[str
 def step_table(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) -> pd.DataFrame:
     """One row per step that does not describe the others: its estimated and its real cost."""
     accelerator = plan.study.execution.accelerator
+    estimated = plan_seconds(plan)
     rows = []
     for step in plan.steps:
         if step.kind in DESCRIBING:
@@ -121,7 +122,7 @@ def step_table(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) -> p
                 "status": statuses[step.name],
                 "seconds": seconds,
                 "flops": step.flops,
-                "estimated_hours": hours(step.flops, accelerator),
+                "estimated_hours": estimated[step.name] / 3600,
                 "accelerator": accelerator,
             }
         )
