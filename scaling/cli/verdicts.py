@@ -98,8 +98,9 @@ def _budgets(data: "pd.DataFrame") -> str:
 @verdicts_app.command(rich_help_panel=PANEL)
 def design(
     budget: Annotated[float, typer.Option(help="Accelerator-hours to spend on pretraining.")],
-    sizes: Annotated[str, typer.Option(help="Sizes to choose from, e.g. 1e6,4e6,16e6.")],
-    durations: Annotated[str, typer.Option(help="Durations to choose from.")],
+    sizes: Annotated[str, typer.Option(help="Sizes to choose from, e.g. 1e6,4e6,16e6.")] = "",
+    durations: Annotated[str, typer.Option(help="Durations to choose from.")] = "",
+    *,
     largest: Annotated[
         float,
         typer.Option(
@@ -132,10 +133,19 @@ def design(
         float, typer.Option(help="How much the gain differs between sites (usual of AUROC: .055).")
     ] = 0.055,
     show: Annotated[int, typer.Option(help="Designs to simulate and show.")] = 3,
+    given: Annotated[
+        Path | None,
+        typer.Option(help="Results of a study: what to add to its runs, instead of a new study."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="With --given: narrow the forecast at SIZE/DURATION, not the verdict."),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Which cells, seeds and test cases to spend a budget on; with power, error rate and interval
-    coverage by simulation."""
+    coverage by simulation. With --given: what to run next."""
+    from scaling.cli.next_runs import added_to
     from scaling.laws.plain import plain
     from scaling.laws.tables import read_table, shaped
     from scaling.laws.verdicts.design import (
@@ -148,6 +158,13 @@ def design(
     from scaling.laws.verdicts.scores import scores_on_axes
     from scaling.laws.verdicts.simulate import Noise
 
+    if given:
+        site_numbers = [int(number) for number in numbers(sites)] if sites else []
+        point = numbers(target.replace("/", ",")) if target else None
+        emit(*added_to(read_scores(given), largest, budget, point, site_numbers, site_sd, json_))
+        return
+    if not sizes or not durations:
+        raise ValueError("Give --sizes and --durations to choose from, or --given RESULTS.")
     ladder, lengths = numbers(sizes), numbers(durations)
     noise = Noise(
         trunk=trunk_sd, run=run_sd, case=0.0, case_effect=case_effect_sd, run_case=run_case_sd
