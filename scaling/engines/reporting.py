@@ -36,6 +36,7 @@ def write_study_report(study_dir: Path, plan: Plan) -> None:
             "run `scaling run` or `scaling collect` first"
         )
     results = pd.read_parquet(study_dir / RESULTS)
+    pretraining = pd.read_parquet(study_dir / PRETRAINING)
     statuses = plan_status(study_dir, plan)
     predictions = pd.read_parquet(study_dir / PREDICTIONS)
     verdicts, tests, unjudged = judge(predictions, plan.study)
@@ -57,13 +58,13 @@ def write_study_report(study_dir: Path, plan: Plan) -> None:
         results=results,
         config=config,
         provenance=read_json(study_dir / "prepare" / "provenance.json"),
-        pretraining=pd.read_parquet(study_dir / PRETRAINING),
+        pretraining=pretraining,
         training=training_curves(study_dir, plan),
         steps=step_table(study_dir, plan, statuses),
         runs=finished_runs(plan, statuses),
         verdicts=verdicts,
         curves=fit_curves(results, estimand.protocol, estimand.domain),
-        outlooks=look_beyond(results, estimand.protocol, estimand.domain),
+        outlooks=look_beyond(results, estimand.protocol, estimand.domain, pretraining),
         self_tests=tests,
         findings=answers,
         reconstructions=reconstructions(study_dir, plan),

@@ -1,11 +1,13 @@
 """The fitted curves of a study, from its results alone."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pandas as pd
 
 from scaling.laws import Curve, Outlook, Verdict, outlook
 from scaling.laws.curves.along import curves_along
+from scaling.laws.curves.two_stage import backtest, compared
 from scaling.laws.known_metrics import label_of
 from scaling.report.style import change, metric_of
 from scaling.report.views import ALL, View, draw_scores, views, with_series
@@ -37,9 +39,14 @@ def fit_curves(
 
 
 def look_beyond(
-    results: pd.DataFrame, protocol: str = "finetune", domain: str = "out"
+    results: pd.DataFrame,
+    protocol: str = "finetune",
+    domain: str = "out",
+    pretraining: pd.DataFrame | None = None,
 ) -> dict[tuple[str, str], Outlook]:
-    """(task, metric) -> what its runs say beyond themselves, for each task's main metric."""
+    """(task, metric) -> what its runs say beyond themselves, for each task's main metric.
+
+    With the table of `pretraining`, also whether held-out losses foretell the metric better."""
     outlooks: dict[tuple[str, str], Outlook] = {}
     seen: set[str] = set()
     for task, metric, runs in series_runs(results, protocol, domain):
@@ -49,9 +56,36 @@ def look_beyond(
         sized = runs.rename(columns={"params": "size"})
         beyond = outlook(sized, label_of(metric), what.bounds, what.lower_is_better)
         if beyond is not None:
-            outlooks[task, metric] = beyond
+            over_loss = over_the_loss(
+                sized, pretraining, label_of(metric), what.bounds, what.lower_is_better
+            )
+            outlooks[task, metric] = replace(beyond, sentences=(*over_loss, *beyond.sentences))
             seen.add(task)
     return outlooks
+
+
+def over_the_loss(
+    runs: pd.DataFrame,
+    pretraining: pd.DataFrame | None,
+    metric: str,
+    bounds: tuple[float, float] | None,
+    lower_is_better: bool,
+) -> tuple[str, ...]:
+    """Whether the held-out loss of pretraining foretells a metric better than the budget does.
+
+    Nothing where the losses of some runs are missing, or too few budgets were run to tell."""
+    if pretraining is None or pretraining.empty:
+        return ()
+    losses = pretraining.drop_duplicates("run").set_index("run")["loss"]
+    with_loss = runs.assign(loss=runs["run"].map(losses))
+    if not (with_loss["loss"] > 0).all() or len(with_loss["loss"].unique()) < 2:
+        return ()
+    moving = tuple(axis for axis in ("size", "duration") if len(runs[axis].unique()) > 1)
+    try:
+        errors = backtest(with_loss, moving, "loss", "value", bounds, lower_is_better)
+    except ValueError:  # too few budgets or runs: nothing is said
+        return ()
+    return (compared(errors[0], errors[1], metric)[1],)
 
 
 def series_runs(

@@ -108,13 +108,6 @@ def two_stage(
                 f"Column {column} holds {int(wrong.sum())} missing or non-numeric entries (first "
                 f"at row {numbers.index[wrong][0]}): drop those runs first."
             )
-    compute = np.log(numbers[list(x)]).sum(axis=1).round(9)
-    budgets = np.unique(compute)
-    if len(budgets) < FEWEST_BUDGETS:
-        raise ValueError(
-            f"The table has {len(budgets)} budgets: to test a prediction of the metric from the "
-            f"loss takes {FEWEST_BUDGETS}."
-        )
     x = tuple(column for column in x if len(numbers[column].unique()) > 1)
     over_loss, directly, later_runs = backtest(numbers, x, loss, y, bounds, lower_is_better)
     losses, truth = numbers[loss].to_numpy(float), numbers[y].to_numpy(float)
@@ -122,7 +115,7 @@ def two_stage(
     forms = FORMS[len(x)]
     of_loss = fit(numbers, x, loss, bounds=None, lower_is_better=True, forms=forms)
     direct = fit(numbers, x, y, bounds=bounds, lower_is_better=lower_is_better, forms=forms)
-    better, sentence = _compared(over_loss, directly, y)
+    better, sentence = compared(over_loss, directly, y)
     return TwoStage(
         sigmoid=sigmoid,
         errors_two_stage=tuple(over_loss),
@@ -148,7 +141,14 @@ def backtest(
     """Per origin: root mean squared error of the later runs over the loss and directly, and their
     number.
 
-    Every column of `x` has at least two levels."""
+    Every column of `x` has at least two levels. Raises ValueError with fewer than five budgets."""
+    compute = np.log(runs[list(x)]).sum(axis=1).round(9)
+    budgets = np.unique(compute)
+    if len(budgets) < FEWEST_BUDGETS:
+        raise ValueError(
+            f"The table has {len(budgets)} budgets: to test a prediction of the metric from the "
+            f"loss takes {FEWEST_BUDGETS}."
+        )
     losses, truth = runs[loss].to_numpy(float), runs[y].to_numpy(float)
     foretold_loss, later = _foretold(runs, x, loss, None, True)
     foretold, _ = _foretold(runs, x, y, bounds, lower_is_better)
@@ -210,8 +210,10 @@ def _foretold(
     links = links_for(bounds, lower_is_better, values, column)
     chosen = on_best_link(links, t, values, candidates)
     foretold = chosen.foretold
-    assert foretold.mean is not None
-    assert foretold.later is not None
+    if foretold.mean is None or foretold.later is None:
+        raise ValueError(
+            f"Column {column} has too few runs to predict larger budgets from smaller ones."
+        )
     return chosen.link.metric(foretold.mean), foretold.later > 0
 
 
@@ -225,7 +227,7 @@ def _typical(errors: Sequence[float]) -> float:
     return float(np.exp(np.log(np.maximum(errors, 1e-12)).mean()))
 
 
-def _compared(over_loss: list[float], directly: list[float], y: str) -> tuple[str, str]:
+def compared(over_loss: Sequence[float], directly: Sequence[float], y: str) -> tuple[str, str]:
     """Which way is better, and a sentence."""
     two, one = _typical(over_loss), _typical(directly)
     better, words = "neither", "neither way predicts clearly better"
