@@ -17,7 +17,7 @@ def test_notebook_runs_and_shows_its_figures(name: str, says: str) -> None:
     notebook = nbformat.read(ANALYSIS / f"{name}.ipynb", as_version=4)
     NotebookClient(
         notebook,
-        timeout=120,
+        timeout=600,
         kernel_name="python3",
         resources={"metadata": {"path": str(ANALYSIS)}},
     ).execute()

@@ -34,7 +34,7 @@ from scaling.study.ladder import (
 BASE, RATE, STEPS = 64, 2e-3, 10
 CROPS = {"vit": (16, 16, 16), "unet": (8, 8, 8), "resenc": (8, 8, 8)}
 CROP = CROPS["vit"]
-WIDENING = (1, 8)
+WIDENING = {"vit": (1, 8), "unet": (1, 4), "resenc": (1, 4)}
 EVERY_KIND = pytest.mark.parametrize("kind", CROPS)
 
 
@@ -95,7 +95,7 @@ def coordinates(
     [widths, blocks] each.
     """
     crop, rows = CROPS[kind], []
-    for widening in WIDENING:
+    for widening in WIDENING[kind]:
         encoder, decoder = (
             shapes(widening, parametrisation)
             if kind == "vit"
