@@ -22,6 +22,7 @@ from scaling.runs.digests import DamagedError
 from scaling.runs.lock import LockedError
 from scaling.runs.plan import Plan, Step
 from scaling.runs.rundir import DESCRIBING, damage_of, plan_status
+from scaling.training.mesh import make_mesh
 
 # Seconds a step is expected to take beyond its FLOPs: compiling, reading, fitting. Measured on the
 # quickstart; only the ETA depends on it.
@@ -83,7 +84,8 @@ def run_plan(
     in its folder, and everything that does not need it goes on.
 
     A step that another process runs is waited for and taken last, unless it is among `chosen` ones:
-    then it fails. Raises Stopped when this process is told to stop; running again resumes.
+    then it fails. Raises Stopped when this process is told to stop; running again resumes; and
+    ValueError when a step's mesh asks for more devices than there are.
     """
     if is_main():
         remove_leftovers(study_dir)
@@ -92,6 +94,8 @@ def run_plan(
     outcome = Outcome()
     for _ in range(ROUNDS):
         waiting = unfinished(study_dir, plan, console, chosen)
+        for mesh in {step.mesh for step in waiting}:
+            make_mesh(*mesh)  # too few devices are told before any data is prepared
         with StudyProgress(plan, waiting, console) as progress:
             outcome = run_steps(study_dir, plan, waiting, progress, wait=chosen is None)
         if not outcome.damaged:

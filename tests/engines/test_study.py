@@ -310,6 +310,7 @@ def test_wrong_input_ends_in_one_sentence_and_a_code(
     assert done.returncode in (1, 2)
     assert all(word in done.stderr for word in words), done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "cohort").exists()  # told before anything was written
 
 
 def test_unknown_experiment_ends_with_code_two(tmp_path: Path) -> None:
