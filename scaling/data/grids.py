@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scaling.data.cache import Cache, open_cache
+from scaling.data.cache import INDEX, Cache, open_cache
+from scaling.data.identity import ABSENT, stamps
 from scaling.data.layout import scan_sources
 from scaling.data.prepare import prepare, renew
 from scaling.data.tasks import task_volumes
-from scaling.files import read_json, write_json
+from scaling.files import read_json, read_parquet, write_json
 from scaling.study.config import Data, Source, Task, Volumes
 
 RECORD = "caches.json"
@@ -118,6 +119,23 @@ def recorded_parts(prepared: Path) -> list[Part]:
         sources = tuple(Source(path, part) for path, part in entry["sources"])
         parts.append(Part(entry["folder"], volumes, sources))
     return parts
+
+
+def edited_scans(prepared: Path) -> list[str]:
+    """The scans that, or whose masks, have another size or time of change than when they were
+    prepared. Files that are not there now are not counted: a collection may be elsewhere by now.
+    """
+    edited = []
+    for part in recorded_parts(prepared):
+        file = prepared / part.folder / INDEX
+        if not file.exists():
+            continue
+        index = read_parquet(file)
+        now = stamps(index)
+        for path, then, today in zip(index["path"], index["stamp"], now, strict=True):
+            if then != today and ABSENT not in today.split():
+                edited.append(str(path))
+    return edited
 
 
 def write_parts(prepared: Path, parts: list[Part]) -> None:

@@ -18,6 +18,7 @@ from scaling.study.config import Volumes
 FILES = "names"
 LABELS = "files"
 ASIDE = ("licence", "values")  # columns of newer manifests, which change nothing that is learnt
+ABSENT = "absent"  # the stamp of a file that is not there
 # Fingerprints say nothing to a reader: what they are of does.
 FINGERPRINTS = {FILES: "names of files", LABELS: "labels or descriptions of scans"}
 
@@ -95,5 +96,5 @@ def stamp(file: str) -> str:
     try:
         status = os.stat(file)
     except OSError:
-        return "absent"
+        return ABSENT
     return f"{status.st_size}:{status.st_mtime_ns}"

@@ -135,6 +135,14 @@ def test_rerun_of_a_finished_study_does_nothing_and_prints_the_verdicts(finished
     assert done.returncode == 0
     assert "steps are done" in done.stdout
     assert "brain-age" in done.stdout
+    assert "edited" not in done.stdout
+    scan = next((finished / "cohort").rglob("t1.nii.gz"))
+    stamp = scan.stat()
+    os.utime(scan, ns=(stamp.st_atime_ns, stamp.st_mtime_ns + 1))
+    edited = scaling("run", EXPERIMENT, folder=finished)
+    os.utime(scan, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert edited.returncode == 0
+    assert "1 scans or their masks were edited since they were prepared" in edited.stdout
     assert {path: path.stat().st_mtime_ns for path in (finished / STUDY).rglob("*")} == before
 
 
