@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from scaling.laws import Findings, SelfTest, Verdict, find, holm, self_test, verdict
-from scaling.laws.arms import SUPERVISED, baseline_arm
+from scaling.laws.arms import CLASSICAL, HISTOGRAM, SUPERVISED, baseline_arm
 from scaling.laws.series import column_as_text, series_of
 from scaling.laws.verdicts.findings import PRETRAINED
 from scaling.study.config import Study, Task
@@ -112,7 +112,7 @@ def scored(
         & (here["protocol"] == protocol)
         & (here["shots"] == shots_of(study, task))
     )
-    classical = (here["arm"] == "classical") & (here["shots"] == shots_of(study, task))
+    classical = here["arm"].isin([CLASSICAL, HISTOGRAM]) & (here["shots"] == shots_of(study, task))
     # A rung of a family is a network, and its size is its parameters; durations branched off one
     # trunk are one cluster; a case is named by its site as well.
     cases = here[own | same | classical].rename(

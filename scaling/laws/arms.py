@@ -1,5 +1,6 @@
 """Names of the arms of a study that are compared, and which control belongs to which protocol."""
 
+CLASSICAL, HISTOGRAM = "classical", "histogram"
 SUPERVISED = ("supervised out of domain", "supervised in domain")
 
 

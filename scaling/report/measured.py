@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from scaling.laws.arms import SUPERVISED, baseline_arm
+from scaling.laws.arms import CLASSICAL, HISTOGRAM, SUPERVISED, baseline_arm
 from scaling.report.style import metric_of
 from scaling.report.views import View, draw_scores, over_draws, with_facts, with_series
 
-KNOWN_ARMS = ("scratch", "random", *SUPERVISED, "classical")
+KNOWN_ARMS = ("scratch", "random", *SUPERVISED, CLASSICAL, HISTOGRAM)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ CONTROLS = {  # arm -> label, colour, dash
     "supervised out of domain": ("supervised, finetuning site", "#7a4e9c", "longdash"),
     "supervised in domain": ("supervised, test sites", "#2e7d5b", "longdash"),
     "classical": ("classical features", "#3f4650", "dot"),
+    "histogram": ("histogram of intensities", "#8a7a1f", "dot"),
 }
 DECISIONS = {  # decision -> symbol, class of its card
     "improves": ("▲", "good"),

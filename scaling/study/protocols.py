@@ -103,8 +103,9 @@ class SgdProbe:
 
 @dataclass(frozen=True, config=STRICT)
 class Classical:
-    """The simplest control, without a network: ridge regression on smoothed voxels; segmentation
-    reads each voxel's intensities at several scales.
+    """The simplest controls, without a network: ridge regression on smoothed voxels, for
+    regressions also on a histogram of intensities; segmentation reads each voxel's intensities at
+    several scales.
     """
 
     smoothing_mm: float = 12.0
@@ -113,6 +114,8 @@ class Classical:
     """Candidate penalties of the ridge."""
     mask_penalty: float = 1.0
     """Penalty of the segmentation's readout."""
+    bins: Annotated[int, Field(ge=2)] = 8
+    """Bins of the histogram of each sequence's intensities inside the head."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -1,4 +1,5 @@
-"""The simplest classical controls: linear models on smoothed voxels, no network.
+"""The simplest classical controls: linear models on smoothed voxels, no network; for regression
+also on a histogram of the intensities.
 
 On brain age they are hard to beat.
 """
@@ -9,7 +10,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 
 from scaling.data.tasks import Cases, TaskArrays, few_shot_draws
-from scaling.study.config import Classical, Task
+from scaling.study.config import BACKGROUND, Classical, Task
+from scaling.transfer.features import absent_as_average
 from scaling.transfer.kinds import learner_of
 from scaling.transfer.predictions import Predicted
 from scaling.transfer.readouts import ridge_masks, ridge_scores
@@ -38,6 +40,61 @@ def classical(
             else:
                 outputs = ridge_scores([(train[chosen], test)], targets, recipe.penalties)
             yield Predicted("ridge", shots, draw, 0.0, learner.from_readout(outputs))
+    if task.kind == "regression":
+        yield from histogram_ridge(arrays, task, recipe)
+
+
+def histogram_ridge(arrays: TaskArrays, task: Task, recipe: Classical) -> Iterator[Predicted]:
+    """Fit every draw on the shares of voxels in each bin of intensity, and predict the test cases:
+    what a number owes to contrast and tissue volume alone, wherever in the head.
+    """
+    learner = learner_of(task)
+    edges = bin_edges(arrays.train, recipe.bins)
+    train, test = (histograms(cases, edges) for cases in (arrays.train, arrays.test))
+    for shots in task.shots:
+        for draw, chosen in enumerate(few_shot_draws(task, arrays.train, shots)):
+            targets = learner.readout_targets(arrays.train.labels[chosen])
+            of_shots, of_test = absent_as_average(train[chosen], test)
+            pair = (of_shots[:, 0], of_test[:, 0])
+            outputs = ridge_scores([pair], targets, recipe.penalties)
+            yield Predicted("histogram", shots, draw, 0.0, learner.from_readout(outputs))
+
+
+def bin_edges(cases: Cases, bins: int) -> np.ndarray:
+    """Edges between the bins of every sequence, float64 [S, bins-1]: the cases' quantiles of the
+    intensities inside the head, averaged over the cases that have the sequence.
+    """
+    shares = np.arange(1, bins) / bins
+    edges = np.zeros((cases.images.shape[1], bins - 1))
+    for sequence in range(len(edges)):
+        quantiles = []
+        for case in np.flatnonzero(cases.present[:, sequence]):
+            inside = head_intensities(cases.images[case, sequence])
+            if inside.size:
+                quantiles.append(np.quantile(inside, shares))
+        if quantiles:
+            edges[sequence] = np.mean(quantiles, axis=0)
+    return edges
+
+
+def histograms(cases: Cases, edges: np.ndarray) -> np.ndarray:
+    """Shares of the voxels inside the head in each bin, sequences side by side: float64
+    [n, 1, S*bins], not a number where a sequence is absent.
+    """
+    n, sequences = cases.present.shape
+    bins = edges.shape[1] + 1
+    shares = np.full((n, sequences, bins), np.nan)
+    for case, sequence in np.argwhere(cases.present):
+        inside = head_intensities(cases.images[case, sequence])
+        if inside.size:
+            places = np.searchsorted(edges[sequence], inside, side="right")
+            shares[case, sequence] = np.bincount(places, minlength=bins) / inside.size
+    return shares.reshape(n, 1, sequences * bins)
+
+
+def head_intensities(image: np.ndarray) -> np.ndarray:
+    """The voxels [K] of a prepared volume [D, H, W] that are inside the head."""
+    return image[image != np.float16(BACKGROUND)].astype(np.float32)
 
 
 def voxel_readouts(

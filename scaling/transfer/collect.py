@@ -132,14 +132,15 @@ def described(
 ) -> pd.DataFrame:
     """The tables of all runs as one, each run's facts before its tables' own columns.
 
-    An untrained encoder that stays frozen is a control of its own (arm "random"), and so is a
-    network that was trained on all labelled cases.
+    An untrained encoder that stays frozen is a control of its own (arm "random"), and so are a
+    network that was trained on all labelled cases, and the histogram among the classical controls.
     """
     rows = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
     repeated = pd.DataFrame(list(facts)).iloc[rows].reset_index(drop=True)
     table = pd.concat([repeated, pd.concat(tables, ignore_index=True)], axis=1)
     untrained, protocol = table["arm"] == "scratch", table["protocol"]
     table.loc[untrained & protocol.isin(["probe", "neighbours"]), "arm"] = "random"
+    table.loc[(table["arm"] == "classical") & (protocol == "histogram"), "arm"] = "histogram"
     supervised = untrained & protocol.str.startswith("supervised")
     table.loc[supervised, "arm"] = protocol[supervised]
     table.loc[supervised, "protocol"] = "supervised"

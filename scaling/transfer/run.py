@@ -139,7 +139,8 @@ def expected(config: TransferStep) -> int:
     """How many draws of all protocols a fold has."""
     recipes, task, suits = config.transfer, config.task, kind_of(config.task).protocols
     if config.encoder is None:
-        return len(task.shots) * task.draws
+        controls = 2 if task.kind == "regression" else 1  # a histogram as well
+        return controls * len(task.shots) * task.draws
     few_shot = all_labelled = 0
     if recipes.probe and "probe" in suits:
         few_shot += 1 + (recipes.probe.neighbours > 0)

@@ -59,7 +59,7 @@ def test_finished_study_has_a_row_for_every_run_draw_site_and_metric(finished: P
     assert not results.duplicated(keys).any()
     pretrained = results[results["arm"] == "pretrained"]
     assert set(pretrained["run"]) == {"mae-xxs-seed0-160", "mae-xxs-seed0-320"}
-    assert set(results["arm"]) == {"pretrained", "scratch", "random", "classical"}
+    assert set(results["arm"]) == {"pretrained", "scratch", "random", "classical", "histogram"}
     assert set(results["domain"]) == {"in", "out"}
     metrics = results.groupby("task")["metric"].unique().map(sorted).to_dict()
     assert metrics == {
