@@ -25,6 +25,7 @@ from scaling.laws.verdicts.noise import (
     NoisierOf,
     SplitPlotNoise,
     TrunkNoise,
+    UnknownNoise,
     residual_maker,
 )
 from scaling.laws.verdicts.scores import Scores
@@ -127,8 +128,9 @@ def _unrepeated_ends(runs: pd.DataFrame) -> list[str]:
         if len(runs.loc[weights > 0, "cluster"].unique()) == 1:
             notes.append(
                 f"The {word} budget ({cell_name(runs, levels)}) was run once, others up to "
-                f"{units.max()} times: its noise is judged from how far it strays from the trend. "
-                "Repeat it with another seed."
+                f"{units.max()} times: its noise can be judged from how far it strays from the "
+                "trend at best, and where there is no trend to stray from, not at all. Repeat it "
+                "with another seed."
             )
     return notes
 
@@ -137,7 +139,8 @@ def run_noise(runs: pd.DataFrame, strata: Strata, contrasts: list[FloatArray]) -
     """The noise of runs around the richest mean that leaves residuals wherever `contrasts` look.
 
     A mean per cell, where every cell is repeated; else additive levels; else straight lines. Where
-    none leaves any, equal noise is all that can be assumed (`strata`)."""
+    none leaves any, the noise is unknown if other cells than the ends were repeated; else equal
+    noise is all that can be assumed (`strata`)."""
     cells = cell_numbers(runs)
     models = [plane.X for plane in _planes(runs)]
     if runs.groupby(cells)["cluster"].nunique().min() > 1:
@@ -151,6 +154,9 @@ def run_noise(runs: pd.DataFrame, strata: Strata, contrasts: list[FloatArray]) -
         noise = _noise_around(X, runs)
         if all(noise.settled(no_scores[:, 0], a).variance(no_scores, a)[1] for a in contrasts):
             return noise
+    if _unrepeated_ends(runs):
+        # Repeats of other cells say nothing of how noisy the one at the end is.
+        return UnknownNoise()
     return strata
 
 

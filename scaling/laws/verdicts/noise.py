@@ -66,6 +66,19 @@ class LevelNoise:
         return np.asarray(member.T @ self.residuals**2 @ member, float)
 
 
+@dataclass(frozen=True)
+class UnknownNoise:
+    """Nothing says how noisy the runs are that decide."""
+
+    def settled(self, means: FloatArray, a: FloatArray) -> RunNoise:
+        """Itself: there is no choice to settle."""
+        return self
+
+    def variance(self, columns: FloatArray, a: FloatArray) -> tuple[float, float]:
+        """Unknown: no degrees of freedom."""
+        return 0.0, 0.0
+
+
 MUCH_NOISIER = 2.0
 """An axis by which the variance is this many times larger is the one that noise follows."""
 

@@ -129,3 +129,18 @@ def test_single_run_of_the_largest_budget_is_named() -> None:
     table = pd.DataFrame(rows, columns=["size", "seed", "value"])
     result = verdict(table, task="t", metric="dice")
     assert any("largest budget (size 64M) was run once" in note for note in result.notes)
+
+
+def test_verdict_largest_of_two_sizes_run_once_is_undetermined_and_names_it() -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for size, seeds, level in ((1e6, 5, 0.5), (4e6, 1, 0.6)):
+        for seed in range(seeds):
+            run = level + 0.01 * rng.normal()
+            for case in range(20):
+                value = run + 0.02 * rng.normal()
+                rows.append((size, 1e4, f"{size}/{seed}", case, value))
+    table = pd.DataFrame(rows, columns=["size", "duration", "run", "case", "value"])
+    judged = verdict(table, task="lesion", metric="dice", smallest_effect=0.02)
+    assert judged.decision == "undetermined"
+    assert any("size 4M) was run once" in note for note in judged.notes)
