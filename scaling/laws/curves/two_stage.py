@@ -142,7 +142,7 @@ def backtest(
     number.
 
     Every column of `x` has at least two levels. Raises ValueError with fewer than five budgets."""
-    compute = np.log(runs[list(x)]).sum(axis=1).round(9)
+    compute = np.log(runs[list(x)].astype(float)).sum(axis=1).round(9)
     budgets = np.unique(compute)
     if len(budgets) < FEWEST_BUDGETS:
         raise ValueError(
