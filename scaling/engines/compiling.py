@@ -59,8 +59,9 @@ class Outcome:
 def compile_plan(plan: Plan, minutes: float, tell: Tell) -> Iterator[Outcome]:
     """Compile the distinct programs of a plan for its accelerator, largest first.
 
-    Results are kept in the user's cache. After `minutes`, programs that are not there are left out,
-    with the reason `NOT_COMPILED`. `tell` gets a line of progress before each program.
+    Results are kept in the user's cache. Once `minutes` are spent on programs that were not there,
+    the next such program and all after it are left out, with the reason `NOT_COMPILED`. `tell`
+    gets a line of progress before each program.
 
     Raises ValueError where the accelerator's compiler is not installed.
     """
@@ -68,38 +69,50 @@ def compile_plan(plan: Plan, minutes: float, tell: Tell) -> Iterator[Outcome]:
     programs = plan_programs(plan)
     largest = max((program.devices for program in programs), default=1)
     devices = devices_of(accelerator, largest)
-    began, spent, count = time.monotonic(), 0.0, 0
-    for number, program in enumerate(programs, start=1):
-        left = ""
-        if count:
-            minutes_left = spent / count * (len(programs) - number + 1) / 60
-            left = f", about {min(minutes_left, minutes):.1f} minutes left"
-        tell(f"[{number}/{len(programs)}] {program.kind} of {program.network}{left}")
-        over = time.monotonic() - began > 60 * minutes
-        before = time.monotonic()
-        outcome = compile_program(program, devices, accelerator, over)
-        spent, count = spent + time.monotonic() - before, count + 1
+    spent: list[float] = []  # seconds of each program that was compiled now
+    for number, program in enumerate(programs):
+        seconds_left = 60 * minutes - sum(spent)
+        ahead = time_ahead(spent, len(programs) - number, seconds_left)
+        tell(f"[{number + 1}/{len(programs)}] {program.kind} of {program.network}{ahead}")
+        began = time.monotonic()
+        outcome, was_kept = compile_program(program, devices, accelerator, seconds_left <= 0)
+        if not was_kept:
+            spent.append(time.monotonic() - began)
         yield outcome
+        if outcome.reason == NOT_COMPILED:
+            yield from (Outcome(later, None, NOT_COMPILED) for later in programs[number + 1 :])
+            return
+
+
+def time_ahead(spent: Sequence[float], programs: int, seconds_left: float) -> str:
+    """How long it will take yet, in words: by the programs so far, at most what is left."""
+    if not spent:
+        return ""
+    seconds = min(programs * sum(spent) / len(spent), max(seconds_left, 0.0))
+    return f", about {seconds / 60:.1f} minutes left"
 
 
 def compile_program(
     program: PlanProgram, devices: Sequence[jax.Device], accelerator: str, only_kept: bool
-) -> Outcome:
-    """One program compiled, or what was kept of it; `only_kept` compiles nothing."""
+) -> tuple[Outcome, bool]:
+    """One program compiled, or what was kept of it, and which of both; `only_kept` compiles
+    nothing.
+    """
     try:
         lowered = program.lower(devices)
         file = user_cache() / "plans" / f"{digest_of(lowered, accelerator)}.json"
         compiled = load(file)
-        if compiled is None and only_kept:
-            return Outcome(program, None, NOT_COMPILED)
-        if compiled is None:
-            compiled = account(lowered.compile(), accelerator)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, dataclasses.asdict(compiled))
+        if compiled is not None:
+            return Outcome(program, compiled), True
+        if only_kept:
+            return Outcome(program, None, NOT_COMPILED), False
+        compiled = account(lowered.compile(), accelerator)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, dataclasses.asdict(compiled))
     except (jax.errors.JaxRuntimeError, NotImplementedError) as error:
         # One program that XLA refuses leaves the others: cuDNN may be missing, or room.
-        return Outcome(program, None, str(error).strip().partition("\n")[0])
-    return Outcome(program, compiled)
+        return Outcome(program, None, str(error).strip().partition("\n")[0]), False
+    return Outcome(program, compiled), False
 
 
 def digest_of(lowered: jax.stages.Lowered, accelerator: str) -> str:

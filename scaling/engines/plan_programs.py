@@ -74,8 +74,9 @@ def shape_of(step: Step) -> Hashable:
             return run.objective, run.encoder, run.decoder, recipe, step.mesh
         case TransferStep(encoder=encoder) as run if encoder is not None:
             task = run.task
-            labels = task.kind, task.classes, len(task.sequences), task.shots, task.draws
-            return encoder, run.arm == "scratch", labels, run.transfer, volume_of(run)
+            labels = task.name, task.kind, task.classes, len(task.sequences), task.draws
+            supervised = run.arm == "scratch" and run.transfer.supervised is not None
+            return encoder, supervised, labels, run.transfer, volume_of(run)
         case _:
             return None
 
@@ -147,10 +148,11 @@ def finetune_programs(
     step: Step, run: TransferStep, encoder: Encoder, recipe: Finetune, rows: int, plan: Plan
 ) -> Iterator[PlanProgram]:
     """Fine-tuning `rows` networks, and predicting a chunk of cases; the labelled cases are taken
-    to be as many as the shots, their number being unknown before the data is read.
+    to be as many as the task's most shots, their number being unknown before the data is read.
     """
     task, shape, accelerator = run.task, volume_of(run), plan.study.execution.accelerator
-    learner, sequences, n = learner_of(task), len(task.sequences), max(task.shots)
+    learner, sequences = learner_of(task), len(task.sequences)
+    n = max(max(other.shots) for other in plan.study.tasks if other.name == task.name)
     arguments = encoder, recipe, learner.masks, sequences, shape, rows, accelerator
     layout = finetune_layout(*arguments)
     network = f"{run.backbone} {run.size}"
