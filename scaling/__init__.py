@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from scaling.study.pretraining import Pretrain
     from scaling.study.protocols import Classical, Finetune, Probe, SgdProbe, Transfer
     from scaling.study.question import Estimand, SmallestEffects
+    from scaling.study.references import Features
     from scaling.study.tasks import Task
 
 # Module of scaling.study -> what experiment files use of it.
@@ -55,6 +56,7 @@ PUBLIC = {
     "pretraining": ("Pretrain",),
     "protocols": ("Classical", "Finetune", "Probe", "SgdProbe", "Transfer"),
     "question": ("Estimand", "SmallestEffects"),
+    "references": ("Features",),
     "tasks": ("Task",),
 }
 
@@ -67,6 +69,7 @@ __all__ = [
     "Data",
     "Estimand",
     "Execution",
+    "Features",
     "Finetune",
     "Hybrid",
     "Infarcts",

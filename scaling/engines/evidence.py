@@ -107,12 +107,15 @@ def scored(
         (predictions["task"] == task.name) & (predictions["domain"] == domain_of(study, task))
     ]
     own = here["arm"].isin(SUPERVISED)
+    references = [reference.name for reference in study.references]
     same = (
         here["arm"].isin([PRETRAINED, baseline_arm(protocol)])
         & (here["protocol"] == protocol)
         & (here["shots"] == shots_of(study, task))
     )
-    classical = here["arm"].isin([CLASSICAL, HISTOGRAM]) & (here["shots"] == shots_of(study, task))
+    classical = here["arm"].isin([CLASSICAL, HISTOGRAM, *references]) & (
+        here["shots"] == shots_of(study, task)
+    )
     # A rung of a family is a network, and its size is its parameters; durations branched off one
     # trunk are one cluster; a case is named by its site as well.
     cases = here[own | same | classical].rename(

@@ -24,6 +24,7 @@ from scaling.costs.transfer_memory import transfer_memory
 from scaling.study.config import (
     Data,
     Estimand,
+    Features,
     Mesh,
     Pretrain,
     SmallestEffects,
@@ -36,9 +37,10 @@ from scaling.study.ladder import Decoder, Encoder, resolve_decoder, resolve_enco
 from scaling.study.objectives import AnyObjective, ObjectiveConfig
 from scaling.study.phantom import Phantom
 from scaling.study.strict import STRICT
+from scaling.study.task_kinds import kind_of
 
 Kind = Literal["phantom", "prepare", "trunk", "cooldown", "transfer", "collect", "report"]
-Arm = Literal["pretrained", "scratch", "classical"]
+Arm = Literal["pretrained", "scratch", "classical", "reference"]
 
 
 @config(frozen=True, config=STRICT)
@@ -91,6 +93,13 @@ class TransferStep:
     task: Task
     data: Data
     transfer: Transfer
+
+
+@config(frozen=True, config=STRICT)
+class ReferenceStep(TransferStep):
+    """Try one competitor on one task."""
+
+    reference: Features
 
 
 @config(frozen=True, config=STRICT)
@@ -156,7 +165,11 @@ def make_plan(study: Study) -> Plan:
     steps.append(Step("prepare", "prepare", PrepareStep(study.data, study.tasks), before))
 
     saved = 0.0
-    transfers: list[Step] = []
+    # Competitors first: what does not fit is told before anything is trained.
+    transfers = reference_steps(study)
+    steps += transfers
+    names = [step.name for step in transfers]
+    transfers = []
     for seed in study.seeds:
         for family in study.families:
             for rung in family.sizes or study.sizes:
@@ -171,9 +184,9 @@ def make_plan(study: Study) -> Plan:
             )
 
     steps += transfers
-    names = tuple(step.name for step in transfers)
+    names += [step.name for step in transfers]
     groups = tuple((task.name, task.groups) for task in study.tasks if task.groups)
-    steps.append(Step("collect", "collect", CollectStep(groups), names))
+    steps.append(Step("collect", "collect", CollectStep(groups), tuple(names)))
     verdicts = ReportStep(study.estimand, study.smallest_effects)
     steps.append(Step("report", "report", verdicts, ("collect",)))
     return Plan(study, tuple(steps), saved)
@@ -219,6 +232,25 @@ def steps_of_size(
             transfer_step(study, "scratch", "none", family.label, size, encoder, 0.0, 0, seed, task)
         )
     return pretraining, transfers, saved
+
+
+def reference_steps(study: Study) -> list[Step]:
+    """Every competitor on every task that a vector of features can answer."""
+    steps = []
+    for reference, task in product(study.references, few_shot_tasks(study)):
+        if kind_of(task).masks:
+            continue
+        step = transfer_step(
+            study, "reference", "none", "", reference.name, None, 0.0, reference.samples, 0, task
+        )
+        assert isinstance(step.config, TransferStep)
+        fields = {
+            field.name: getattr(step.config, field.name)
+            for field in dataclasses.fields(step.config)
+        }
+        resolved = ReferenceStep(**fields, reference=reference)
+        steps.append(dataclasses.replace(step, config=resolved, parameters=reference.parameters))
+    return steps
 
 
 def size_name(family: Family, rung: str) -> str:
@@ -322,6 +354,8 @@ def transfer_step(
             source, needs = f"scratch-{size}-seed{seed}", ("prepare",)
         case "classical":
             source, needs = "classical", ("prepare",)
+        case "reference":
+            source, needs = f"reference-{size}", ("prepare",)
         case _:
             assert_never(arm)
     recipes = task.transfer or study.transfer

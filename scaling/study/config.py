@@ -23,6 +23,7 @@ from scaling.study.protocols import (
     Transfer,
 )
 from scaling.study.question import Estimand, SmallestEffects
+from scaling.study.references import Features
 from scaling.study.strict import STRICT
 from scaling.study.tasks import Task
 
@@ -35,6 +36,7 @@ __all__ = [
     "Estimand",
     "Execution",
     "Family",
+    "Features",
     "Finetune",
     "Mae",
     "Mesh",
@@ -85,6 +87,8 @@ class Study:
     """Optimisation of pretraining."""
     transfer: Transfer = Transfer()
     """How checkpoints and controls are tried on the tasks."""
+    references: tuple[Features, ...] = ()
+    """Competitors, tried on the same tasks, draws and cases."""
     estimand: Estimand = Estimand()
     """What the verdict is about."""
     smallest_effects: SmallestEffects = SmallestEffects()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from scaling.study.families import Family
 from scaling.study.names import name_problem
 from scaling.study.objectives import ObjectiveConfig
+from scaling.study.references import OWN_ARMS
 from scaling.study.task_kinds import kind_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def inconsistencies(study: Study) -> list[str]:
         *(sentence for family in study.families for sentence in grids(study, family)),
         *protocols(study),
         *batches(study),
+        *references(study),
     ]
 
 
@@ -157,6 +159,19 @@ def protocols(study: Study) -> Iterator[str]:
         recipes = task.transfer or study.transfer
         if not any(getattr(recipes, name) for name in ("finetune", "probe", "sgd_probe")):
             yield f"task {task.name!r} leaves out every protocol that tries a checkpoint"
+
+
+def references(study: Study) -> Iterator[str]:
+    """Competitors have names of their own, and a probe reads them."""
+    names = [reference.name for reference in study.references]
+    for name in names:
+        if names.count(name) > 1 or name in OWN_ARMS:
+            yield f"a reference is named {name!r}; expected a name of its own"
+        if problem := name_problem("a reference", name):
+            yield problem
+    for task in study.tasks:
+        if names and not kind_of(task).masks and (task.transfer or study.transfer).probe is None:
+            yield f"task {task.name!r} leaves out transfer.probe, which reads references"
 
 
 def batches(study: Study) -> Iterator[str]:

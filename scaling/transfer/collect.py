@@ -11,7 +11,7 @@ from scaling.data.grids import open_grid
 from scaling.data.tasks import task_volumes
 from scaling.files import read_json, read_marker, read_parquet, write_table
 from scaling.runs.digests import DamagedError, require_whole
-from scaling.runs.plan import Plan, PretrainStep, Step, TransferStep, trunk_name
+from scaling.runs.plan import Plan, PretrainStep, ReferenceStep, Step, TransferStep, trunk_name
 from scaling.runs.rundir import DONE, disown
 from scaling.transfer.groups import fairness, group_columns, group_table
 
@@ -102,10 +102,10 @@ def run_facts(plan: Plan, step: Step) -> dict[str, object]:
     return {
         "study": plan.study.name,
         "run": run,
-        "arm": config.arm,
+        "arm": config.reference.name if isinstance(config, ReferenceStep) else config.arm,
         "objective": config.objective,
         "family": config.backbone,
-        "size": rung(config.backbone, config.size),
+        "size": "" if config.arm == "reference" else rung(config.backbone, config.size),
         "params": step.parameters,
         "fraction": config.fraction,
         "duration": config.duration,

@@ -15,7 +15,7 @@ from scaling.data.tasks import TaskArrays, load_task
 from scaling.files import read_parquet, write_json, write_table
 from scaling.models.backbone import build_encoder
 from scaling.objectives.interface import Parameters
-from scaling.runs.plan import TransferStep
+from scaling.runs.plan import ReferenceStep, TransferStep
 from scaling.runs.rundir import Progress
 from scaling.study.ladder import Encoder
 from scaling.study.task_kinds import kind_of
@@ -25,6 +25,7 @@ from scaling.transfer.finetune import finetune, supervised
 from scaling.transfer.linear_probe import sgd_probe
 from scaling.transfer.predictions import KEYS, Predicted, score, tabulate
 from scaling.transfer.probe import probe
+from scaling.transfer.references import read_features, reference_probe
 
 DRAFTS = "drafts"  # tables of the protocols that are done, while others are not
 
@@ -47,7 +48,7 @@ def transfer(
     tables: list[pd.DataFrame] = []
     tolerance, done = config.transfer.nsd_tolerance_mm, 0
     for number, fold in enumerate(folds(arrays, config.task)):
-        for name, predicted in protocols(config, checkpoint, fold, spacing):
+        for name, predicted in protocols(config, checkpoint, fold, spacing, cache):
             draws = counted(predicted, config, done, progress)
             # Each protocol is kept as soon as it is done: a transfer may take longer than a job.
             compute = partial(tabulate, draws, fold, config.task, spacing, tolerance)
@@ -84,12 +85,22 @@ def drafted(file: Path, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
 
 
 def protocols(
-    config: TransferStep, checkpoint: Path | None, arrays: TaskArrays, spacing_mm: float
+    config: TransferStep,
+    checkpoint: Path | None,
+    arrays: TaskArrays,
+    spacing_mm: float,
+    cache: Cache,
 ) -> Iterator[tuple[str, Iterator[Predicted]]]:
     """Everything an arm is tried with that suits the kind of task, by name: a network by probes and
-    fine-tuning, the classical control by itself. Nothing is computed before it is asked for.
+    fine-tuning, the classical control and
+    a competitor by themselves. Nothing is computed before it is asked for.
     """
     task, recipes, suits = config.task, config.transfer, kind_of(config.task).protocols
+    if isinstance(config, ReferenceStep):
+        assert recipes.probe is not None
+        features = read_features(config.reference, cache, task)
+        yield "probe", reference_probe(features, arrays, task, recipes.probe)
+        return
     if config.encoder is None:
         assert recipes.classical is not None
         if "classical" in suits:
@@ -138,6 +149,8 @@ def draws_of_all_folds(config: TransferStep) -> int:
 def expected(config: TransferStep) -> int:
     """How many draws of all protocols a fold has."""
     recipes, task, suits = config.transfer, config.task, kind_of(config.task).protocols
+    if isinstance(config, ReferenceStep):
+        return len(task.shots) * task.draws
     if config.encoder is None:
         controls = 2 if task.kind == "regression" else 1  # a histogram as well
         return controls * len(task.shots) * task.draws

@@ -1,0 +1,202 @@
+"""Features from elsewhere, joined to the cases of a task and read out as those of our encoders."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+
+from scaling.data.cache import Cache
+from scaling.data.delimited import read_table
+from scaling.data.tasks import TaskArrays, few_shot_draws, task_sessions
+from scaling.study.config import Probe, Task
+from scaling.study.references import Features
+from scaling.transfer.features import absent_as_average
+from scaling.transfer.kinds import learner_of
+from scaling.transfer.predictions import Predicted
+from scaling.transfer.readouts import ridge_scores
+
+TABLES = (".parquet", ".csv", ".tsv")
+KEYS = ("source", "subject", "session", "sequence", "run")
+
+
+def reference_probe(
+    features: Mapping[str, np.ndarray], arrays: TaskArrays, task: Task, recipe: Probe
+) -> Iterator[Predicted]:
+    """Fit ridge on every draw's features [S*F] of a case, and predict the test cases."""
+    learner = learner_of(task)
+    train, test = (of_cases(features, cases.ids) for cases in (arrays.train, arrays.test))
+    for shots in task.shots:
+        for draw, chosen in enumerate(few_shot_draws(task, arrays.train, shots)):
+            targets = learner.readout_targets(arrays.train.labels[chosen])
+            of_shots, of_test = absent_as_average(train[chosen], test)
+            pair = (of_shots[:, 0], of_test[:, 0])
+            outputs = ridge_scores([pair], targets, recipe.penalties)
+            yield Predicted("probe", shots, draw, 0.0, learner.from_readout(outputs))
+
+
+def of_cases(features: Mapping[str, np.ndarray], ids: Sequence[str]) -> np.ndarray:
+    """Features of cases, float64 [n, 1, S*F]: one token a case."""
+    return np.stack([features[case] for case in ids])[:, None]
+
+
+def read_features(reference: Features, cache: Cache, task: Task) -> dict[str, np.ndarray]:
+    """Case -> features [S*F] of all cases of a task, not a number where a sequence is absent.
+
+    Raises ValueError, naming row, file or case, when one is missing, doubled, ambiguous or not
+    finite, and FileNotFoundError when there is no such table or folder.
+    """
+    path = Path(reference.path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"reference {reference.name!r}: {path} does not exist; expected a table of features or "
+            "a folder of .npy files"
+        )
+    slots: dict[str, tuple[int | None, ...]] = {}
+    for group in task_sessions(cache, task).values():
+        slots |= {session.id: session.slots for session in group.usable}
+    if path.is_dir():
+        return case_vectors(path, list(slots))
+    if path.suffix not in TABLES:
+        raise ValueError(
+            f"reference {reference.name!r}: {path} is neither a folder nor one of "
+            f"{', '.join(TABLES)}"
+        )
+    rows = {row for places in slots.values() for row in places if row is not None}
+    by_row = scan_vectors(path, cache.index.loc[sorted(rows)])
+    length = len(next(iter(by_row.values())))
+    features = {}
+    for case, places in slots.items():
+        vectors = [np.full(length, np.nan) if row is None else by_row[row] for row in places]
+        features[case] = np.concatenate(vectors)
+    return features
+
+
+def scan_vectors(file: Path, scans: pd.DataFrame) -> dict[int, np.ndarray]:
+    """Row of the cache's index -> features [F] of that scan, from a table with a row per scan."""
+    table = read_table(file)
+    columns = [column for column in table if str(column).startswith("feature_")]
+    if not columns:
+        raise ValueError(f"{file} has no columns feature_0 ...; found {', '.join(table.columns)}")
+    names, candidates = scan_names(file, table, scans)
+    joined = joined_once(file, names, candidates)
+    missing = [str(scans.loc[row, "path"]) for row in scans.index if row not in joined]
+    if missing:
+        raise ValueError(
+            f"{file} has no row of {missing[0]} ({len(missing)} of {len(scans)} scans are "
+            "missing); expected a row of every scan of the task"
+        )
+    places = [joined[row] for row in scans.index]
+    texts = table.iloc[places][columns]
+    values = texts.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+    finite = np.isfinite(values).all(axis=1)
+    if not finite.all():
+        place = places[int(np.argmin(finite))]
+        raise ValueError(f"{file} has a feature that is no finite number in row {names[place]}")
+    return dict(zip(scans.index, values, strict=True))
+
+
+def scan_names(
+    file: Path, table: pd.DataFrame, scans: pd.DataFrame
+) -> tuple[list[str], dict[str, list[int]]]:
+    """What every row of a table is called, and name -> the scans that it can stand for: by path (or
+    its last parts) where the table has one, else by subject, session and sequence.
+    """
+    candidates: dict[str, list[int]] = {}
+    if "path" in table:
+        names = [PurePosixPath(path).as_posix() for path in table["path"]]
+        for row, path in zip(scans.index, scans["path"], strict=True):
+            for tail in tails(str(path)):
+                candidates.setdefault(tail, []).append(int(row))
+        return names, candidates
+    if not {"subject", "sequence"} <= set(table):
+        raise ValueError(
+            f"{file} has the columns {', '.join(table.columns[:6])}; expected path, or subject, "
+            "session and sequence, and feature_0 ..."
+        )
+    keys = [key for key in KEYS if key in table]
+    names = ["/".join(values) for values in table[keys].itertuples(index=False)]
+    for row, values in zip(scans.index, scans[keys].itertuples(index=False), strict=True):
+        candidates.setdefault("/".join(map(str, values)), []).append(int(row))
+    return names, candidates
+
+
+def tails(path: str) -> list[str]:
+    """A path, and what is left of it without its first folder, its first two, and so on."""
+    parts = PurePosixPath(path).parts
+    shorter = ["/".join(parts[start:]) for start in range(1, len(parts))]
+    return list(dict.fromkeys([PurePosixPath(path).as_posix(), *shorter]))
+
+
+def case_vectors(folder: Path, cases: Sequence[str]) -> dict[str, np.ndarray]:
+    """Case -> features [F] from a folder with a .npy of every case.
+
+    A file is named by source/subject/session, as folders, or by less where that is enough.
+    """
+    candidates: dict[str, list[int]] = {}
+    for number, case in enumerate(cases):
+        source, subject, session = case.rsplit("/", 2)
+        for name in {case, f"{source}/{subject}", f"{subject}/{session}", subject}:
+            candidates.setdefault(name, []).append(number)
+    files = sorted(folder.rglob("*.npy"))
+    names = [file.relative_to(folder).with_suffix("").as_posix() for file in files]
+    joined = joined_once(folder, names, candidates)
+    missing = [case for number, case in enumerate(cases) if number not in joined]
+    if missing:
+        raise ValueError(
+            f"{folder} has no features of {missing[0]} ({len(missing)} of {len(cases)} cases are "
+            f"missing); expected {folder / missing[0]}.npy"
+        )
+    vectors = {case: read_vector(files[joined[n]]) for n, case in enumerate(cases)}
+    length = len(vectors[cases[0]])
+    for number, case in enumerate(cases):
+        if len(vectors[case]) != length:
+            raise ValueError(
+                f"{files[joined[number]]} holds {len(vectors[case])} features; expected {length} "
+                f"as in {files[joined[0]]}"
+            )
+    return vectors
+
+
+def read_vector(file: Path) -> np.ndarray:
+    """The features float64 [F] in a .npy of shape [F] or [1, F]. Raises ValueError naming it."""
+    try:
+        values = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{file} cannot be read ({error}); expected features [F]") from error
+    if (
+        values.ndim not in (1, 2)
+        or values.size != values.shape[-1]
+        or values.dtype.kind not in "fiu"
+    ):
+        raise ValueError(f"{file} holds {values.dtype} {values.shape}; expected features [F]")
+    vector = values.reshape(-1).astype(np.float64)  # [1, F] -> [F]
+    if not np.isfinite(vector).all():
+        raise ValueError(f"{file} holds a feature that is no finite number")
+    return vector
+
+
+def joined_once(
+    where: Path, names: Sequence[str], candidates: Mapping[str, Sequence[int]]
+) -> dict[int, int]:
+    """What is described (a scan, a case) -> the place of the one name that describes it.
+
+    Names of nothing are of other tasks. Raises ValueError for a name that fits several, and for two
+    that describe the same.
+    """
+    joined: dict[int, int] = {}
+    for place, name in enumerate(names):
+        described = candidates.get(name, [])
+        if len(described) > 1:
+            raise ValueError(
+                f"{where}: {name} fits {len(described)} scans or cases of the task; name them by "
+                "more of their path, such as source/subject/session"
+            )
+        for target in described:
+            if target in joined:
+                raise ValueError(
+                    f"{where} describes the same scan or case twice, by {names[joined[target]]} "
+                    f"and by {name}; expected one"
+                )
+            joined[target] = place
+    return joined
