@@ -63,6 +63,8 @@ def histogram_ridge(arrays: TaskArrays, task: Task, recipe: Classical) -> Iterat
 def bin_edges(cases: Cases, bins: int) -> np.ndarray:
     """Edges between the bins of every sequence, float64 [S, bins-1]: the cases' quantiles of the
     intensities inside the head, averaged over the cases that have the sequence.
+
+    `cases` are all training cases, those beyond a draw's shots as well: no label is seen.
     """
     shares = np.arange(1, bins) / bins
     edges = np.zeros((cases.images.shape[1], bins - 1))
