@@ -198,8 +198,8 @@ def test_closed_folder_is_listed_and_the_rest_goes_on(
 
     scandir = files.os.scandir
 
-    def closed(folder: Path) -> object:  # the tests may run as root, whom no folder is closed to
-        if Path(folder).name == "sub_2":
+    def closed(folder: Path | int) -> object:  # tests may run as root, whom no folder is closed to
+        if Path(str(folder)).name == "sub_2":
             raise PermissionError(13, "Permission denied", str(folder))
         return scandir(folder)
 
