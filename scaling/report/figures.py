@@ -14,7 +14,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from scaling.laws import Curve
-from scaling.report.measured import Measured, measured
+from scaling.report.measured import KNOWN_ARMS, Measured, measured
 from scaling.report.style import (
     SYMBOLS,
     axis_title,
@@ -31,6 +31,7 @@ from scaling.report.traces import (
     control_traces,
     curve_traces,
     level_line,
+    reference_point,
     run_markers,
     y_range,
 )
@@ -55,8 +56,9 @@ def performance(
     Against size there is a line per duration, else a line per size. A view of all series has a
     colour per series: against size at its longest duration, against duration at its largest size.
 
-    Traces: two for the curve (band, line) if given, two for each control (band, line), two for
-    each level (line through the mean of the seeds, markers of the runs).
+    Traces: two for the curve (band, line) if given, two for each control (band, line; a point for
+    a competitor whose place is stated), two for each level (line through the mean of the seeds,
+    markers of the runs).
     """
     return performance_of(measured(results, task, view), task, view, axis, curve)
 
@@ -73,9 +75,14 @@ def performance_of(
     y_title = axis_title(view.metric, task)
     if points.empty:
         return base_figure([], alt="No finished results.", x_title=x_title, y_title=y_title)
-    low, high = x_range(points[column])
+    places = reference_places(shown, axis)
+    low, high = x_range(pd.Series([*points[column], *places.values()]))
     traces = curve_traces(curve, points[column]) if curve else []
+    for arm, at in places.items():
+        traces.append(reference_point(arm, shown.overall[arm], at, view))
     for arm in arms:
+        if arm in places:
+            continue
         of_sizes, overall = shown.by_size[arm], shown.overall[arm]
         traces += control_traces(arm, overall, of_sizes, view, axis == "size", (low, high))
     for rank, (name, colour, group, shift) in enumerate(levels(points, axis, view)):
@@ -95,6 +102,20 @@ def performance_of(
     figure.update_xaxes(type="log", range=logarithmic, **ticks(points, axis))
     intervals = [points, *shown.by_size.values()]
     return figure.update_yaxes(range=y_range(intervals, view.metric))
+
+
+def reference_places(shown: Measured, axis: Axis) -> dict[str, float]:
+    """Competitor -> its stated place on an axis of size or duration, where it has one; the others
+    are lines. What their pretraining cost is not stated.
+    """
+    places: dict[str, float] = {}
+    if axis == "compute":
+        return places
+    for arm, scores in shown.arms.items():
+        at = float(scores[COLUMNS[axis]].max())
+        if arm not in KNOWN_ARMS and at > 0 and len(shown.by_size[arm]) == 1:
+            places[arm] = at
+    return places
 
 
 def levels(

@@ -84,6 +84,28 @@ def control_traces(
     return [band(at, rows["low"], rows["high"], colour, 0.09, label, arm), line]
 
 
+def reference_point(arm: str, overall: pd.DataFrame, at: float, view: View) -> go.Scatter:
+    """The labelled point of a competitor whose place on the axis is stated, from its scores
+    `overall` (`Measured`).
+    """
+    _, colour, _ = control_of(arm)
+    label = escape(arm)
+    return go.Scatter(
+        x=[at],
+        y=as_floats(overall["mean"]),
+        mode="markers+text",
+        error_y=bars(overall),
+        marker={"color": colour, "symbol": "star-diamond", "size": 11},
+        text=[label],
+        textposition="top center",
+        hovertext=[f"<b>{label}</b><br>{numbers(row, view)}" for _, row in overall.iterrows()],
+        hoverinfo="text",
+        customdata=[at],
+        name=label,
+        legendgroup=arm,
+    )
+
+
 def curve_traces(curve: Curve, x: pd.Series) -> list[go.Scatter]:
     """The band and the line of a fitted curve over the range of `x`."""
     at = np.geomspace(x.min(), x.max(), 60)

@@ -67,8 +67,9 @@ def test_competitors_are_collected_beside_the_controls_on_the_same_cases(
     assert set(rows["params"]) == {1000}
     assert set(rows["duration"]) == {500}
     predictions = pd.read_parquet(folder / "predictions.parquet")
-    cases = predictions.groupby(["arm", "draw"])["case"].agg(lambda ids: tuple(sorted(ids)))
-    assert len(set(cases)) == 1
+    groups = predictions.groupby(["arm", "draw"])
+    cases = {tuple(sorted(group["case"])) for _, group in groups}
+    assert len(cases) == 1
     task = study.tasks[0]
     assert "guest" in set(scored(predictions, study, task, "mae", "finetune")["arm"])
 

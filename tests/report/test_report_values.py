@@ -188,6 +188,24 @@ def test_control_without_size_from_a_file_is_a_level_line(tmp_path: Path) -> Non
     )
 
 
+def test_competitor_is_a_labelled_point_where_its_place_is_stated_else_a_line() -> None:
+    results = synthetic_results()
+    guest = results[results["arm"] == "classical"].assign(arm="guest", run="reference-guest")
+    stated = pd.concat([results, guest.assign(params=50_000_000)], ignore_index=True)
+    mean = guest.query("task == 'brain-age' and metric == 'mae' and domain == 'out'")[
+        "value"
+    ].mean()
+    figure = performance(stated, "brain-age", AGE, "size")
+    point = trace(figure, "guest")
+    assert list(point.x) == [50_000_000]
+    assert list(point.y) == pytest.approx([mean])
+    assert list(point.text) == ["guest"]
+    assert 10 ** figure.layout.xaxis.range[1] > 50_000_000
+    line = trace(performance(stated, "brain-age", AGE, "duration"), "guest")
+    assert line.mode == "lines"
+    assert list(line.y) == pytest.approx([mean] * 2)
+
+
 def test_views_put_the_studys_estimand_first() -> None:
     results = synthetic_results()
     assert views(results, "brain-age")[0] == AGE
