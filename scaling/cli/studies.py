@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from scaling.cli.edits import warn_of_edited_features, warn_of_edits
 from scaling.cli.locate import locate
 from scaling.cli.terminal import console, errors
 from scaling.engines import slurm
@@ -91,6 +92,7 @@ def run(
     keep_experiment(locate(experiment, out), study_dir)
     if statuses["prepare"] == "done":
         warn_of_edits(study_dir / "prepare")
+        warn_of_edited_features(study_dir, statuses)
     if all(status == "done" for status in statuses.values()):
         console.print(f"All {len(plan.steps)} steps are done.")
         show_summary(study_dir)
@@ -100,21 +102,6 @@ def run(
         freeze(plan.study, study_dir)
         facts = load_cluster(cluster)
         tell(study_dir, slurm.submit(study_dir, plan, statuses, facts, max_jobs))
-
-
-def warn_of_edits(prepared: Path) -> None:
-    """Say that scans were edited after they were prepared and learnt from."""
-    from scaling.data.grids import edited_scans
-
-    edited = edited_scans(prepared)
-    if edited:
-        console.print(
-            f"{len(edited)} scans or their masks were edited since they were prepared, first "
-            f"{edited[0]}: the results here are of what they were. For what they are now, give the "
-            "study another name",
-            style="yellow",
-            markup=False,
-        )
 
 
 def profile_override(steps: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Features from elsewhere, joined to the cases of a task and read out as those of our encoders."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -8,7 +9,9 @@ import pandas as pd
 
 from scaling.data.cache import Cache
 from scaling.data.delimited import read_table
+from scaling.data.identity import stamp
 from scaling.data.tasks import TaskArrays, few_shot_draws, task_sessions
+from scaling.files import read_json
 from scaling.study.config import Probe, Task
 from scaling.study.references import Features
 from scaling.transfer.features import absent_as_average
@@ -16,6 +19,7 @@ from scaling.transfer.kinds import learner_of
 from scaling.transfer.predictions import Predicted
 from scaling.transfer.readouts import ridge_scores
 
+READ = "features.json"  # of a step: the features that it has read, and their stamp
 TABLES = (".parquet", ".csv", ".tsv")
 KEYS = ("source", "subject", "session", "sequence", "run")
 
@@ -33,6 +37,26 @@ def reference_probe(
             pair = (of_shots[:, 0], of_test[:, 0])
             outputs = ridge_scores([pair], targets, recipe.penalties)
             yield Predicted("probe", shots, draw, 0.0, learner.from_readout(outputs))
+
+
+def stamp_of(path: Path) -> str:
+    """Size and time of change of a table, or a digest of those of all files of a folder."""
+    if not path.is_dir():
+        return stamp(str(path))
+    stamps = [f"{file.relative_to(path)} {stamp(str(file))}" for file in sorted(path.rglob("*"))]
+    return hashlib.blake2b("\n".join(stamps).encode(), digest_size=16).hexdigest()
+
+
+def is_edited(step_dir: Path) -> bool:
+    """Whether the features that a finished step has read are others by now. Those that are not
+    there now are not counted.
+    """
+    file = step_dir / READ
+    if not file.exists():
+        return False
+    read = read_json(file)
+    path = Path(read["path"])
+    return path.exists() and stamp_of(path) != read["stamp"]
 
 
 def of_cases(features: Mapping[str, np.ndarray], ids: Sequence[str]) -> np.ndarray:

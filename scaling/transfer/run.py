@@ -25,7 +25,7 @@ from scaling.transfer.finetune import finetune, supervised
 from scaling.transfer.linear_probe import sgd_probe
 from scaling.transfer.predictions import KEYS, Predicted, score, tabulate
 from scaling.transfer.probe import probe
-from scaling.transfer.references import read_features, reference_probe
+from scaling.transfer.references import READ, read_features, reference_probe, stamp_of
 
 DRAFTS = "drafts"  # tables of the protocols that are done, while others are not
 
@@ -41,6 +41,9 @@ def transfer(
     `checkpoint` is the folder of the pretrained arm's checkpoints, None for a control. Raises
     ValueError when the task's data cannot be used (see `load_task`).
     """
+    if isinstance(config, ReferenceStep):
+        path = config.reference.path
+        write_json(folder / READ, {"path": path, "stamp": stamp_of(Path(path))})
     arrays = load_task(cache, config.task, config.data)
     spacing = (
         cache.volumes.spacing_mm or math.nan
@@ -92,8 +95,8 @@ def protocols(
     cache: Cache,
 ) -> Iterator[tuple[str, Iterator[Predicted]]]:
     """Everything an arm is tried with that suits the kind of task, by name: a network by probes and
-    fine-tuning, the classical control and
-    a competitor by themselves. Nothing is computed before it is asked for.
+    fine-tuning, the classical control and a competitor by themselves. Nothing is computed before
+    it is asked for.
     """
     task, recipes, suits = config.task, config.transfer, kind_of(config.task).protocols
     if isinstance(config, ReferenceStep):

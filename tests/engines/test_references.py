@@ -15,7 +15,7 @@ from scaling.engines.run_step import run_step
 from scaling.runs.experiment import load_study, override
 from scaling.runs.plan import Plan, make_plan
 from scaling.study.config import Features, Study
-from scaling.transfer.references import read_features
+from scaling.transfer.references import is_edited, read_features
 
 MICRO = Path(__file__).parents[1] / "micro_study.py"
 AGE = "brain-age"
@@ -61,6 +61,11 @@ def test_competitors_are_collected_beside_the_controls_on_the_same_cases(
     step = "transfer/reference-guest-brain-age"
     assert names.index(step) == names.index("prepare") + 1
     run(folder, plan, step, "transfer/classical-brain-age", "collect")
+    assert not is_edited(folder / step)
+    table.iloc[::-1].to_parquet(file)
+    assert is_edited(folder / step)
+    file.unlink()
+    assert not is_edited(folder / step)  # it may be elsewhere by now
     results = pd.read_parquet(folder / "results.parquet")
     assert set(results["arm"]) == {"guest", "classical", "histogram"}
     rows = results[results["arm"] == "guest"]
