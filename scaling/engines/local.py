@@ -19,23 +19,12 @@ from scaling.engines.run_step import explain, run_step
 from scaling.files import remove_leftovers
 from scaling.processes.distributed import agreed, is_main, stop, stopping
 from scaling.runs.digests import DamagedError
+from scaling.runs.durations import plan_seconds
 from scaling.runs.lock import LockedError
 from scaling.runs.plan import Plan, Step
 from scaling.runs.rundir import DESCRIBING, damage_of, plan_status
 from scaling.training.mesh import make_mesh
 
-# Seconds a step is expected to take beyond its FLOPs: compiling, reading, fitting. Measured on the
-# quickstart; only the ETA depends on it.
-OVERHEAD = {
-    "phantom": 60.0,
-    "prepare": 30.0,
-    "trunk": 3.0,
-    "cooldown": 3.0,
-    "transfer": 5.0,
-    "collect": 1.0,
-    "report": 15.0,
-}
-CPU_FLOPS = 5e10  # a second, of two CPU cores
 ROUNDS = 3  # times that damage found on the way is mended before giving up
 POLL = 2.0  # seconds between two looks at a step that another process runs
 SPEAK = 120.0  # seconds between two lines on a long step where there is no terminal
@@ -203,8 +192,9 @@ class StudyProgress:
             disable=not console.is_terminal,
         )
         # After a resume the bar starts where the study is.
-        total = sum(map(expected_seconds, plan.steps))
-        left = sum(map(expected_seconds, steps))
+        self.seconds = plan_seconds(plan)
+        total = sum(self.seconds.values())
+        left = sum(self.seconds[step.name] for step in steps)
         self.whole = self.display.add_task("study", total=total, completed=int(total - left))
         self.before, self.weight, self.bar = total - left, 0.0, self.whole
         self.name = ""
@@ -219,7 +209,7 @@ class StudyProgress:
     def begin(self, step: Step) -> None:
         """Show a bar for a step."""
         self.began = self.spoken = time.perf_counter()
-        self.name, self.weight = step.name, expected_seconds(step)
+        self.name, self.weight = step.name, self.seconds[step.name]
         self.bar = self.display.add_task(step.name, total=1.0)
 
     def advance(self, done: float, total: float) -> None:
@@ -248,7 +238,7 @@ class StudyProgress:
     def skip(self, step: Step) -> None:
         """Count a step as over."""
         self.number += 1
-        self.before += expected_seconds(step)
+        self.before += self.seconds[step.name]
         self.display.update(self.whole, completed=self.before)
 
     def postpone(self, step: Step, sentence: str) -> None:
@@ -260,8 +250,3 @@ class StudyProgress:
 
     def say(self, line: str) -> None:
         self.console.print(line, markup=False)
-
-
-def expected_seconds(step: Step) -> float:
-    """A step's weight in the progress bar."""
-    return OVERHEAD[step.kind] + step.flops / CPU_FLOPS
