@@ -19,9 +19,8 @@ def added_to(
     target: list[float] | None,
     sites: list[int],
     site_sd: float,
-    as_json: bool,
-) -> tuple[dict[str, Any], bool, list[str]]:
-    """The document, whether it is to be printed as JSON, and the sentences, a task each.
+) -> tuple[dict[str, Any], list[str]]:
+    """The document and the sentences, a task each.
 
     `largest`: hours of a run of the largest size and longest duration in the table."""
     if target is not None and len(target) != 2:
@@ -49,7 +48,7 @@ def added_to(
                 )
         document["half_width_over_sites"] = {str(k): v for k, v in over_sites.items()}
         documents.append(document)
-    return {"next": documents}, as_json, sentences
+    return {"next": documents}, sentences
 
 
 def _in_words(result: NextRuns, budget: float) -> list[str]:

@@ -161,7 +161,10 @@ def design(
     if given:
         site_numbers = [int(number) for number in numbers(sites)] if sites else []
         point = numbers(target.replace("/", ",")) if target else None
-        emit(*added_to(read_scores(given), largest, budget, point, site_numbers, site_sd, json_))
+        document, sentences = added_to(
+            read_scores(given), largest, budget, point, site_numbers, site_sd
+        )
+        emit(document, json_, sentences)
         return
     if not sizes or not durations:
         raise ValueError("Give --sizes and --durations to choose from, or --given RESULTS.")

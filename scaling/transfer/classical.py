@@ -11,10 +11,10 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from scaling.data.tasks import Cases, TaskArrays, few_shot_draws
 from scaling.study.config import BACKGROUND, Classical, Task
-from scaling.transfer.features import absent_as_average
 from scaling.transfer.kinds import learner_of
 from scaling.transfer.predictions import Predicted
 from scaling.transfer.readouts import ridge_masks, ridge_scores
+from scaling.transfer.vectors import ridge_of_vectors
 
 SCALES_MM = (0.0, 6.0, 12.0)
 FWHM = 2.355  # of a Gaussian, in standard deviations
@@ -48,16 +48,9 @@ def histogram_ridge(arrays: TaskArrays, task: Task, recipe: Classical) -> Iterat
     """Fit every draw on the shares of voxels in each bin of intensity, and predict the test cases:
     what a number owes to contrast and tissue volume alone, wherever in the head.
     """
-    learner = learner_of(task)
     edges = bin_edges(arrays.train, recipe.bins)
     train, test = (histograms(cases, edges) for cases in (arrays.train, arrays.test))
-    for shots in task.shots:
-        for draw, chosen in enumerate(few_shot_draws(task, arrays.train, shots)):
-            targets = learner.readout_targets(arrays.train.labels[chosen])
-            of_shots, of_test = absent_as_average(train[chosen], test)
-            pair = (of_shots[:, 0], of_test[:, 0])
-            outputs = ridge_scores([pair], targets, recipe.penalties)
-            yield Predicted("histogram", shots, draw, 0.0, learner.from_readout(outputs))
+    return ridge_of_vectors("histogram", train, test, arrays, task, recipe.penalties)
 
 
 def bin_edges(cases: Cases, bins: int) -> np.ndarray:

@@ -10,14 +10,12 @@ import pandas as pd
 from scaling.data.cache import Cache
 from scaling.data.delimited import read_table
 from scaling.data.identity import stamp
-from scaling.data.tasks import TaskArrays, few_shot_draws, task_sessions
+from scaling.data.tasks import TaskArrays, task_sessions
 from scaling.files import read_json
 from scaling.study.config import Probe, Task
 from scaling.study.references import Features
-from scaling.transfer.features import absent_as_average
-from scaling.transfer.kinds import learner_of
 from scaling.transfer.predictions import Predicted
-from scaling.transfer.readouts import ridge_scores
+from scaling.transfer.vectors import ridge_of_vectors
 
 READ = "features.json"  # of a step: the features that it has read, and their stamp
 TABLES = (".parquet", ".csv", ".tsv")
@@ -28,15 +26,8 @@ def reference_probe(
     features: Mapping[str, np.ndarray], arrays: TaskArrays, task: Task, recipe: Probe
 ) -> Iterator[Predicted]:
     """Fit ridge on every draw's features [S*F] of a case, and predict the test cases."""
-    learner = learner_of(task)
     train, test = (of_cases(features, cases.ids) for cases in (arrays.train, arrays.test))
-    for shots in task.shots:
-        for draw, chosen in enumerate(few_shot_draws(task, arrays.train, shots)):
-            targets = learner.readout_targets(arrays.train.labels[chosen])
-            of_shots, of_test = absent_as_average(train[chosen], test)
-            pair = (of_shots[:, 0], of_test[:, 0])
-            outputs = ridge_scores([pair], targets, recipe.penalties)
-            yield Predicted("probe", shots, draw, 0.0, learner.from_readout(outputs))
+    return ridge_of_vectors("probe", train, test, arrays, task, recipe.penalties)
 
 
 def stamp_of(path: Path) -> str:
