@@ -7,10 +7,17 @@ from pathlib import Path
 
 import pandas as pd
 
-UNKNOWN = ("n/a", "nan", "na", "none", "null", "unknown")
+from scaling.data.opening import OTHERS
+
+UNKNOWN = (
+    *("n/a", "nan", "na", "none", "null", "unknown", "missing", "not available", "n.a.", "#n/a"),
+    *("<na>", "-", "--", "?", "."),
+)
 # A byte order mark says the encoding; without one it is UTF-8, or else Windows' Latin-1.
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins as the mark of UTF-16 does
+    (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
@@ -49,7 +56,17 @@ def decoded(file: Path, content: bytes) -> str:
                 return content.decode(encoding)
             except UnicodeDecodeError as error:
                 raise ValueError(f"{file} is no text in {encoding} ({error})") from error
-    if b"\0" in content[:1000]:
+    beginning = content[:1000]
+    for first, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        zeros = beginning[first::2]
+        if len(zeros) > 4 and zeros.count(0) > 0.9 * len(zeros):
+            text = content.decode(encoding, "replace")
+            if text[:100].replace("\t", " ").replace("\r", "").replace("\n", "").isprintable():
+                return text
+    for magic, what in OTHERS:
+        if beginning.lstrip().lower().startswith(magic):
+            raise ValueError(f"{file} is {what}")
+    if b"\0" in beginning:
         raise ValueError(f"{file} is no table but a binary file; expected columns of text")
     try:
         return content.decode()
@@ -58,15 +75,19 @@ def decoded(file: Path, content: bytes) -> str:
 
 
 def parsed(file: Path, text: str) -> pd.DataFrame:
-    """Rows of a table; columns are separated by tabs, commas or semicolons, whichever heads it.
+    """Rows of a table; columns are separated by tabs, commas, semicolons, bars or spaces,
+    whichever heads it.
 
     Separators at the end of a row are ignored, quotation marks that are never closed are letters.
     Raises ValueError for an empty file and for a row with more values than there are columns.
     """
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = without_comments([line for line in text.splitlines() if line.strip()])
     if not lines:
         raise ValueError(f"{file} is empty; expected columns separated by tabs or commas")
-    separator = max("\t,;", key=lines[0].count)
+    separator = max("\t,;|", key=lines[0].count)
+    if separator not in lines[0] and len(lines[0].split()) > 1:
+        separator = "\t"
+        lines = ["\t".join(line.split()) for line in lines]
     csv.field_size_limit(TABLES_CSV)
     rows = list(csv.reader(io.StringIO("\n".join(lines)), delimiter=separator))
     if len(rows) < len(lines):  # an open quotation mark has swallowed rows
@@ -82,6 +103,20 @@ def parsed(file: Path, text: str) -> pd.DataFrame:
             )
         values.append(fields + [""] * (len(names) - len(fields)))
     return pd.DataFrame(values, columns=names, dtype=str)
+
+
+def without_comments(lines: list[str]) -> list[str]:
+    """Lines of a table without those before its first row that begin with "#"; a header that does,
+    as long as the row below it, is a header.
+    """
+    first = 0
+    while first < len(lines) - 1 and lines[first].startswith("#"):
+        header, row = lines[first].lstrip("# "), lines[first + 1]
+        separator = max("\t,;|", key=header.count)
+        if separator in header and header.count(separator) == row.count(separator):
+            return [header, *lines[first + 1 :]]
+        first += 1
+    return lines[first:]
 
 
 def without_end(fields: list[str]) -> list[str]:

@@ -11,6 +11,7 @@ from nibabel.spatialimages import SpatialImage
 from scaling.data.opening import UnreadableVolume
 
 VOXEL_MM = (0.05, 50.0)  # outside of it a voxel size is in other units, or wrong
+FARTHEST = 1e5  # mm from the world's origin: no scanner is that large
 FLAT = 0.1  # determinant of the axes' directions below which they span no volume
 
 
@@ -24,12 +25,13 @@ def scan_affine(path: Path, image: SpatialImage) -> np.ndarray:
             continue
         affine = in_mm(np.asarray(affine, np.float64), image)
         axes = np.linalg.norm(affine[:3, :3], axis=0)
-        if axes.min() > VOXEL_MM[0] and axes.max() < VOXEL_MM[1]:
+        is_near = np.abs(affine[:3, 3]).max() < FARTHEST
+        if axes.min() > VOXEL_MM[0] and axes.max() < VOXEL_MM[1] and is_near:
             return affine
     raise UnreadableVolume(
         f"{path} has no usable voxel size or orientation (pixdim "
         f"{tuple(float(size) for size in image.header.get_zooms()[:3])} and its affine; expected "
-        f"{VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm); convert it again"
+        f"{VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm near the origin); convert it again"
     )
 
 
@@ -108,7 +110,9 @@ def in_mm(affine: np.ndarray, image: SpatialImage) -> np.ndarray:
     NIfTI may say metres or micrometres; that is believed only where mm would be impossible, as many
     tools write mm and another unit.
     """
-    unit = image.header.get_xyzt_units()[0] if isinstance(image, nib.Nifti1Pair) else "mm"
+    # The lower three bits are the unit of space; those of rubbish are no unit at all.
+    code = int(image.header["xyzt_units"]) % 8 if isinstance(image, nib.Nifti1Pair) else 2
+    unit = {1: "meter", 3: "micron"}.get(code, "mm")
     size = np.linalg.norm(affine[:3, :3], axis=0).max()
     factor = 1.0
     if unit == "meter" and size < VOXEL_MM[0]:

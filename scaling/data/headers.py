@@ -64,7 +64,7 @@ def describe_header(path: Path) -> dict[str, Any]:
             "orientation": "".join(str(code) for code in nib.orientations.aff2axcodes(affine)),
             "type": str(image.get_data_dtype()),
             "affine": " ".join(f"{value:.2f}" for value in affine[:3].ravel()),
-            "remark": remark(path, image, spacing),
+            "remark": remark(path, image, spacing) or surplus(path, image, shape),
             "content_hash": stored_hash(path, image),
         }
     except UnreadableVolume as error:
@@ -140,6 +140,30 @@ def remark(path: Path, image: SpatialImage, spacing: np.ndarray) -> str:
             "affine, which is used"
         )
     return ""
+
+
+def surplus(path: Path, image: SpatialImage, shape: tuple[int, int, int]) -> str:
+    """A sentence on voxels behind those that the header announces, "" where there is less than a
+    slice of them: its shape or its data type may be wrong.
+    """
+    expected = expected_bytes(image)
+    try:
+        with path.open("rb") as file:
+            start = file.read(2)
+            length = file.seek(0, 2)
+            if start == GZIP and length > 18:
+                file.seek(-4, 2)
+                (length,) = struct.unpack("<I", file.read(4))
+    except OSError:
+        return ""  # `stored_hash` says why
+    slice_bytes = shape[0] * shape[1] * image.get_data_dtype().itemsize
+    behind = length - expected
+    if expected == 0 or behind < slice_bytes:
+        return ""
+    return (
+        f"{path} holds {behind:,} bytes behind the voxels that its header announces ({shape} of "
+        f"{image.get_data_dtype()}), which are not read; compare its shape and data type"
+    )
 
 
 def sidecar(path: Path) -> dict[str, str]:

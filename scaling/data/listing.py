@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from scaling.data.ages import age_column, odd_ages, parse_age, with_unit
+from scaling.data.ages import age_column, odd_ages, parse_age, possible, with_unit
 from scaling.data.delimited import read_table
 from scaling.data.files import extension
 from scaling.data.participants import REMARKS
@@ -72,7 +72,7 @@ def read_listing(file: Path) -> pd.DataFrame:
     if of_ages is not None:
         name, unit = of_ages
         ages = table[name].map(lambda text: with_unit(text, unit))
-    table["age"] = ages.map(parse_age)
+    table["age"] = possible(ages.map(parse_age))
     table["path"] = [str(file.parent / path) for path in table["path"]]
     for column_name in {"mask", "brainmask"} & set(table.columns):
         table[column_name] = [

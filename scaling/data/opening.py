@@ -65,6 +65,16 @@ OTHERS = (
     (b"<html", "a web page, not an image (a failed download?); download it again"),
     (b"<?xml", "an XML document, not an image (a failed download?); download it again"),
     (b"pk\x03\x04", "a zip file; unpack it"),
+    (b"<error>", "an error message, not an image (a failed download?); download it again"),
+    (b"\x89png", "a PNG picture, not a volume"),
+    (b"\xff\xd8\xff", "a JPEG picture, not a volume"),
+    (b"%pdf", "a PDF document, not an image"),
+    (b"nrrd000", "an NRRD file; convert it to NIfTI"),
+    (b"\x93numpy", "a NumPy array, which has no place in the world; write it as NIfTI"),
+    (b"matlab", "a MATLAB file; write it as NIfTI"),
+    (b"\xfd7zxz", "compressed by xz, which is not read; compress it by gzip"),
+    (b"7z\xbc\xaf", "a 7z archive; unpack it"),
+    (b"rar!", "a RAR archive; unpack it"),
     (b"\x28\xb5\x2f\xfd", "compressed by Zstandard, which is not read; compress it by gzip"),
 )
 
@@ -145,6 +155,11 @@ def nifti_header(path: Path, block: bytes) -> nib.Nifti1Header:
         kind = nib.Nifti1Header if single else nib.nifti1.Nifti1PairHeader
     size = kind.template_dtype.itemsize
     raw = kind(block[:size], check=False)
+    if not 1 <= raw["dim"][0] <= 7:
+        raise UnreadableVolume(
+            f"{path} has a header without a valid number of dimensions (dim[0] is none of 1 to 7); "
+            "convert it again"
+        )
     if single and 0 <= raw["vox_offset"] < size:
         raise UnreadableVolume(
             f"{path} says that its voxels begin at byte {int(raw['vox_offset'])}, inside its "

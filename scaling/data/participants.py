@@ -13,24 +13,49 @@ from pathlib import Path
 
 import pandas as pd
 
-from scaling.data.ages import age_column, odd_ages, parse_age, with_unit
+from scaling.data.ages import (
+    age_column,
+    odd_ages,
+    parse_age,
+    possible,
+    unread_age_columns,
+    with_unit,
+)
 from scaling.data.delimited import read_table
+from scaling.data.names import SUBJECT
 
-TABLES = ("participants.tsv", "participants.csv", "sessions.tsv", "mapping.tsv", "mri_info.tsv")
+TABLES = (
+    *("participants.tsv", "participants.csv", "participants.txt", "participants.parquet"),
+    *("sessions.tsv", "sessions.csv", "mapping.tsv", "mri_info.tsv"),
+)
+# Names of tables of people that are not read: which column is what is not known, or the format.
+UNREAD = re.compile(
+    r"(participants?|subjects?|demographics?|phenotypes?|clinical|covariates|metadata)\b.*"
+    r"\.(tsv|csv|txt|xlsx?|ods|parquet|gz|zip|sav)",
+    re.IGNORECASE,
+)
 KEYS = {"dataset": "dataset", "participant_id": "name", "session_id": "session", "filename": "file"}
-IDS = ("participant_id", "participant", "subject_id", "subject")  # names of the column of ids
+# Names of the column of ids, by their letters alone, the surest first.
+IDS = ("participantid", "participant", "subjectid", "subject", "subid", "sub", "subjid")
+IDS += ("subjectkey", "srcsubjectid", "patientid", "ptid", "id")
+SESSIONS = ("sessionid", "session", "ses", "sesid", "visit", "visitid", "timepoint")
 REMARKS = "remarks"  # the attribute of a table that holds sentences on what was not joined
 OURS = ("path", "source", "part", "subject", "sequence", "run", "mask", "problem", "brainmask")
 
 
 def bare(name: str) -> str:
-    """The id in a folder's name: "01" of sub-01, sub_01 and 01."""
-    return re.sub(r"^(sub|ses)[-_]", "", name, flags=re.IGNORECASE)
+    """The id in a folder's name or in a table: "01" of sub-01, sub_01, sub01, '01' and 01."""
+    name = name.strip().lstrip("=").strip("'\"").rstrip("/")  # ="01" is text in a spreadsheet
+    name = re.sub(r"^(sub|ses)[-_]", "", name, flags=re.IGNORECASE)
+    name = re.sub(
+        r"^(sub(ject)?|participant|patient|ses(sion)?)[-_ ]?(?=\d+$)", "", name, flags=re.IGNORECASE
+    )
+    return re.sub(r"^(\d+)\.0+$", r"\1", name)  # an id that became a number with decimals
 
 
 def without_zeros(name: str) -> str:
-    """An id without leading zeros: "1" of 001."""
-    return name.lstrip("0") or name
+    """An id in lower case and without leading zeros: "1" of 001."""
+    return name.lower().lstrip("0") or name
 
 
 def with_participants(
@@ -47,9 +72,8 @@ def with_participants(
         if child.is_dir() and not child.name.startswith("."):
             places.append(child)
     remarks: list[str] = []
-    for file in (place / name for place in places for name in TABLES):
-        if not is_file(file):
-            continue
+    files = [file for place in places for file in tables_in(place, remarks)]
+    for file in files:
         outside = file.parent == folder or file.parent.name == "preprocessed"
         dataset = "" if outside else file.parent.name
         try:
@@ -63,6 +87,33 @@ def with_participants(
     table = _with_sessions(table, scans or folder, remarks)
     fallback = table["dataset"].where(table["dataset"] != "", folder.resolve().name)
     return table.assign(site=table["site"].where(table["site"] != "", fallback)), remarks
+
+
+def tables_in(folder: Path, remarks: list[str]) -> list[Path]:
+    """The tables of a folder, whatever the case of their names, in the order of `TABLES`; remarks
+    on what looks like one and is not read.
+    """
+    try:
+        names = sorted(entry.name for entry in folder.iterdir())
+    except OSError:
+        return []  # a closed folder is listed with the scans
+    files = []
+    for wanted in TABLES:
+        for name in names:
+            if name.lower() == wanted and is_file(folder / name):
+                files.append(folder / name)
+            elif name.lower() == wanted:
+                remarks.append(
+                    f"{folder / name} is not used: it is no file that can be opened; expected a "
+                    "table (a link to nothing: not downloaded yet?)"
+                )
+    for name in names if not SUBJECT.match(folder.name) else ():
+        if UNREAD.fullmatch(name) and name.lower() not in TABLES and not files:
+            remarks.append(
+                f"{folder / name} is not read: expected a table participants.tsv with the column "
+                "participant_id; rename or convert it if it describes people"
+            )
+    return files
 
 
 def is_file(file: Path) -> bool:
@@ -82,23 +133,37 @@ def reason(file: Path, error: Exception) -> str:
 
 def identified(file: Path, table: pd.DataFrame) -> pd.DataFrame:
     """A table with the column participant_id. Raises ValueError without one."""
-    for name in IDS:
-        if name in table.columns:
-            return table.rename(columns={name: "participant_id"})
+    table = renamed(table, SESSIONS, "session_id")
+    table = renamed(table, IDS, "participant_id")
+    if "participant_id" in table.columns:
+        return table
     raise ValueError(
         f"{file} has the columns {list(table.columns)}; expected participant_id among them"
     )
+
+
+def renamed(table: pd.DataFrame, spellings: tuple[str, ...], name: str) -> pd.DataFrame:
+    """The table with one of the spellings of a column's name replaced by `name`."""
+    if name in table.columns:
+        return table
+    letters = {re.sub(r"[^a-z]", "", column): column for column in reversed(list(table.columns))}
+    for spelling in spellings:
+        if spelling in letters:
+            return table.rename(columns={letters[spelling]: name})
+    return table
 
 
 def _with_sessions(table: pd.DataFrame, scans: Path, remarks: list[str]) -> pd.DataFrame:
     """Add what people's own tables of sessions say, sub-01/sub-01_sessions.tsv."""
     tables = []
     for subject in table["subject"].unique():
-        file = scans / subject / f"{Path(subject).name}_sessions.tsv"
-        if not is_file(file):
+        names = [f"{Path(subject).name}_sessions.{ending}" for ending in ("tsv", "csv")]
+        files = [scans / subject / name for name in names if is_file(scans / subject / name)]
+        if not files:
             continue
+        file = files[0]
         try:
-            given = read_table(file)
+            given = renamed(read_table(file), SESSIONS, "session_id")
             if "session_id" not in given.columns:
                 raise ValueError(f"has the columns {list(given.columns)}; expected session_id")
         except (ValueError, OSError) as error:
@@ -130,8 +195,22 @@ def _joined(
     if "dataset" in keys and (wanted["dataset"] == "").all():
         keys.remove("dataset")  # scans lie in no folder of a dataset
     compared_ids(given, wanted)
-    if file.name.startswith("participants"):
+    if file.name.lower().startswith("participants"):
         remarks += unmatched(given, wanted, file)
+    if "session" in keys and not has_sessions_of(given, wanted):
+        first = given["session"].iloc[0]
+        if given["name"].duplicated().any():
+            remarks.append(
+                f"{file} names sessions of which no folder has one, first {first!r}; expected "
+                f"such as {wanted['session'].iloc[0]!r}"
+            )
+        else:
+            keys.remove("session")
+            remarks.append(
+                f"{file} names sessions of which no folder has one, first {first!r}; its rows are "
+                "joined by person alone"
+            )
+    remarks += contradictions(given, keys, file)
     matched = wanted[keys].merge(given.drop_duplicates(keys), on=keys, how="left")
     matched.index = table.index
     column = age_column(list(matched.columns))
@@ -140,13 +219,41 @@ def _joined(
         texts = texts.map(lambda text: with_unit(text, column[1]))
         people = texts[~table["subject"].duplicated()]
         remarks += [f"{file}: {sentence}" for sentence in odd_ages([t for t in people if t])]
-        table["age"] = texts.map(parse_age).fillna(table["age"])
+        table["age"] = possible(texts.map(parse_age)).fillna(table["age"])
+    elif table["age"].isna().all() and (unread := unread_age_columns(list(given.columns))):
+        remarks.append(
+            f"{file}: no age is read from the column {', '.join(unread)}; expected age (in years), "
+            "age_months, age_weeks or age_days, of the day of the scan"
+        )
     for column_name in matched.columns.difference([*keys, *OURS, "age"]):
         values = matched[column_name].fillna("")
         if column_name in table.columns:
             values = values.where(values != "", table[column_name])
         table[column_name] = values
     return table
+
+
+def has_sessions_of(given: pd.DataFrame, wanted: pd.DataFrame) -> bool:
+    """Whether any row of a table names a session that is there, of people that are."""
+    common = given[given["name"].isin(wanted["name"])]
+    if common.empty:
+        return True  # it is the people that are not there
+    there = set(zip(wanted["name"], wanted["session"], strict=True))
+    return any(pair in there for pair in zip(common["name"], common["session"], strict=True))
+
+
+def contradictions(given: pd.DataFrame, keys: list[str], file: Path) -> list[str]:
+    """A sentence where several rows of a table are of one person, session or file, and differ."""
+    rows = given.drop_duplicates()
+    again = rows[rows.duplicated(keys, keep=False) & (rows["name"] != "")]
+    if again.empty:
+        return []
+    count = len(again.drop_duplicates(keys))
+    first = " ".join(str(again[key].iloc[0]) for key in keys)
+    return [
+        f"{file} has several rows that differ for {count} {'/'.join(keys)}, first {first}; the "
+        "first row is used: a column session_id tells visits apart"
+    ]
 
 
 def compared_ids(given: pd.DataFrame, wanted: pd.DataFrame) -> None:

@@ -360,3 +360,35 @@ def test_remarks_of_headers_say_which_form_is_used(tmp_path: Path, brain: np.nda
     assert "turned by 12 degrees" in describe_header(path)["remark"]
     path = write(tmp_path / "d.nii", nifti_bytes(brain, qoffset_x=1e-3))
     assert describe_header(path)["remark"] == ""
+
+
+def test_header_with_an_unknown_unit_is_read_in_mm(tmp_path: Path, brain: np.ndarray) -> None:
+    path = write(tmp_path / "a.nii", nifti_bytes(brain, xyzt_units=77))
+    np.testing.assert_allclose(read_scan(path).affine, SPACING)
+
+
+def test_form_far_from_any_scanner_gives_way_to_the_other(
+    tmp_path: Path, brain: np.ndarray
+) -> None:
+    far = {"srow_x": [3.0, 0, 0, 1e20]}
+    path = write(tmp_path / "a.nii", nifti_bytes(brain, **far))
+    np.testing.assert_allclose(read_scan(path).affine, SPACING, atol=1e-4)
+    path = write(tmp_path / "b.nii", nifti_bytes(brain, qform_code=0, **far))
+    with pytest.raises(UnreadableVolume, match="no usable voxel size or orientation"):
+        read_scan(path)
+
+
+def test_header_without_dimensions_says_so(tmp_path: Path, brain: np.ndarray) -> None:
+    path = write(tmp_path / "a.nii", nifti_bytes(brain, dim=[8, *brain.shape, 1, 1, 1, 1]))
+    with pytest.raises(UnreadableVolume, match="valid number of dimensions"):
+        read_scan(path)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("fields", [{"dim": [3, 30, 34, 20, 1, 1, 1, 1]}, {"datatype": 512}])
+def test_voxels_behind_those_announced_are_remarked_on(
+    tmp_path: Path, brain: np.ndarray, name: str, fields: dict[str, object]
+) -> None:
+    content = nifti_bytes(brain, **fields)
+    path = write(tmp_path / name, gzip.compress(content) if name.endswith("gz") else content)
+    assert "bytes behind the voxels that its header announces" in describe_header(path)["remark"]

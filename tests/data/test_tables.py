@@ -32,6 +32,29 @@ from scaling.data.layout import scan_source
         ("45-50", 47.5),
         ("45 to 50 years", 47.5),
         ("-1", -1),
+        ("90 and over", 90),
+        ("over 89", 89),
+        ("=>89", 89),
+        ("89 years +", 89),
+        ("18 mos", 1.5),
+        ("18mths", 1.5),
+        ("38 wks", 38 * 7 / 365.25),
+        ("P18M", 1.5),
+        ("P1Y6M", 1.5),
+        ("1y6m", 1.5),
+        ("1 year, 6 months", 1.5),
+        ("12W3D", 87 / 365.25),
+        ("25 y.o.", 25),
+        ("25yo", 25),
+        (".5", 0.5),
+        ("2.5E+01", 25),
+        ("45\u201450", 47.5),
+        ("(45-50)", 47.5),
+        ("18-20 M", 19 / 12),
+        ("25\u00a0years", 25),
+        ("40s", math.nan),
+        ("5;6", math.nan),
+        ("1990-05-25", math.nan),
         ("twenty", math.nan),
         ("", math.nan),
     ],
@@ -45,7 +68,14 @@ def people(root: Path, *subjects: str) -> None:
         scan(root / subject / "anat" / f"{subject}_T1w.nii.gz", seed)
 
 
-@pytest.mark.parametrize("ids", [("1", "2"), ("01", "02"), ("001", "002"), ("sub-01", "sub-02")])
+IDS = [
+    *[("1", "2"), ("01", "02"), ("001", "002"), ("sub-01", "sub-02"), ("sub001", "sub002")],
+    *[("SUB1", "SUB2"), ("subject-001", "Subject 002"), ("1.0", "2.0"), ("'001'", "'002'")],
+    *[('="001"', '="002"'), ("sub-001/", "sub-002/")],
+]
+
+
+@pytest.mark.parametrize("ids", IDS)
 def test_ids_are_joined_without_sub_and_leading_zeros(tmp_path: Path, ids: tuple[str, str]) -> None:
     people(tmp_path, "sub-001", "sub-002")
     text(tmp_path / "participants.tsv", f"participant_id\tage\n{ids[0]}\t25\n{ids[1]}\t31\n")
@@ -85,6 +115,13 @@ TABLE = "participant_id\tage\tgroup\nsub-01\t25\tM\xfcller\nsub-02\t30\tx\n"
         TABLE.replace("M\xfcller", '"M\xfcller').encode(),
         TABLE.replace("\n", "\r\n").encode(),
         TABLE.replace("\t", ",").encode(),
+        TABLE.replace("\t", "|").encode(),
+        TABLE.replace("\t", "  ").encode(),
+        TABLE.encode("utf-32"),
+        TABLE.encode("utf-16-le"),
+        TABLE.encode("utf-16-be"),
+        ("# written by hand\n" + TABLE).encode(),
+        ("# " + TABLE).encode(),
     ],
 )
 def test_table_in_any_encoding_and_with_stray_marks_is_joined(
@@ -232,3 +269,93 @@ def test_table_with_an_unclosed_quotation_mark_keeps_all_its_rows(tmp_path: Path
     assert read_table(file)["subject"].tolist() == ["one", "two", "three"]
     file = text(tmp_path / "b.csv", 'path,subject\na.nii,"one, two"\nb.nii,three\n')
     assert read_table(file)["subject"].tolist() == ["one, two", "three"]
+
+
+@pytest.mark.parametrize("name", ["PARTICIPANTS.TSV", "Participants.csv", "participants.txt"])
+def test_table_of_people_in_another_case_or_ending_is_joined(tmp_path: Path, name: str) -> None:
+    people(tmp_path, "sub-01")
+    text(tmp_path / name, "participant_id\tage\nsub-01\t25\n")
+    assert scan_source(tmp_path, ".")["age"].tolist() == [25]
+
+
+@pytest.mark.parametrize("name", ["participants.xlsx", "demographics.csv", "participants.tsv.gz"])
+def test_table_of_people_that_is_not_read_is_a_finding(tmp_path: Path, name: str) -> None:
+    people(tmp_path, "sub-01")
+    text(tmp_path / name, "participant_id\tage\nsub-01\t25\n")
+    (remark,) = scan_source(tmp_path, ".").attrs["remarks"]
+    assert f"{tmp_path / name} is not read" in remark
+
+
+def test_table_that_is_a_link_to_nothing_is_a_finding(tmp_path: Path) -> None:
+    people(tmp_path, "sub-01")
+    (tmp_path / "participants.tsv").symlink_to(tmp_path / "annex" / "objects" / "x")
+    (remark,) = scan_source(tmp_path, ".").attrs["remarks"]
+    assert "participants.tsv is not used" in remark
+
+
+@pytest.mark.parametrize(
+    "column", ["Participant ID", "participantID", "subjid", "ID", "src_subject_id", "# subject"]
+)
+def test_column_of_ids_under_a_usual_name_is_used(tmp_path: Path, column: str) -> None:
+    people(tmp_path, "sub-01")
+    text(tmp_path / "participants.tsv", f"{column}\tage\nsub-01\t25\n")
+    assert scan_source(tmp_path, ".")["age"].tolist() == [25]
+
+
+@pytest.mark.parametrize(
+    ("column", "age"),
+    [
+        ("Age (years)", 24),
+        ("ageAtScan", 24),
+        ("age_yrs", 24),
+        ("age_mo", 2),
+        ("interview_age", 2),
+        ("Patient Age", 24),
+    ],
+)
+def test_column_of_ages_under_a_usual_name_is_used(tmp_path: Path, column: str, age: int) -> None:
+    people(tmp_path, "sub-01")
+    text(tmp_path / "participants.tsv", f"participant_id\t{column}\nsub-01\t24\n")
+    assert scan_source(tmp_path, ".")["age"].tolist() == [age]
+
+
+@pytest.mark.parametrize("column", ["age_group", "age_at_onset", "baseline_age", "age_2"])
+def test_column_of_other_ages_is_named_and_not_used(tmp_path: Path, column: str) -> None:
+    people(tmp_path, "sub-01")
+    text(tmp_path / "participants.tsv", f"participant_id\t{column}\nsub-01\t24\n")
+    table = scan_source(tmp_path, ".")
+    assert table["age"].isna().all()
+    assert any(column in remark for remark in table.attrs["remarks"])
+
+
+def test_impossible_ages_are_left_out_and_counted(tmp_path: Path) -> None:
+    people(tmp_path, "sub-01", "sub-02", "sub-03")
+    rows = "sub-01\t999\nsub-02\t-999\nsub-03\t30\n"
+    text(tmp_path / "participants.tsv", "participant_id\tage\n" + rows)
+    table = scan_source(tmp_path, ".")
+    assert table["age"].isna().tolist() == [True, True, False]
+    (remark,) = table.attrs["remarks"]
+    assert "2 ages are impossible and left out, first '999'" in remark
+
+
+def test_several_rows_of_one_person_that_differ_are_a_finding(tmp_path: Path) -> None:
+    people(tmp_path, "sub-01")
+    rows = "sub-01\t30\nsub-01\t32\n"
+    text(tmp_path / "participants.tsv", "participant_id\tage\n" + rows)
+    (remark,) = scan_source(tmp_path, ".").attrs["remarks"]
+    assert "several rows that differ for 1 name, first 01" in remark
+
+
+def test_sessions_of_a_table_that_no_folder_has_are_a_finding(tmp_path: Path) -> None:
+    people(tmp_path, "sub-01")
+    text(tmp_path / "participants.tsv", "participant_id\tvisit\tage\nsub-01\tbaseline\t30\n")
+    table = scan_source(tmp_path, ".")
+    assert table["age"].tolist() == [30]
+    assert "joined by person alone" in table.attrs["remarks"][0]
+
+
+def test_pointer_in_place_of_a_table_is_called_what_it_is(tmp_path: Path) -> None:
+    people(tmp_path, "sub-01")
+    text(tmp_path / "participants.tsv", "version https://git-lfs.github.com/spec/v1\noid x\n")
+    (remark,) = scan_source(tmp_path, ".").attrs["remarks"]
+    assert "is a Git LFS pointer" in remark
