@@ -51,116 +51,151 @@ def judge(files: pd.DataFrame, test: Sequence[str] = ()) -> tuple[pd.DataFrame, 
     findings = _group(
         manifest[unusable], "unusable", "{n} cannot be used", manifest.loc[unusable, "reason"]
     )
+    scans = (manifest["role"] == "scan") & ~unusable
+    # The first doubt about a file is the reason that the manifest gives.
+    findings += doubtful_files(manifest)
+    findings += doubtful_scans(manifest, scans)
+    for source in manifest.loc[scans, "source"].unique():
+        findings += judge_source(manifest, scans & (manifest["source"] == source), source)
+    findings += [Finding("leakage", sentence, {}) for sentence in leakage(manifest[scans], test)]
+    return manifest, findings
 
-    def doubt(
-        kind: str, sentence: str, where: "pd.Series[bool]", reason: "str | pd.Series[str]"
-    ) -> None:
-        concerned = where & (manifest["verdict"] != "bad")
-        reasons = pd.Series(reason, manifest.index) if isinstance(reason, str) else reason
-        findings.extend(_group(manifest[concerned], kind, sentence, reasons[concerned]))
-        warn(concerned, reasons)
 
-    def warn(concerned: "pd.Series[bool]", reasons: "pd.Series[str]") -> None:
-        fresh = concerned & (manifest["verdict"] == "ok")
-        manifest.loc[fresh, "reason"] = reasons[fresh]
-        manifest.loc[fresh, "verdict"] = "warning"
+def warn(manifest: pd.DataFrame, concerned: "pd.Series[bool]", reasons: "pd.Series[str]") -> None:
+    """Turn the verdict "ok" of the files concerned into "warning", with their reasons."""
+    fresh = concerned & (manifest["verdict"] == "ok")
+    manifest.loc[fresh, "reason"] = reasons[fresh]
+    manifest.loc[fresh, "verdict"] = "warning"
 
-    scans = (manifest["role"] == "scan") & (manifest["verdict"] != "bad")
+
+def doubt(
+    manifest: pd.DataFrame,
+    kind: str,
+    sentence: str,
+    where: "pd.Series[bool]",
+    reason: "str | pd.Series[str]",
+) -> list[Finding]:
+    """Warn of the usable files of `where`; the finding about them, if there are any."""
+    concerned = where & (manifest["verdict"] != "bad")
+    reasons = pd.Series(reason, manifest.index) if isinstance(reason, str) else reason
+    warn(manifest, concerned, reasons)
+    return _group(manifest[concerned], kind, sentence, reasons[concerned])
+
+
+def doubtful_files(manifest: pd.DataFrame) -> list[Finding]:
+    """Files that belong to nobody, and doubtful headers and masks."""
     masks = manifest["role"] == "mask"
-    warn(masks & (manifest["remark"] != "") & (manifest["verdict"] != "bad"), manifest["remark"])
-    doubt(
+    remarked = manifest["remark"] != ""
+    warn(manifest, masks & remarked & (manifest["verdict"] != "bad"), manifest["remark"])
+    findings = doubt(
+        manifest,
         "place",
         "{n} in no subject's folder",
         manifest["role"] == "other",
         "belongs to no subject; expected folders such as sub_1/ses_1 around it, or a table that "
         "names it",
     )
-    doubt(
+    # A misplaced mask is reported with its scan.
+    misplaced = masks & manifest["remark"].str.contains(MISPLACED)
+    findings += doubt(
+        manifest,
         "headers",
         "{n} with a doubtful header or mask",
-        (manifest["remark"] != "") & ~(masks & manifest["remark"].str.contains(MISPLACED)),
+        remarked & ~misplaced,
         manifest["remark"],
     )
+    return findings
+
+
+def doubtful_scans(manifest: pd.DataFrame, scans: "pd.Series[bool]") -> list[Finding]:
+    """Scans that are stored twice, on another grid than their session, or with a bad mask."""
     manifest["content_hash"] = confirmed(manifest, scans)
-    twins = (
-        scans
-        & (manifest["content_hash"] != "")
-        & manifest["content_hash"].where(scans).duplicated(keep=False)
-    )
-    doubt(
+    hashes = manifest["content_hash"]
+    twins = scans & (hashes != "") & hashes.where(scans).duplicated(keep=False)
+    findings = doubt(
+        manifest,
         "duplicates",
         "{n} with a scan that is stored more than once",
         twins,
         "is stored more than once",
     )
-    doubt(
+    findings += doubt(
+        manifest,
         "grids",
         "{n} on another grid than the first of the session",
         off_grid(manifest, scans),
         "is on another grid than its session",
     )
-    doubt(
+    with_bad_mask, reasons = bad_masks(manifest, scans)
+    findings += doubt(
+        manifest,
         "masks",
         "{n} with a mask that cannot be used, is misplaced or too small",
-        *bad_masks(manifest, scans),
+        with_bad_mask,
+        reasons,
     )
-    for source in manifest.loc[scans, "source"].unique():
-        rows = scans & (manifest["source"] == source)
-        kind, sequences = task_of(manifest[rows], source)
-        odd = rows & unfit_labels(manifest, kind)
-        doubt(
-            "labels",
-            f"{{n}} of {source} with a label that does not fit {kind}",
-            odd,
-            "has a label that does not fit: " + manifest["label"],
-        )
-        old = rows & ~manifest["age"].between(*AGES) & manifest["age"].notna()
-        doubt(
-            "labels",
-            f"{{n}} of {source} with an impossible age",
-            old,
-            "has an age of " + manifest["age"].astype(str),
-        )
-        manifest.loc[rows, "missing"] = missing(manifest[rows], sequences)
-        lacking = manifest[rows & (manifest["missing"] != "")].drop_duplicates(SESSION)
-        if len(lacking):
-            most = ", ".join(
-                f"{name} in {count}"
-                for name, count in lacking["missing"]
-                .str.split(", ")
-                .explode()
-                .value_counts()
-                .items()
-            )
-            findings.append(
-                Finding(
-                    "missing",
-                    f"{len(lacking)} sessions of {source} miss a sequence of their task ({most})",
-                    dict(zip(lacking["path"], "misses " + lacking["missing"], strict=True)),
-                )
-            )
-        if kind:
-            bare = manifest[
-                rows & (manifest["mask" if kind == "segmentation" else "label"] == "")
-            ].drop_duplicates(SESSION)
-            if 0 < len(bare) < len(manifest[rows].drop_duplicates(SESSION)):
-                findings.append(
-                    Finding(
-                        "labels",
-                        f"{len(bare)} sessions of {source} have no label",
-                        dict.fromkeys(bare["path"], "has no label"),
-                    )
-                )
-    findings += [Finding("leakage", sentence, {}) for sentence in leakage(manifest[scans], test)]
-    return manifest, findings
+    return findings
+
+
+def judge_source(manifest: pd.DataFrame, rows: "pd.Series[bool]", source: str) -> list[Finding]:
+    """Labels and ages that do not fit, and sequences and labels that are missing, in the scans
+    `rows` of one source. Fills in the column "missing".
+    """
+    kind, sequences = task_of(manifest[rows], source)
+    findings = doubt(
+        manifest,
+        "labels",
+        f"{{n}} of {source} with a label that does not fit {kind}",
+        rows & unfit_labels(manifest, kind),
+        "has a label that does not fit: " + manifest["label"],
+    )
+    findings += doubt(
+        manifest,
+        "labels",
+        f"{{n}} of {source} with an impossible age",
+        rows & ~manifest["age"].between(*AGES) & manifest["age"].notna(),
+        "has an age of " + manifest["age"].astype(str),
+    )
+    manifest.loc[rows, "missing"] = missing(manifest[rows], sequences)
+    findings += lacking_sequences(manifest[rows], source)
+    if kind:
+        findings += unlabelled_sessions(manifest[rows], source, kind)
+    return findings
+
+
+def lacking_sequences(scans: pd.DataFrame, source: str) -> list[Finding]:
+    """The sessions of a source that miss a sequence of their task."""
+    sessions = scans[scans["missing"] != ""].drop_duplicates(SESSION)
+    if sessions.empty:
+        return []
+    counts = sessions["missing"].str.split(", ").explode().value_counts()
+    per_sequence = ", ".join(f"{name} in {count}" for name, count in counts.items())
+    sentence = (
+        f"{len(sessions)} sessions of {source} miss a sequence of their task ({per_sequence})"
+    )
+    files = dict(zip(sessions["path"], "misses " + sessions["missing"], strict=True))
+    return [Finding("missing", sentence, files)]
+
+
+def unlabelled_sessions(scans: pd.DataFrame, source: str, kind: str) -> list[Finding]:
+    """The sessions of a source without a label, where others have one."""
+    column = "mask" if kind == "segmentation" else "label"
+    sessions = scans[scans[column] == ""].drop_duplicates(SESSION)
+    if not 0 < len(sessions) < len(scans.drop_duplicates(SESSION)):
+        return []
+    sentence = f"{len(sessions)} sessions of {source} have no label"
+    return [Finding("labels", sentence, dict.fromkeys(sessions["path"], "has no label"))]
 
 
 def _group(
     concerned: pd.DataFrame, kind: str, sentence: str, reasons: "pd.Series[str]"
 ) -> list[Finding]:
+    """The finding about the files concerned: none if there are none."""
+    if concerned.empty:
+        return []
     n = f"{len(concerned):,} file{'s' if len(concerned) > 1 else ''}"
     files = dict(zip(concerned["path"], reasons, strict=True))
-    return [Finding(kind, sentence.format(n=n), files)] if len(concerned) else []
+    return [Finding(kind, sentence.format(n=n), files)]
 
 
 def confirmed(manifest: pd.DataFrame, scans: "pd.Series[bool]") -> "pd.Series[str]":

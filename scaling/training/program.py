@@ -16,14 +16,15 @@ from scaling.augmentation.presets import augment
 from scaling.models.backbone import build_encoder
 from scaling.models.compute import Compute, platform_of
 from scaling.models.parametrisation import rate_multipliers
-from scaling.models.pinning import pin, pinned_by
+from scaling.models.pinning import pinned_by
 from scaling.models.projector import pooled
 from scaling.objectives.build import build_objective
-from scaling.objectives.interface import Logged, Loss, Metrics, Objective, Parameters, Part
-from scaling.study.config import Pretrain
+from scaling.objectives.interface import Metrics, Objective, Parameters
+from scaling.study.config import Augmentation, Pretrain
 from scaling.study.ladder import Decoder, Encoder
 from scaling.study.objectives import ObjectiveConfig
 from scaling.study.shapes import Platform
+from scaling.training.gradients import batch_gradients, batch_loss
 from scaling.training.mesh import ActivationSharding, batch_sharding, replicated, state_sharding
 from scaling.training.optimizer import adamw_direction, descend, warmup_stable_decay
 
@@ -74,50 +75,6 @@ def data_key(seed: int) -> PRNGKeyArray:
     return jax.random.fold_in(jax.random.key(seed), 1)
 
 
-def part_loss(
-    objective: Objective,
-    inputs: Array,
-    key: PRNGKeyArray,
-    step: Array,
-    parts: int,
-) -> Callable[[Parameters, Array], Loss]:
-    """Loss and metrics of a part of a batch, given its number. Raises ValueError where the parts
-    depend on each other.
-    """
-    loss = objective.part_loss
-    if loss is None:
-        raise ValueError(
-            "this objective needs the whole batch at once; expected execution.accumulate=1"
-        )
-    # Rows i, i + parts, ...: every device has its share of each part.
-    rows = inputs.reshape(-1, parts, *inputs.shape[1:])
-    return lambda parameters, index: loss(
-        parameters, pin(rows[:, index], "batch"), key, step, Part(index, parts)
-    )
-
-
-def accumulated(
-    objective: Objective,
-    parameters: Parameters,
-    inputs: Array,
-    key: PRNGKeyArray,
-    step: Array,
-    parts: int,
-) -> tuple[Array, Logged, Parameters]:
-    """Loss, what comes with it and gradients of a batch, one part of it at a time."""
-    loss_of = jax.value_and_grad(part_loss(objective, inputs, key, step, parts), has_aux=True)
-
-    def add(total: Parameters, index: Array) -> tuple[Parameters, Loss]:
-        found, gradients = loss_of(parameters, index)
-        return jax.tree.map(lambda a, b: a + b / parts, total, gradients), found
-
-    gradients, found = jax.lax.scan(
-        add, jax.tree.map(jnp.zeros_like, parameters), jnp.arange(parts)
-    )
-    loss, logged = jax.tree.map(lambda values: values.mean(0), found)
-    return loss, logged, gradients
-
-
 def pretraining_program(
     config: ObjectiveConfig,
     encoder: Encoder,
@@ -160,7 +117,6 @@ def compiled_once(
         lambda shape: build_objective(config, shape, decoder, pretrain, compute).init, encoder
     )
     optimizer = adamw_direction(pretrain.beta2, pretrain.weight_decay, pretrain.clip_norm, rates)
-    warmup = pretrain.warmup // pretrain.batch
 
     def init(key: PRNGKeyArray) -> State:
         parameters = objective.init(key)
@@ -171,64 +127,12 @@ def compiled_once(
             objective.followed(parameters) | objective.statistics(parameters),
         )
 
-    def views(
-        volumes: Float16[Array, "B *V D H W"], key: PRNGKeyArray
-    ) -> Float[Array, "B *V D H W"]:
-        """Augmented volumes, the views of a case each by itself unless they must stay aligned."""
-        cases = volumes if objective.aligned else volumes.reshape(-1, *volumes.shape[-3:])
-        return augment(cases, key, pretrain.augment).reshape(volumes.shape)
-
-    @pinned
-    def step(
-        state: State,
-        volumes: Float16[Array, "B *V D H W"],
-        key: PRNGKeyArray,
-        peak: Array,
-        decay_from: Array,
-        end: Array,
-    ) -> tuple[State, Metrics]:
-        augment_key, loss_key = step_keys(key, state.step)
-        inputs = views(volumes, augment_key)
-        if accumulate == 1:
-            loss_of = jax.value_and_grad(
-                lambda parameters: objective.loss(
-                    parameters | state.means, inputs, loss_key, state.step
-                ),
-                has_aux=True,
-            )
-            (loss, beside), gradients = loss_of(state.parameters)
-        else:
-            loss, beside, gradients = accumulated(
-                objective, state.parameters, inputs, loss_key, state.step, accumulate
-            )
-        direction, moments = optimizer.update(gradients, state.moments, state.parameters)
-        rate = warmup_stable_decay(state.step, peak, warmup, decay_from, end)
-        parameters = descend(state.parameters, direction, rate)
-        followed = objective.followed(parameters)
-        means = jax.tree.map(
-            lambda mean, new: objective.momentum * mean + (1 - objective.momentum) * new,
-            {name: state.means[name] for name in followed},
-            followed,
-        )
-        logged = {
-            "loss": loss,
-            "learning_rate": rate,
-            "gradient_norm": optax.tree.norm(gradients),
-            **beside.metrics,
-        }
-        return State(state.step + 1, parameters, moments, means | beside.statistics), logged
-
     @pinned
     def evaluate(state: State, volumes: Float16[Array, "B *V D H W"], key: PRNGKeyArray) -> Array:
         # Without augmentation the two crops of a pair may be one and the same.
-        inputs = views(volumes, key) if config.pairs else volumes
+        inputs = views(objective, pretrain.augment, volumes, key) if config.pairs else volumes
         parameters = state.parameters | state.means
-        if accumulate == 1:
-            return objective.loss(parameters, inputs, key, state.step)[0]
-        loss_of = part_loss(objective, inputs, key, state.step, accumulate)
-        return jax.lax.map(
-            lambda index: loss_of(parameters, index)[0], jnp.arange(accumulate)
-        ).mean()
+        return batch_loss(objective, parameters, inputs, key, state.step, accumulate)
 
     @pinned
     def reconstruct(
@@ -243,19 +147,14 @@ def compiled_once(
     def embed(state: State, volumes: Float16[Array, "B D H W"]) -> Float[Array, "B E"]:
         return pooled(encode(state.parameters["encoder"], volumes.astype(jnp.float32)))
 
-    shapes = jax.eval_shape(init, jax.random.key(0))
-    sharding = state_sharding(mesh, shapes)
+    abstract = abstract_state(init, mesh)
+    sharding = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     batch, everywhere = batch_sharding(mesh), replicated(mesh)
-    abstract = jax.tree.map(
-        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
-        shapes,
-        sharding,
-    )
     return Program(
         # Without out_shardings the whole state would be put on the first device.
         init=jax.jit(init, out_shardings=sharding),
         step=jax.jit(
-            step,
+            pinned(training_step(objective, optimizer, pretrain, accumulate)),
             in_shardings=(sharding, batch, None, None, None, None),
             out_shardings=(sharding, everywhere),
             donate_argnums=0,
@@ -266,4 +165,73 @@ def compiled_once(
         else None,
         embed=jax.jit(embed, out_shardings=everywhere),
         abstract=abstract,
+    )
+
+
+def training_step(
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    pretrain: Pretrain,
+    accumulate: int,
+) -> Callable[..., tuple[State, Metrics]]:
+    """A step of pretraining: augmented views, gradients, new parameters, new running means."""
+    warmup = pretrain.warmup // pretrain.batch
+
+    def step(
+        state: State,
+        volumes: Float16[Array, "B *V D H W"],
+        key: PRNGKeyArray,
+        peak: Array,
+        decay_from: Array,
+        end: Array,
+    ) -> tuple[State, Metrics]:
+        augment_key, loss_key = step_keys(key, state.step)
+        inputs = views(objective, pretrain.augment, volumes, augment_key)
+        loss, logged, gradients = batch_gradients(
+            objective, state.parameters, state.means, inputs, loss_key, state.step, accumulate
+        )
+        direction, moments = optimizer.update(gradients, state.moments, state.parameters)
+        rate = warmup_stable_decay(state.step, peak, warmup, decay_from, end)
+        parameters = descend(state.parameters, direction, rate)
+        means = followed_means(objective, state.means, parameters) | logged.statistics
+        metrics = {
+            "loss": loss,
+            "learning_rate": rate,
+            "gradient_norm": optax.tree.norm(gradients),
+            **logged.metrics,
+        }
+        return State(state.step + 1, parameters, moments, means), metrics
+
+    return step
+
+
+def views(
+    objective: Objective,
+    augmentation: Augmentation,
+    volumes: Float16[Array, "B *V D H W"],
+    key: PRNGKeyArray,
+) -> Float[Array, "B *V D H W"]:
+    """Augmented volumes, the views of a case each by itself unless they must stay aligned."""
+    # [B * V, D, H, W] where each view is changed by itself.
+    cases = volumes if objective.aligned else volumes.reshape(-1, *volumes.shape[-3:])
+    return augment(cases, key, augmentation).reshape(volumes.shape)
+
+
+def followed_means(objective: Objective, means: Parameters, parameters: Parameters) -> Parameters:
+    """The running means of what the objective follows, one step later."""
+    followed = objective.followed(parameters)
+    return jax.tree.map(
+        lambda mean, new: objective.momentum * mean + (1 - objective.momentum) * new,
+        {name: means[name] for name in followed},
+        followed,
+    )
+
+
+def abstract_state(init: Callable[[PRNGKeyArray], State], mesh: Mesh) -> State:
+    """Shapes, types and shardings of the state that `init` makes."""
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    return jax.tree.map(
+        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
+        shapes,
+        state_sharding(mesh, shapes),
     )
