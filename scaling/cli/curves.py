@@ -1,118 +1,33 @@
-"""The verbs that fit curves to anybody's csv or parquet, and the options that all verbs on tables
-share."""
+"""The verbs that fit curves to anybody's csv or parquet."""
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from scaling.cli.own_tables import axes_of, read_scores, score_column
-from scaling.cli.terminal import console
+from scaling.cli.table_options import (
+    PANEL,
+    By,
+    Case,
+    Cluster,
+    Draw,
+    Json,
+    Lower,
+    Metric,
+    Run,
+    Table,
+    X,
+    XOfFit,
+    Y,
+    emit,
+    numbers,
+    roles,
+)
 
 if TYPE_CHECKING:
     from scaling.laws import Curve
 
 tables_app = typer.Typer()
-
-Table = Annotated[Path, typer.Argument(help="A csv, tsv or parquet file.", show_default=False)]
-X = Annotated[str, typer.Option("--x", help="Column of sizes or budgets; or two, SIZE,DURATION.")]
-XOfFit = Annotated[
-    str,
-    typer.Option(
-        "--x",
-        help="Column of sizes or budgets; or two, SIZE,DURATION; or three where data are repeated, "
-        "SIZE,UNIQUE,SEEN.",
-    ),
-]
-Y = Annotated[str, typer.Option("--y", help="Column of scores or errors.")]
-By = Annotated[
-    str | None,
-    typer.Option("--by", help="Column that tells tasks apart (default: task, if there is one)."),
-]
-Run = Annotated[
-    str | None, typer.Option("--run", help="Column that tells runs apart (default: run, or seed).")
-]
-Case = Annotated[str | None, typer.Option("--case", help="Column of test cases (default: case).")]
-Draw = Annotated[
-    str | None, typer.Option("--draw", help="Column of few-shot draws (default: draw).")
-]
-Cluster = Annotated[
-    str | None,
-    typer.Option("--cluster", help="Column of what runs branched off (default: cluster)."),
-]
-Block = Annotated[
-    str | None,
-    typer.Option("--block", help="Column of what else sets runs apart, such as the objective."),
-]
-Site = Annotated[
-    str | None, typer.Option("--site", help="Column of sites that cases come from (default: site).")
-]
-Patient = Annotated[
-    str | None, typer.Option("--patient", help="Column of patients (default: patient).")
-]
-Independent = Annotated[
-    bool,
-    typer.Option("--independent", help="Durations of one seed are separate runs, not one trunk."),
-]
-Lower = Annotated[
-    bool | None,
-    typer.Option("--lower/--higher", help="Which way is better (default: from the metric's name)."),
-]
-Metric = Annotated[
-    str | None,
-    typer.Option(
-        "--metric", help="Name of the metric (default: a column metric, or the name of Y)."
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
-Effect = Annotated[
-    float | None,
-    typer.Option("--effect", help="Smallest effect worth having (default: the metric's)."),
-]
-PANEL = "Tables"
-
-
-def roles(
-    by: str | None,
-    run: str | None,
-    case: str | None,
-    draw: str | None,
-    cluster: str | None,
-    block: str | None = None,
-    site: str | None = None,
-    patient: str | None = None,
-) -> dict[str, str | None]:
-    """What each column stands for, as `scaling.laws.tables.shaped` wants it."""
-    return {
-        "task": by,
-        "run": run,
-        "case": case,
-        "draw": draw,
-        "cluster": cluster,
-        "block": block,
-        "site": site,
-        "patient": patient,
-    }
-
-
-def numbers(text: str) -> list[float]:
-    """A comma-separated list of numbers."""
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(
-            f"Found {text!r}: expected numbers separated by commas, like 1e6,4e6."
-        ) from None
-
-
-def emit(document: Any, as_json: bool, sentences: list[str]) -> None:
-    """Print a result: one JSON document, or sentences."""
-    if as_json:
-        typer.echo(json.dumps(document, allow_nan=False))
-    else:
-        for sentence in sentences:
-            console.print(sentence, markup=False, highlight=False)
 
 
 @tables_app.command(rich_help_panel=PANEL)
@@ -179,33 +94,45 @@ def fit(
         )
         document = {"task": task, "metric": name, "assumed": assumed, **curve.to_dict()}
         sentences += [f"{task} ({name}): {curve.summary}", f"  {assumed}"]
-        for form in sorted(curve.forms, key=lambda f: -f.weight):
-            values = ", ".join(
-                f"{k} {v:.4g} ({_end(form.low[k])} to {_end(form.high[k])})"
-                for k, v in form.parameters.items()
-            )
-            state = "converged" if form.converged else "did not converge"
-            sentences.append(
-                f"  {form.name:>10} {form.weight:4.0%}  {form.formula}: {values}; {state}, "
-                f"{form.agree:.0%} of starts agree"
-            )
+        sentences += _form_sentences(curve)
         sentences.append(
             f"  parameters hold for {' and '.join(moving)} in units of "
             f"{', '.join(f'{c:.4g}' for c in curve.centre)}"
         )
         if at:
-            points = [numbers(point.replace("/", ",")) for point in at.split(",")]
-            if any(len(point) != len(moving) for point in points):
-                raise ValueError(
-                    f"--at {at}: each point needs {len(moving)} numbers ({'/'.join(moving)}), "
-                    "points are separated by commas."
-                )
-            predictions = _predictions(curve, points)
+            predictions = _predictions(curve, _points(at, moving))
             document["predictions"] = predictions
             sentences += [_prediction_sentence(prediction) for prediction in predictions]
         sentences += [f"  {note}" for note in curve.notes]
         documents.append(document)
     emit({"curves": documents}, json_, sentences)
+
+
+def _form_sentences(curve: "Curve") -> list[str]:
+    """A line for every form of a curve, the one of most weight first."""
+    sentences = []
+    for form in sorted(curve.forms, key=lambda form: -form.weight):
+        values = ", ".join(
+            f"{name} {value:.4g} ({_end(form.low[name])} to {_end(form.high[name])})"
+            for name, value in form.parameters.items()
+        )
+        state = "converged" if form.converged else "did not converge"
+        sentences.append(
+            f"  {form.name:>10} {form.weight:4.0%}  {form.formula}: {values}; {state}, "
+            f"{form.agree:.0%} of starts agree"
+        )
+    return sentences
+
+
+def _points(at: str, axes: tuple[str, ...]) -> list[list[float]]:
+    """The points of --at, a number for each axis. Raises ValueError for any other number."""
+    points = [numbers(point.replace("/", ",")) for point in at.split(",")]
+    if any(len(point) != len(axes) for point in points):
+        raise ValueError(
+            f"--at {at}: each point needs {len(axes)} numbers ({'/'.join(axes)}), "
+            "points are separated by commas."
+        )
+    return points
 
 
 def _predictions(curve: "Curve", points: list[list[float]]) -> list[dict[str, Any]]:

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scaling.cli.curves import PANEL, Json, Table, emit
 from scaling.cli.own_tables import read_models
+from scaling.cli.table_options import PANEL, Json, Table, emit
 
 if TYPE_CHECKING:
     import pandas as pd

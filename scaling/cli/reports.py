@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-from scaling.cli.curves import (
+from scaling.cli.own_tables import read_scores
+from scaling.cli.studies import PANEL, RUNS, Out, Scale, Set, planned, show_summary
+from scaling.cli.table_options import (
     Block,
     By,
     Case,
@@ -17,8 +19,6 @@ from scaling.cli.curves import (
     Run,
     roles,
 )
-from scaling.cli.own_tables import read_scores
-from scaling.cli.studies import PANEL, RUNS, Out, Scale, Set, planned, show_summary
 from scaling.cli.terminal import console, errors
 
 reports_app = typer.Typer()

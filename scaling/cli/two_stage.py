@@ -5,7 +5,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from scaling.cli.curves import (
+from scaling.cli.own_tables import axes_of, read_scores, score_column
+from scaling.cli.table_options import (
     PANEL,
     By,
     Case,
@@ -21,7 +22,6 @@ from scaling.cli.curves import (
     numbers,
     roles,
 )
-from scaling.cli.own_tables import axes_of, read_scores, score_column
 
 two_stage_app = typer.Typer()
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scaling.cli.curves import (
+from scaling.cli.own_tables import read_scores
+from scaling.cli.table_options import (
     PANEL,
     Block,
     By,
@@ -26,10 +27,12 @@ from scaling.cli.curves import (
     numbers,
     roles,
 )
-from scaling.cli.own_tables import read_scores
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from scaling.laws.verdicts.design import Proposal
+    from scaling.laws.verdicts.simulate import Noise, OperatingCharacteristics
 
 verdicts_app = typer.Typer()
 
@@ -147,19 +150,16 @@ def design(
     coverage by simulation. With --given: what to run next."""
     from scaling.cli.next_runs import added_to
     from scaling.laws.plain import plain
-    from scaling.laws.tables import read_table, shaped
     from scaling.laws.verdicts.design import (
         half_width_over_sites,
-        noise_of,
         proportional_hours,
         propose,
         simulated,
     )
-    from scaling.laws.verdicts.scores import scores_on_axes
     from scaling.laws.verdicts.simulate import Noise
 
+    site_numbers = [int(number) for number in numbers(sites)] if sites else []
     if given:
-        site_numbers = [int(number) for number in numbers(sites)] if sites else []
         point = numbers(target.replace("/", ",")) if target else None
         document, sentences = added_to(
             read_scores(given), largest, budget, point, site_numbers, site_sd
@@ -173,15 +173,8 @@ def design(
         trunk=trunk_sd, run=run_sd, case=0.0, case_effect=case_effect_sd, run_case=run_case_sd
     )
     if pilot:
-        table = read_table(pilot)
-        axes = [c for c in ("size", "duration") if c in table]
-        if "task" in table and len(table["task"].unique()) > 1:
-            raise ValueError(
-                f"{pilot} holds {len(table['task'].unique())} tasks, whose noise differs: give a "
-                "table of one."
-            )
-        noise = noise_of(scores_on_axes(shaped(table, axes, "value", {}), "value"))
-    found = propose(
+        noise = _noise_of_pilot(pilot)
+    proposals = propose(
         ladder,
         lengths,
         [int(n) for n in numbers(cases)],
@@ -191,34 +184,52 @@ def design(
         shared_trunks,
     )
     hoped = 2 * effect if gain is None else gain
-    best = [simulated(p, noise, hoped, effect) for p in found[:show]]
     sentences = [
-        f"{len(found)} designs fit {budget:g} accelerator-hours. For a gain of {hoped:g} and a "
+        f"{len(proposals)} designs fit {budget:g} accelerator-hours. For a gain of {hoped:g} and a "
         f"smallest effect of {effect:g}:"
     ]
     documents: list[dict[str, Any]] = []
-    site_numbers = [int(number) for number in numbers(sites)] if sites else []
-    for p in best:
-        if p.null is None or p.real is None:
+    for proposal in [simulated(p, noise, hoped, effect) for p in proposals[:show]]:
+        if proposal.null is None or proposal.real is None:
             continue
-        g = p.grid
-        settled = 1 - p.null.decisions.get("undetermined", 0.0)
-        sentences.append(
-            f"  sizes {', '.join(f'{s:.3g}' for s in g.sizes)}; durations "
-            f"{', '.join(f'{d:.3g}' for d in g.durations)}; {g.seeds} seeds; "
-            f"{g.cases} cases; {p.hours:.3g} hours: interval +-{p.half_width:.3f}; improvement "
-            f"found in {p.real.claims:.0%}, "
-            f"shown worthwhile in {p.real.decisions.get('improves', 0.0):.0%}; "
-            f"without effect claimed in {p.null.claims:.1%}, settled in {settled:.0%}, "
-            f"interval right in {p.null.coverage:.0%}"
-        )
         over_sites = {
-            number: half_width_over_sites(p, noise, number, site_sd) for number in site_numbers
+            number: half_width_over_sites(proposal, noise, number, site_sd)
+            for number in site_numbers
         }
-        documents.append({**p.to_dict(), "half_width_over_sites": plain(over_sites)})
-        sentences += [
-            f"    over sites like {number} of them: +-{half:.3f}"
-            for number, half in over_sites.items()
-            if half is not None
-        ]
+        documents.append({**proposal.to_dict(), "half_width_over_sites": plain(over_sites)})
+        sentences.append(_design_sentence(proposal, proposal.null, proposal.real))
+        for number, half in over_sites.items():
+            if half is not None:
+                sentences.append(f"    over sites like {number} of them: +-{half:.3f}")
     emit({"noise": vars(noise), "designs": documents}, json_, sentences)
+
+
+def _noise_of_pilot(pilot: Path) -> "Noise":
+    """The scatter in a table of a pilot. Raises ValueError where it holds several tasks."""
+    from scaling.laws.tables import read_table, shaped
+    from scaling.laws.verdicts.design import noise_of
+    from scaling.laws.verdicts.scores import scores_on_axes
+
+    table = read_table(pilot)
+    axes = [column for column in ("size", "duration") if column in table]
+    tasks = table["task"].nunique(dropna=False) if "task" in table else 1
+    if tasks > 1:
+        raise ValueError(f"{pilot} holds {tasks} tasks, whose noise differs: give a table of one.")
+    return noise_of(scores_on_axes(shaped(table, axes, "value", {}), "value"))
+
+
+def _design_sentence(
+    proposal: "Proposal", null: "OperatingCharacteristics", real: "OperatingCharacteristics"
+) -> str:
+    """A simulated design, and how its verdict behaves without an effect and with the real one."""
+    grid = proposal.grid
+    settled = 1 - null.decisions.get("undetermined", 0.0)
+    return (
+        f"  sizes {', '.join(f'{size:.3g}' for size in grid.sizes)}; durations "
+        f"{', '.join(f'{duration:.3g}' for duration in grid.durations)}; {grid.seeds} seeds; "
+        f"{grid.cases} cases; {proposal.hours:.3g} hours: interval +-{proposal.half_width:.3f}; "
+        f"improvement found in {real.claims:.0%}, "
+        f"shown worthwhile in {real.decisions.get('improves', 0.0):.0%}; "
+        f"without effect claimed in {null.claims:.1%}, settled in {settled:.0%}, "
+        f"interval right in {null.coverage:.0%}"
+    )

@@ -1,7 +1,6 @@
 """Pretraining: one run from where it stands to its end."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,20 +93,8 @@ def pretrain(
     rows, heldout_rows = split_heldout(cache, config.data)
     rows = nested_subset(cache, rows, config.fraction, config.seed)
     feed = training_batches(cache, rows, config, mesh, start, execution)
-    if config.objective.pairs == "sequences":
-        session_pairs(cache, heldout_rows)  # fails now rather than after training
-    heldout = HeldOut(
-        heldout_crops(cache, heldout_rows, recipe),
-        heldout_inputs(cache, heldout_rows, recipe, config.objective),
-    )
-    decay_from = NEVER if config.decay_from is None else config.decay_from // recipe.batch
-    schedule = Schedule(
-        start,
-        config.end // recipe.batch,
-        decay_from,
-        recipe.learning_rate,
-        data_key(config.seed),
-    )
+    heldout = read_heldout(cache, heldout_rows, config)
+    schedule = schedule_from(start, config)
     if jax.process_count() > 1:
         compile_together(program, state, config, mesh, schedule)
     meet()
@@ -155,10 +142,32 @@ def pretrain(
         tracker.summarise(summary)
         tracker.checkpoint(folder / "checkpoints", summary)
         if config.decay_from is not None:
-            picture = reconstruct_heldout(program, state, heldout.inputs[0])
-            if picture is not None:
-                keep_picture(folder, tracker, picture)
+            keep_reconstruction(folder, tracker, program, state, heldout)
     write_summary(folder, step.name, config, len(heldout.crops), summary)
+
+
+def read_heldout(cache: Cache, rows: np.ndarray, config: PretrainStep) -> HeldOut:
+    """The held-out scans of a run. Raises ValueError when the objective needs pairs of sequences
+    and no session of theirs has two.
+    """
+    if config.objective.pairs == "sequences":
+        session_pairs(cache, rows)  # fails now rather than after training
+    return HeldOut(
+        heldout_crops(cache, rows, config.pretrain),
+        heldout_inputs(cache, rows, config.pretrain, config.objective),
+    )
+
+
+def schedule_from(start: int, config: PretrainStep) -> Schedule:
+    """The steps of a run that goes on from `start`; samples are counted in batches."""
+    recipe = config.pretrain
+    return Schedule(
+        start=start,
+        end=config.end // recipe.batch,
+        decay_from=NEVER if config.decay_from is None else config.decay_from // recipe.batch,
+        rate=recipe.learning_rate,
+        key=data_key(config.seed),
+    )
 
 
 def heldout_results(
@@ -265,8 +274,15 @@ def evaluation_steps(end: int, evaluations: int) -> frozenset[int]:
     return frozenset(steps - {0, end})
 
 
-def keep_picture(folder: Path, tracker: Tracker, picture: Sequence[np.ndarray]) -> None:
-    """Keep a held-out volume, what the encoder saw of it and its reconstruction, each [D, H, W]."""
+def keep_reconstruction(
+    folder: Path, tracker: Tracker, program: Program, state: State, heldout: HeldOut
+) -> None:
+    """Keep a held-out volume, what the encoder saw of it and its reconstruction, each [D, H, W],
+    where the objective reconstructs.
+    """
+    picture = reconstruct_heldout(program, state, heldout.inputs[0])
+    if picture is None:
+        return
     original, seen, filled = picture
     if is_main():
         with (

@@ -104,10 +104,7 @@ def fit(
     chosen = on_best_link(links, t, scores, candidates, loss, prior)
     if chosen.link != links[0]:
         notes.append(f"Fitted on {chosen.link.name}, which foretells later levels better.")
-    rng = np.random.default_rng(np.random.SeedSequence(seed))
-    members = len(np.unique(groups))
-    resampled = rng.dirichlet(np.ones(members), resamples)[:, groups] * members
-    weights = np.concatenate([np.ones((1, len(scores))), resampled])
+    weights, clusters = _run_weights(groups, resamples, seed)
     fits, draws = [], []
     for form, share in zip(candidates, chosen.foretold.weights, strict=True):
         strength = prior * chosen.noise**2
@@ -134,7 +131,7 @@ def fit(
         forms=tuple(fits),
         rows=len(scores),
         levels=levels,
-        clusters=members,
+        clusters=clusters,
         residual_sd=fits[best].residual_sd,
         lack_of_fit_p=p,
         summary="",
@@ -142,6 +139,18 @@ def fit(
         draws=tuple(draws),
     )
     return with_summary(bare)
+
+
+def _run_weights(
+    groups: npt.NDArray[np.int64], resamples: int, seed: int
+) -> tuple[FloatArray, int]:
+    """Weights [1 + resamples, n] of the runs, all 1 first and then of a Bayesian bootstrap over
+    their clusters, and the number of clusters.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(seed))
+    clusters = len(np.unique(groups))
+    resampled = rng.dirichlet(np.ones(clusters), resamples)[:, groups] * clusters
+    return np.concatenate([np.ones((1, len(groups))), resampled]), clusters
 
 
 def _catalogue(names: tuple[str, ...]) -> dict[str, Form]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import least_squares
 from scipy.stats import norm
@@ -28,6 +29,8 @@ L1); the scatter is taken to lie between these."""
 STARTS = 5
 FEWEST_RUNS = 10
 HALF = 0.5
+
+IndexArray = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -69,14 +72,17 @@ class Repeated:
         """Mean, low and high [m] of the metric at sizes, unique data and data seen [m]."""
         form = next(form for form in REPEATED_FORMS if form.name == self.chosen)
         x = centred(size, unique, seen, self.centre)
+        # [B, m]: the point estimate first, then the bootstrap.
         logs = np.stack([form.log_loss(theta, *x) for theta in self.draws]) + self.typical
         # A bootstrap of few runs spreads too little by the degrees of freedom that a fit takes.
         df = max(self.rows - len(form.parameters), 1)
         stretch = math.sqrt(self.rows / df) * student_t.ppf(0.95, df) / norm.ppf(0.95)
         logs[1:] = logs[0] + stretch * (logs[1:] - logs[0])
-        low, high = np.percentile(logs, [5, 95], axis=0)
-        mean, *ends = (self.link.metric(log) for log in (logs[0], low, high))
-        return mean, np.minimum(*ends), np.maximum(*ends)
+        log_low, log_high = np.percentile(logs, [5, 95], axis=0)
+        mean = self.link.metric(logs[0])
+        one_end, other_end = self.link.metric(log_low), self.link.metric(log_high)
+        # A larger error is a smaller metric where higher is better.
+        return mean, np.minimum(one_end, other_end), np.maximum(one_end, other_end)
 
     def to_dict(self) -> dict[str, Any]:
         return cast(dict[str, Any], plain(self, leave_out=("draws", "link", "centre", "typical")))
@@ -98,39 +104,25 @@ def fit_repeated(
     missing columns or numbers, fewer than ten runs, one amount of unique data, or no repetition."""
     size, unique, seen, scores = _read(table, y)
     link = links_for(bounds, lower_is_better, scores, y)[0]
-    z = link.log_error(scores)
+    log_errors = link.log_error(scores)
+    typical = float(np.median(log_errors))
+    z = log_errors - typical
     centre = (float(np.exp(np.log(size).mean())), float(np.exp(np.log(seen).mean())))
     x = centred(size, unique, seen, centre)
-    typical = float(np.median(z))
-    z = z - typical
-    order = np.argsort(x[0] + x[2], kind="stable")
-    origins = [order[: round(share * len(z))] for share in ORIGINS]
+    by_compute = np.argsort(x[0] + x[2], kind="stable")
     rng = np.random.default_rng(seed)
     draws, fits = {}, []
     for form in REPEATED_FORMS:
-        first = _fit(form, x, z, _starts(form), SCALES[1])
-        scatter = 1.4826 * float(np.median(np.abs(z - form.log_loss(first, *x))))
-        scale = min(max(scatter, SCALES[0]), SCALES[1])
-        point = _fit(form, x, z, [first], scale)
-        again = []
-        for _ in range(resamples):
-            rows = rng.integers(0, len(z), len(z))
-            again.append(_fit(form, x[:, rows], z[rows], [point], scale, tolerance=1e-5))
-        draws[form.name] = np.stack([point, *again])
-        misses = []
-        for rows in origins:
-            later = np.setdiff1d(order, rows)
-            early = _fit(form, x[:, rows], z[rows], _starts(form), scale)
-            misses.append(z[later] - form.log_loss(early, *x[:, later]))
-        backtest = tuple(float(np.sqrt(np.mean(miss**2))) for miss in misses)
+        point, scale = _point_estimate(form, x, z)
+        draws[form.name] = _bootstrap(form, x, z, point, scale, resamples, rng)
+        backtest = _backtest(form, x, z, by_compute, scale)
         residual = z - form.log_loss(point, *x)
         fits.append(_in_units(form, draws[form.name], centre, typical, residual, backtest))
     chosen = min(fits, key=lambda fit: float(np.log(fit.backtest).mean())).name
-    later_runs = tuple(len(z) - len(rows) for rows in origins)
     bare = Repeated(
         fits=tuple(fits),
         chosen=chosen,
-        later_runs=later_runs,
+        later_runs=tuple(len(z) - _runs_at(origin, len(z)) for origin in ORIGINS),
         rows=len(z),
         epochs=(float((seen / unique).min()), float((seen / unique).max())),
         sentences=(),
@@ -141,6 +133,51 @@ def fit_repeated(
     )
     sentences = (_backtest_sentence(bare), *_scans_or_epochs(bare, size, unique[seen > unique]))
     return Repeated(**{**vars(bare), "sentences": sentences})
+
+
+def _point_estimate(form: RepeatedForm, x: FloatArray, z: FloatArray) -> tuple[FloatArray, float]:
+    """The parameters [P] of all runs, and the scatter beyond which a residual counts less."""
+    first = _fit(form, x, z, _starts(form), SCALES[1])
+    # The median absolute deviation of a normal distribution is 1 / 1.4826 of its sd.
+    scatter = 1.4826 * float(np.median(np.abs(z - form.log_loss(first, *x))))
+    scale = min(max(scatter, SCALES[0]), SCALES[1])
+    return _fit(form, x, z, [first], scale), scale
+
+
+def _bootstrap(
+    form: RepeatedForm,
+    x: FloatArray,
+    z: FloatArray,
+    point: FloatArray,
+    scale: float,
+    resamples: int,
+    rng: np.random.Generator,
+) -> FloatArray:
+    """Parameters [1 + resamples, P]: those of all runs, then those of runs drawn again."""
+    draws = [point]
+    for _ in range(resamples):
+        rows = rng.integers(0, len(z), len(z))
+        draws.append(_fit(form, x[:, rows], z[rows], [point], scale, tolerance=1e-5))
+    return np.stack(draws)
+
+
+def _backtest(
+    form: RepeatedForm, x: FloatArray, z: FloatArray, by_compute: IndexArray, scale: float
+) -> tuple[float, ...]:
+    """Per origin: root mean squared log error of the later runs, predicted from the earlier."""
+    errors = []
+    for origin in ORIGINS:
+        earlier = by_compute[: _runs_at(origin, len(z))]
+        later = np.setdiff1d(by_compute, earlier)
+        theta = _fit(form, x[:, earlier], z[earlier], _starts(form), scale)
+        misses = z[later] - form.log_loss(theta, *x[:, later])
+        errors.append(float(np.sqrt(np.mean(misses**2))))
+    return tuple(errors)
+
+
+def _runs_at(origin: float, runs: int) -> int:
+    """How many runs are fitted at an origin of the backtest."""
+    return round(origin * runs)
 
 
 def centred(
@@ -203,10 +240,15 @@ def _read(table: pd.DataFrame, y: str) -> tuple[FloatArray, FloatArray, FloatArr
 
 
 def _starts(form: RepeatedForm) -> list[FloatArray]:
-    """A coarse grid over the amplitudes and exponents that all laws share."""
-    grid = np.meshgrid([-2, -0.7], [-2, -0.7], [-0.5, -0.05], [-1.6, -0.7], [-1.6, -0.7])
-    shared = np.stack([axis.ravel() for axis in grid], axis=1)
-    rest = np.asarray(form.prior_mean[shared.shape[1] :])
+    """Parameters [P] of every combination of small and large amplitudes and exponents, which all
+    laws share; the others at the means of their priors.
+    """
+    log_amplitude, log_floor, log_exponent = [-2, -0.7], [-0.5, -0.05], [-1.6, -0.7]
+    # In the order of BASE: log_A, log_B, log_E, log_alpha, log_beta.
+    axes = (log_amplitude, log_amplitude, log_floor, log_exponent, log_exponent)
+    grid = np.meshgrid(*axes)
+    shared = np.stack([axis.ravel() for axis in grid], axis=1)  # [2^5, 5]
+    rest = np.asarray(form.prior_mean[len(axes) :])
     return [np.concatenate([start, rest]) for start in shared]
 
 

@@ -14,6 +14,8 @@ from scaling.laws.arrays import FloatArray
 LogLoss = Callable[[FloatArray, FloatArray, FloatArray, FloatArray], FloatArray]
 LARGEST_EXCESS = 3.0
 """Overfitting cannot add more than e^3 of the typical loss, however far a law is carried on."""
+FEWEST_REPEATS = 1e-9
+"""Stands for no repeat at all, whose logarithm would be minus infinity."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,10 @@ def overfitting(theta: FloatArray, n: FloatArray, u: FloatArray, d: FloatArray) 
     """The Chinchilla law and an excess that grows with repeats R = D/U - 1 and size and shrinks
     with unique data: P R^r N^p U^-q. Unlike effective data, it lets the loss rise again."""
     log_P, log_r, p, q = theta[5:]
-    repeats = np.log(np.maximum(np.expm1(d - u), 1e-9))
-    excess = log_P + np.exp(log_r) * repeats + p * n - q * u
-    return np.asarray(np.logaddexp(chinchilla(theta, n, u, d), np.minimum(excess, LARGEST_EXCESS)))
+    repeats = np.maximum(np.expm1(d - u), FEWEST_REPEATS)
+    log_excess = log_P + np.exp(log_r) * np.log(repeats) + p * n - q * u
+    log_excess = np.minimum(log_excess, LARGEST_EXCESS)
+    return np.asarray(np.logaddexp(chinchilla(theta, n, u, d), log_excess))
 
 
 # Amplitudes are relative to the typical loss; exponents of language, vision and images lie near

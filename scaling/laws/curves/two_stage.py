@@ -34,6 +34,8 @@ CLEARLY = 0.9
 """One way predicts better than the other if it misses by less than this share of the other."""
 STEEPNESS = (0.2, 1.0, 5.0)
 """Starts of a sigmoid: its slope times the spread of the losses."""
+LOG_HEIGHT = 1.2
+"""Expected logarithm of a sigmoid's height, in standard deviations of the metrics."""
 WEIGHT_OF_PRIOR = 0.1
 
 
@@ -171,15 +173,17 @@ def fit_sigmoid(loss: FloatArray, metric: FloatArray) -> Sigmoid:
     rising = -1.0 if np.polyfit(u, v, 1)[0] > 0 else 1.0
 
     def misfit(theta: FloatArray) -> FloatArray:
+        """Residuals [n], then how far the parameters [4] lie from where the prior has them."""
         floor, log_height, log_slope, middle = theta
         z = np.clip(np.exp(log_slope) * (u - middle), -50, 50)
-        value = floor + rising * np.exp(log_height) * (1 / (1 + np.exp(z)) - 0.5)
-        prior = WEIGHT_OF_PRIOR * np.array([floor, log_height - 1.2, log_slope, middle])
-        return np.concatenate([value - v, prior])
+        falling = 1 / (1 + np.exp(z)) - 0.5  # 0.5 to -0.5, from low losses to high ones
+        value = floor + rising * np.exp(log_height) * falling
+        from_prior = np.array([floor, log_height - LOG_HEIGHT, log_slope, middle])
+        return np.concatenate([value - v, WEIGHT_OF_PRIOR * from_prior])
 
-    starts = [np.array([0.0, 1.2, np.log(steep), 0.0]) for steep in STEEPNESS]
+    starts = [np.array([0.0, LOG_HEIGHT, np.log(steep), 0.0]) for steep in STEEPNESS]
     fits = [least_squares(misfit, start) for start in starts]
-    floor, log_height, log_slope, middle = min(fits, key=lambda found: float(found.cost)).x
+    floor, log_height, log_slope, middle = min(fits, key=lambda fit: float(fit.cost)).x
     height = rising * np.exp(log_height)
     residual = misfit(np.array([floor, log_height, log_slope, middle]))[: len(u)] * scale
     return Sigmoid(

@@ -120,24 +120,12 @@ def verdict(
         notes.append(note)
     sites = None
     if data.site is not None:
-        known = known_metric(metric)
-        _, a = contrast_in_units(data, fitted.contrasts["budget"], fitted, sign, relative_to)
-        sites = across_sites(
-            data,
-            a,
-            fitted.noise,
-            sign,
-            effects[0],
-            smallest,
-            confidence,
-            prior_applies=known is not None and known.bounds == UNIT and not relative,
+        sites = _across_sites(
+            data, fitted, metric, sign, relative_to, effects[0], smallest, confidence
         )
         if sites.decides == "mean" and sites.mean is not None:
             effects[0] = sites.mean
-    worth = smallest * abs(baseline) if relative else smallest
-    found_peaks = peaks(data, fitted, sign, worth)
-    if relative and baseline:
-        found_peaks = relative_peaks(found_peaks, baseline)
+    peaks_along = _peaks(data, fitted, sign, baseline, smallest, relative)
     additivity = non_additivity(data, fitted, sign)
     if additivity is not None and additivity[1]:
         notes.append(additivity[1])
@@ -152,7 +140,7 @@ def verdict(
             effects,
             additive,
             sites,
-            found_peaks,
+            peaks_along,
             smallest,
             relative,
             confidence,
@@ -174,9 +162,45 @@ def verdict(
         trend_shape=trend_shape,
         additive=additive,
         sites=sites,
-        peaks=found_peaks,
+        peaks=peaks_along,
         non_additive_p=additivity[0] if additivity is not None else None,
     )
+
+
+def _across_sites(
+    data: Scores,
+    fitted: Design,
+    metric: str,
+    sign: float,
+    relative_to: float | None,
+    effect: Effect,
+    smallest: float,
+    confidence: float,
+) -> AcrossSites:
+    """The gain at every site and over sites like them."""
+    _, a = contrast_in_units(data, fitted.contrasts["budget"], fitted, sign, relative_to)
+    facts = known_metric(metric)
+    return across_sites(
+        data,
+        a,
+        fitted.noise,
+        sign,
+        effect,
+        smallest,
+        confidence,
+        # The prior on how sites differ is that of absolute gains on a scale from 0 to 1.
+        prior_applies=facts is not None and facts.bounds == UNIT and relative_to is None,
+    )
+
+
+def _peaks(
+    data: Scores, fitted: Design, sign: float, baseline: float, smallest: float, relative: bool
+) -> tuple[Peak, ...]:
+    """Axes along which an inner level is the best one, in the unit of the smallest effect."""
+    if not relative:
+        return peaks(data, fitted, sign, smallest)
+    absolute = peaks(data, fitted, sign, smallest * abs(baseline))
+    return relative_peaks(absolute, baseline) if baseline else absolute
 
 
 def _refuse_one_budget(data: Scores, task: str) -> None:
