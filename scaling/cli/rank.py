@@ -102,7 +102,8 @@ def rank_per_case(data: "pd.DataFrame", name: str, json_: bool) -> None:
     """Rank models from scores per case, with intervals and tiers."""
     from scaling.laws.known_metrics import lower_is_better
     from scaling.laws.plain import plain
-    from scaling.laws.verdicts.rankings import RankedMetric, rank_cases
+    from scaling.laws.verdicts.case_rankings import rank_cases
+    from scaling.laws.verdicts.rankings import RankedMetric
 
     pairs = data[["task", "metric"]].drop_duplicates()
     metrics = tuple(RankedMetric(t, m, lower_is_better(m)) for t, m in pairs.values)

@@ -172,9 +172,14 @@ def has_changed(row: dict[str, Any]) -> tuple[int, bool]:
 def label_volumes(mask: Scan, on_grid: np.ndarray, grid: np.ndarray) -> str:
     """JSON: label -> its volume in mm3 in the file, and on the grid."""
     in_file = np.bincount(mask.voxels.astype(np.int64).ravel(), minlength=LARGEST + 1)
-    in_grid = np.bincount(on_grid.ravel(), minlength=LARGEST + 1)
-    in_file = in_file * abs(np.linalg.det(mask.affine[:3, :3]))
-    in_grid = in_grid * abs(np.linalg.det(grid[:3, :3]))
-    present = [int(label) for label in np.flatnonzero(in_file) if label > 0]
-    volumes = {label: [round(float(v[label]), 3) for v in (in_file, in_grid)] for label in present}
+    on_voxels = np.bincount(on_grid.ravel(), minlength=LARGEST + 1)
+    # The determinant of an affine is the volume of its voxel, mirrored axes apart.
+    file_voxel = abs(np.linalg.det(mask.affine[:3, :3]))
+    grid_voxel = abs(np.linalg.det(grid[:3, :3]))
+    volumes = {}
+    for label in np.flatnonzero(in_file).tolist():
+        if label > 0:
+            of_file = round(float(in_file[label] * file_voxel), 3)
+            of_grid = round(float(on_voxels[label] * grid_voxel), 3)
+            volumes[label] = [of_file, of_grid]
     return json.dumps(volumes)

@@ -36,11 +36,12 @@ from scaling.laws.curves.fitting import fit
 from scaling.laws.curves.frontier import Frontier, frontier, iso_compute
 from scaling.laws.curves.gate import Gate, extrapolation_gate
 from scaling.laws.curves.outlook import Outlook, outlook
+from scaling.laws.verdicts.case_rankings import rank_cases
 from scaling.laws.verdicts.comparison import Comparison, compare
 from scaling.laws.verdicts.design import Proposal, propose
 from scaling.laws.verdicts.effects import Decision, Effect
 from scaling.laws.verdicts.findings import Findings, find
-from scaling.laws.verdicts.rankings import Ranking, rank, rank_cases
+from scaling.laws.verdicts.rankings import Ranking, rank
 from scaling.laws.verdicts.self_test import SelfTest, self_test
 from scaling.laws.verdicts.verdict import Verdict, holm, verdict
 

@@ -62,11 +62,15 @@ def views(
     metrics = list(METRICS)
 
     def order(view: View) -> tuple[int, bool, bool, str, int, bool, str]:
-        place = metrics.index(view.metric) if view.metric in metrics else len(metrics)
-        other_domain, other_protocol = view.domain != domain, view.protocol != protocol
-        first = view.series != ALL
-        protocol_name, fewer = view.protocol, -view.shots
-        return (place, other_domain, other_protocol, protocol_name, fewer, first, view.series)
+        return (
+            metrics.index(view.metric) if view.metric in metrics else len(metrics),
+            view.domain != domain,  # False sorts first
+            view.protocol != protocol,
+            view.protocol,
+            -view.shots,
+            view.series != ALL,
+            view.series,
+        )
 
     return sorted(listed, key=order)
 
@@ -106,10 +110,11 @@ def over_draws(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     Columns: `by`, mean, low, high (NaN from a single draw), draws, cases, sites. Runs that share a
     group (seeds, sizes) are averaged within a draw first.
     """
-    of_draw = scores.groupby([*by, "draw"], as_index=False)["value"].mean()
-    values = of_draw.groupby(by)["value"]
+    draw_means = scores.groupby([*by, "draw"], as_index=False)["value"].mean()
+    values = draw_means.groupby(by)["value"]
     mean, draws = values.mean(), values.count()
-    half = student_t.ppf((1 + CONFIDENCE) / 2, draws - 1) * values.std() / np.sqrt(draws)
+    quantile = student_t.ppf((1 + CONFIDENCE) / 2, draws - 1)
+    half = quantile * values.std() / np.sqrt(draws)
     counts = scores.groupby(by)[["cases", "sites"]].max()
     return counts.assign(mean=mean, low=mean - half, high=mean + half, draws=draws).reset_index()
 

@@ -59,7 +59,8 @@ class Tracker:
     def image(self, name: str, caption: str, pixels: np.ndarray) -> None:
         """Show a grey image [H, W] in W&B, scaled to its own range."""
         low, high = float(pixels.min()), float(pixels.max())
-        grey = np.uint8(255 * (pixels - low) / max(high - low, 1e-6))
+        contrast = max(high - low, 1e-6)  # an even image is black
+        grey = np.uint8(255 * (pixels - low) / contrast)
         if self.run:
             self.run.tell(lambda run: run.log({name: wandb.Image(grey, caption=caption)}))
 

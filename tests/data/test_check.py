@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from scaling.cli.data import data_app
 from scaling.data import headers
 from scaling.data.cache import open_cache
-from scaling.data.check import check, partial_file
+from scaling.data.check import check
+from scaling.data.check_progress import partial_file
 from scaling.data.problems import Finding
 from scaling.data.summary import describe_sources, summarise
 

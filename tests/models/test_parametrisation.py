@@ -127,7 +127,9 @@ def train(
         def step(carry: tuple, batch: jax.Array) -> tuple[tuple, None]:
             parameters, moments, key = carry
             key, mask_key = jax.random.split(key)
-            gradients = jax.grad(lambda p: objective.loss(p, batch, mask_key, 0)[0])(parameters)
+            gradients = jax.grad(
+                lambda p: objective.loss(p, batch, mask_key, jnp.zeros((), int))[0]
+            )(parameters)
             direction, moments = adam.update(gradients, moments)
             return (
                 jax.tree.map(lambda p, d, r: p - RATE * r * d, parameters, direction, rates),

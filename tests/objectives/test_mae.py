@@ -90,7 +90,9 @@ def test_loss_of_an_untrained_model_is_about_one_and_falls() -> None:
         Mae(), resolve_encoder(ViT(), "xxs"), resolve_decoder(ViT()), Pretrain(crop=CROP)
     )
     parameters, key = jax.jit(objective.init)(jax.random.key(0)), jax.random.key(1)
-    loss = jax.jit(jax.value_and_grad(lambda p: objective.loss(p, volumes(), key, 0)[0]))
+    loss = jax.jit(
+        jax.value_and_grad(lambda p: objective.loss(p, volumes(), key, jnp.zeros((), int))[0])
+    )
     start, gradients = loss(parameters)
     stepped = jax.tree.map(lambda p, g: p - 0.05 * g, parameters, gradients)
     assert 0.8 < start < 3.0

@@ -96,7 +96,7 @@ def test_training_flops_match_a_count_over_the_traced_program(
     volumes = jax.ShapeDtypeStruct((2, 2, *CROP) if config.pairs else (4, *CROP), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
     traced = jax.make_jaxpr(
-        lambda p, m, v, k: jax.grad(lambda q: objective.loss(q | m, v, k, 0)[0])(p)
+        lambda p, m, v, k: jax.grad(lambda q: objective.loss(q | m, v, k, jnp.zeros((), int))[0])(p)
     )(parameters, means, volumes, key)
     assert 4 * flops.pretraining_flops(config, encoder, decoder, recipe) == traced_flops(
         traced.jaxpr

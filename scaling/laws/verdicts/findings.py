@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from scaling.laws.known_metrics import METRICS
+from scaling.laws.verdicts.case_rankings import rank_cases
 from scaling.laws.verdicts.comparison import Comparison, compare
-from scaling.laws.verdicts.rankings import RankedMetric, Ranking, rank_cases, rank_differences
+from scaling.laws.verdicts.rankings import RankedMetric, Ranking, rank_differences
 from scaling.laws.verdicts.scores import run_scores
 
 PRETRAINED = "pretrained"

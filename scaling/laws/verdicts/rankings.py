@@ -6,7 +6,7 @@ rank: one more than the number of models that entered it, or the number of model
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -17,7 +17,6 @@ from scipy.stats import t as student_t
 from scaling.laws.arrays import FloatArray, IntArray
 from scaling.laws.columns import require_columns
 from scaling.laws.known_metrics import METRICS
-from scaling.laws.verdicts.scores import scores
 
 NotEntered = Literal["after-entrants", "last"]
 
@@ -191,143 +190,3 @@ def rank_differences(
     return pd.DataFrame(
         rows, columns=["task", "other_task", "objective", "models", "difference", "low", "high"]
     )
-
-
-def rank_cases(
-    cases: pd.DataFrame,
-    metrics: Sequence[RankedMetric],
-    resamples: int = 10_000,
-    permutations: int = 100_000,
-    seed: int = 0,
-    level: float = 0.05,
-) -> Ranking:
-    """Rank models from per-case scores.
-
-    `cases` is a long table with columns model, task, metric, case and value (or label and
-    prediction for auroc and pearson); `RankedMetric.column` names the metric. Every model of a task
-    is scored on the same cases.
-
-    Cases are resampled within each task (for AUROC within each class), all metrics of a task on the
-    same cases, and the ranks recomputed: `low`, `high`, `first`. Pairs are compared by exchanging
-    two models' scores case by case, p = (b + 1) / (m + 1) (Phipson and Smyth 2010). AUROC and
-    Pearson's r enter by their per-case values (see `scores`): both tests are of their linear parts.
-    """
-    models = sorted(cases["model"].astype(str).unique())
-    per_metric = [_case_values(cases, m, models) for m in metrics]
-    task_names = list(dict.fromkeys(m.task for m in metrics))
-    task = np.array([task_names.index(m.task) for m in metrics])
-    lower = [m.lower_is_better for m in metrics]
-    points = np.stack([v.mean(1) for v, _ in per_metric], axis=1)
-    several = {m.column for m in metrics if sum(m.column == other.column for other in metrics) > 1}
-    named = [
-        replace(m, column=f"{m.task}_{m.column}") if m.column in several else m for m in metrics
-    ]
-    wide = pd.DataFrame(points, columns=[m.column for m in named]).assign(model=models)
-    ranking = rank(wide, "model", named)
-    order = [models.index(m) for m in ranking.table["model"]]
-    rng = np.random.default_rng(np.random.SeedSequence(seed))
-    overall = np.concatenate(
-        [ranks(_resampled(per_metric, task, n, rng), lower, task)[2] for n in _blocks(resamples)]
-    )[:, order]
-    p = _pairwise_p([v for v, _ in per_metric], task, lower, permutations, rng)[
-        np.ix_(order, order)
-    ]
-    table = ranking.table
-    low, high = np.percentile(overall, [2.5, 97.5], axis=0)
-    table.insert(2, "low", low)
-    table.insert(3, "high", high)
-    table.insert(4, "first", (overall == overall.min(1, keepdims=True)).mean(0))
-    table.insert(5, "tier", tiers(p, level))
-    return Ranking(table, tuple(named), p)
-
-
-def tiers(p: FloatArray, level: float = 0.05) -> IntArray:
-    """Tiers [M] of models in the order of their rank.
-
-    The first model opens one; a model that differs from the opener (p < level) opens the next.
-    """
-    tier, opened = np.ones(len(p), np.int64), 0
-    for i in range(1, len(p)):
-        if p[opened, i] < level:
-            opened = i
-            tier[i:] += 1
-    return tier
-
-
-def _case_values(
-    cases: pd.DataFrame, metric: RankedMetric, models: list[str]
-) -> tuple[FloatArray, IntArray]:
-    """Per-case values [M, J] whose mean is the metric, and the strata of the cases [J].
-
-    A model without the task has NaN.
-    """
-    part = cases[(cases["task"] == metric.task) & (cases["metric"] == metric.column)]
-    if part.empty:
-        raise ValueError(
-            f"The table holds no rows of task {metric.task} and metric {metric.column}."
-        )
-    data = scores(part.assign(run=part["model"].astype(str)).drop(columns=["model"]), metric.column)
-    values = np.full((len(models), data.values.shape[2]), np.nan)
-    values[[models.index(m) for m in data.runs["run"]]] = data.values.mean(1)
-    return values, data.strata
-
-
-def _blocks(total: int, size: int = 2_000) -> list[int]:
-    return [min(size, total - i) for i in range(0, total, size)]
-
-
-def _resampled(
-    per_metric: list[tuple[FloatArray, IntArray]],
-    task: IntArray,
-    resamples: int,
-    rng: np.random.Generator,
-) -> FloatArray:
-    """Metrics [B, M, C] under resampled cases, the same cases for all metrics of a task."""
-    drawn: dict[tuple[int, int], FloatArray] = {}
-    result = []
-    for k, (values, strata) in zip(task, per_metric, strict=True):
-        J = values.shape[1]
-        if (k, J) not in drawn:
-            weights = np.empty((resamples, J))
-            for group in np.unique(strata):
-                n = int((strata == group).sum())
-                weights[:, strata == group] = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
-            drawn[k, J] = weights / J
-        result.append(drawn[k, J] @ values.T)
-    return np.stack(result, axis=2)
-
-
-def _pairwise_p(
-    values: list[FloatArray],
-    task: IntArray,
-    lower: Sequence[bool],
-    permutations: int,
-    rng: np.random.Generator,
-) -> FloatArray:
-    """Two-sided p [M, M] when two models exchange their scores case by case.
-
-    The statistic is the mean over tasks of the mean over metrics of the difference, in units of its
-    standard error under exchange; a metric that either model lacks does not count.
-    """
-    M = len(values[0])
-    first, second = np.triu_indices(M, 1)
-    scaled, weight = [], np.zeros((len(task), len(first)))
-    for c, v in enumerate(values):
-        difference = (v[first] - v[second]) * (-1.0 if lower[c] else 1.0)  # [pairs, J]
-        spread = np.sqrt((difference**2).sum(1, keepdims=True))
-        weight[c] = 1 / (task == task[c]).sum() * ~np.isnan(spread[:, 0])
-        scaled.append(np.nan_to_num(difference / np.where(spread > 0, spread, 1.0)))
-    observed = sum(w * d.sum(1) for w, d in zip(weight, scaled, strict=True))
-    beyond = np.zeros(len(first))
-    for n in _blocks(permutations):
-        signs = {
-            (k, v.shape[1]): rng.choice([-1.0, 1.0], (n, v.shape[1]))
-            for k, v in zip(task, values, strict=True)
-        }
-        drawn = sum(
-            w * (signs[k, d.shape[1]] @ d.T) for k, w, d in zip(task, weight, scaled, strict=True)
-        )
-        beyond += (np.abs(drawn) >= np.abs(observed) - 1e-12).sum(0)
-    p = np.ones((M, M))
-    p[first, second] = p[second, first] = (beyond + 1) / (permutations + 1)
-    return p

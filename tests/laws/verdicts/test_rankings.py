@@ -7,15 +7,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from scaling.laws.verdicts.case_rankings import rank_cases, tiers
 from scaling.laws.verdicts.rankings import (
     RankedMetric,
     better_than,
     metrics_of,
     rank,
-    rank_cases,
     rank_differences,
     ranks,
-    tiers,
 )
 
 # FOMO25 method track: team, ranks published on the challenge's site and in the paper's second
