@@ -34,7 +34,9 @@ def jitter_intensity(volumes: Volumes, key: PRNGKeyArray) -> Volumes:
     noise, each with an even chance.
     """
     B = volumes.shape[0]
-    # As few draws as possible: each is a generator to compile.
+    # As few draws as possible: each is a generator to compile. The first six of the 13 decide which
+    # effects a volume gets, the others how strong they are; an effect that a volume does not get
+    # has strength 0, slices of one voxel, or gamma 1.
     strength_key, normal_key, noise_key = jax.random.split(key, 3)
     blurred, thickened, biased, raised, scaled, noisy, *strengths = jax.random.uniform(
         strength_key, (13, B)
@@ -44,7 +46,7 @@ def jitter_intensity(volumes: Volumes, key: PRNGKeyArray) -> Volumes:
     mix = normal[:, :MIXED]
     coefficients = BIAS * normal[:, MIXED:].reshape(B, BIAS_GRID, BIAS_GRID, BIAS_GRID)
 
-    inside = volumes != BACKGROUND
+    inside = volumes != BACKGROUND  # stays background, whatever is blurred into it
     out = jnp.where(inside, volumes, 0.0)
     blur = (blurred < CHANCE) * BLUR * sigma
     slices = 1 + (thickened < CHANCE) * (THICKNESS - 1) * thickness

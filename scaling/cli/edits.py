@@ -33,8 +33,8 @@ def warn_of_edited_features(study_dir: Path, statuses: Mapping[str, Status]) -> 
     edited = [name for name in competitors if is_edited(study_dir / name)]
     if edited:
         console.print(
-            f"The features that {', '.join(edited)} read were edited since: the results are of "
-            f"what they were. Delete these folders of {study_dir} and run again to read them anew",
+            f"The features that {', '.join(edited)} read were edited since: their results are of "
+            f"the earlier features. Delete these folders of {study_dir} and run again",
             style="yellow",
             markup=False,
         )

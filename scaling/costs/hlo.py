@@ -86,15 +86,16 @@ def parse(text: str) -> Module:
 
 def parse_instruction(name: str, line: str) -> Instruction:
     """An instruction from what follows its name: `RESULT OPCODE(OPERANDS), ATTRIBUTES`."""
-    end = closing(line, 0) if line.startswith("(") else line.index(" ")
-    result, rest = line[:end], line[end:]
+    # A tuple of results stands in parentheses, with spaces in it.
+    result_end = closing(line, 0) if line.startswith("(") else line.index(" ")
+    result, rest = line[:result_end], line[result_end:]
     match = OPCODE.match(rest)
     if match is None:
         raise ValueError(f"instruction {name} of the compiled program is not understood: {line}")
-    start = match.end() - 1
-    end = closing(rest, start)
-    operands = tuple(OPERAND.findall(rest[start:end]))
-    return Instruction(name, match.group(1), result, operands, rest[end:])
+    operands_start = match.end() - 1  # at the opening parenthesis
+    operands_end = closing(rest, operands_start)
+    operands = tuple(OPERAND.findall(rest[operands_start:operands_end]))
+    return Instruction(name, match.group(1), result, operands, rest[operands_end:])
 
 
 def closing(text: str, start: int) -> int:

@@ -22,7 +22,8 @@ def is_study_results(table: pd.DataFrame) -> bool:
 
 
 def chosen_rows(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The rows of one protocol, one kind of test site and the most shots, and what was chosen.
+    """The rows of one protocol, one kind of test site and the most shots, and a sentence that names
+    them.
 
     Controls keep their own protocol where they have not this one.
     """
@@ -70,7 +71,9 @@ def scores_table(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 
 def models_table(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """A row per model (run or control) and a column TASK_METRIC per score, and what was chosen."""
+    """A row per model (run or control) and a column TASK_METRIC per score, and a sentence on the
+    protocol, test sites and shots that were chosen.
+    """
     rows, sentence = chosen_rows(table)
     labels = rows["run"].where(rows["arm"] == "pretrained", rows["arm"] + ": " + rows["run"])
     columns = rows["task"].astype(str) + "_" + rows["metric"].astype(str)

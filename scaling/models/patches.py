@@ -22,6 +22,7 @@ def unpatchify(
 ) -> Float[Array, "B D H W"]:
     """Inverse of `patchify`: [B, N, P] -> [B, D, H, W]."""
     d, h, w = (length // patch for length in shape)
+    # [B, d, h, w, patch, patch, patch] -> [B, d, patch, h, patch, w, patch] -> [B, D, H, W]
     blocks = patches.reshape(patches.shape[0], d, h, w, patch, patch, patch)
     return blocks.transpose(0, 1, 4, 2, 5, 3, 6).reshape(patches.shape[0], *shape)
 

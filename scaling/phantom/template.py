@@ -135,8 +135,10 @@ def make_template(
 ) -> Template:
     """Template of tissue shares and a mask of the ventricles [D, H, W], near MNI space."""
     brain = ndimage.binary_fill_holes((grey + white > 0.5) | ventricle)
+    # The foot of a voxel's perpendicular to the pia: the nearest voxel outside the brain.
     depth_inside, foot = ndimage.distance_transform_edt(brain, return_indices=True)
     depth_outside = ndimage.distance_transform_edt(~brain)
+    # Distances in mm with a sign: positive inside the brain, and outside the ventricles.
     depth = ndimage.gaussian_filter((depth_inside - depth_outside) * spacing, 0.6)
     from_wall = (
         ndimage.distance_transform_edt(~ventricle) - ndimage.distance_transform_edt(ventricle)

@@ -182,7 +182,9 @@ class CnnDecoderShape(DecoderShape):
     def training_flops(
         self, encoder: EncoderShape, volume: Shape3, mask_ratio: float, remat: Remat
     ) -> int:
-        """ "blocks" does all levels but the voxels once more."""
+        """Of one volume, forward and backward: three times the forward pass, and with remat
+        "blocks" all layers but the last, which gives the voxels, once more.
+        """
         assert isinstance(encoder, CnnShape)
         flops = [layer.flops for layer in decoder_layers(encoder.features, self.skips, volume)]
         again = sum(flops[:-1]) if remat == "blocks" else 0

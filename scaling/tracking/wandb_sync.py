@@ -133,10 +133,9 @@ def missing_rows(folder: Path, run: Any) -> list[dict[str, float]]:
     rows = read_rows(folder / "metrics.jsonl")
     if not rows or run is None:
         return rows
-    there = {
-        row["train/samples"] for row in run.scan_history(keys=["train/samples"], use_cache=False)
-    }
-    return [row for row in rows if row["samples"] not in there]
+    history = run.scan_history(keys=["train/samples"], use_cache=False)
+    on_server = {row["train/samples"] for row in history}
+    return [row for row in rows if row["samples"] not in on_server]
 
 
 def log_rows(

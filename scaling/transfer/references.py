@@ -102,8 +102,8 @@ def scan_vectors(file: Path, scans: pd.DataFrame) -> dict[int, np.ndarray]:
             "missing); expected a row of every scan of the task"
         )
     places = [joined[row] for row in scans.index]
-    texts = table.iloc[places][columns]
-    values = texts.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+    cells = table.iloc[places][columns]
+    values = cells.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     finite = np.isfinite(values).all(axis=1)
     if not finite.all():
         place = places[int(np.argmin(finite))]

@@ -13,6 +13,7 @@ def with_summary(curve: Curve) -> Curve:
     mean, low, high = curve.predict(np.concatenate([first, last]))
     best = max(curve.forms, key=lambda f: f.weight)
     word = "worse"
+    # The interval at the largest budget decides: does it hold the mean at the smallest?
     if low[1] <= mean[0] <= high[1]:
         word = "no clear change"
     elif (mean[1] < mean[0]) == curve.link.lower_is_better:

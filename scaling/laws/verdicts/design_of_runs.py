@@ -67,10 +67,10 @@ def fit_design(data: Scores) -> Design:
     within a block, averaged over blocks."""
     runs = data.runs.reset_index(drop=True)
     plane, strata = _richest_plane(runs)
-    inverse = np.linalg.pinv(plane.X)
+    inverse = np.linalg.pinv(plane.X)  # [p, R]: run means -> parameters of the additive mean
     additive = {name: step @ inverse for name, step in plane.steps.items()}
     # Where blocks have ladders of their own, a step from the smallest level to the largest would
-    # be one between blocks.
+    # be one between blocks: it is then no combination of the rows of X, and cannot be estimated.
     estimable = {
         name: np.allclose(step @ inverse @ plane.X, step) for name, step in plane.steps.items()
     }
@@ -79,9 +79,11 @@ def fit_design(data: Scores) -> Design:
     base = plane.base @ inverse
     missing: list[str] = []
     if is_grid(runs):
+        # The observed gain, where the smallest and the largest budget were run.
         corner, missing = corner_contrast(runs)
         if corner is not None:
             contrasts["budget"] = corner
+            # The runs that the gain subtracts are those of the smallest budget.
             base = np.where(corner < 0, -corner, 0.0) / -corner[corner < 0].sum()
         for axis in contrasts.keys() & set(AXES):
             margin = margin_contrast(runs, axis)
