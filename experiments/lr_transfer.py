@@ -25,7 +25,8 @@ from scaling.engines.sweep import SweptRun, run_sweep
 from scaling.processes.malloc import keep_freed_memory
 from scaling.report.tuning import best_rates
 from scaling.runs.experiment import load_study
-from scaling.runs.plan import PretrainStep, make_plan
+from scaling.runs.plan import make_plan
+from scaling.runs.steps import PretrainStep
 from scaling.study.config import Study
 from scaling.study.families import UNet, ViT
 from scaling.study.ladder import CnnShape, Encoder, VitShape, resolve_decoder

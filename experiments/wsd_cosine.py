@@ -29,7 +29,8 @@ from scaling.engines.sweep import SweptRun, run_sweep
 from scaling.processes.malloc import keep_freed_memory
 from scaling.report.tuning import compared
 from scaling.runs.experiment import load_study
-from scaling.runs.plan import PretrainStep, make_plan
+from scaling.runs.plan import make_plan
+from scaling.runs.steps import PretrainStep
 
 FACTORS = (0.5, 1, 2, 4)
 

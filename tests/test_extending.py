@@ -18,7 +18,8 @@ from scaling.models.parameters import keys_from, parameters_of
 from scaling.objectives.build import build_objective
 from scaling.objectives.interface import Objective
 from scaling.runs.experiment import load_study
-from scaling.runs.plan import PretrainStep, make_plan
+from scaling.runs.plan import make_plan
+from scaling.runs.steps import PretrainStep
 from scaling.study.config import Mae, Pretrain, ViT
 from scaling.study.ladder import resolve_decoder, resolve_encoder
 from scaling.study.objectives import OBJECTIVES, ObjectiveConfig, Work

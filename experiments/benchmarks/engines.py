@@ -39,8 +39,9 @@ from scaling.engines.local import run_plan
 from scaling.files import read_json
 from scaling.processes.malloc import keep_freed_memory
 from scaling.runs.experiment import freeze, load_study
-from scaling.runs.plan import PretrainStep, make_plan
+from scaling.runs.plan import make_plan
 from scaling.runs.rundir import attempts, plan_status
+from scaling.runs.steps import PretrainStep
 from scaling.study.config import Execution, Mae, Pretrain, ViT
 from scaling.study.ladder import resolve_decoder, resolve_encoder
 from scaling.training.checkpoint import Checkpoints

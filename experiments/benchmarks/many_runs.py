@@ -20,8 +20,9 @@ import pandas as pd
 from scaling.files import write_json
 from scaling.runs.drift import resolved
 from scaling.runs.experiment import load_study
-from scaling.runs.plan import Plan, PretrainStep, Step, TransferStep, make_plan
+from scaling.runs.plan import Plan, make_plan
 from scaling.runs.rundir import finish, provenance
+from scaling.runs.steps import PretrainStep, Step, TransferStep
 
 EXPERIMENT = """
 from dataclasses import replace

@@ -11,7 +11,7 @@ from scaling.augmentation.presets import augment
 from scaling.data.cache import Cache
 from scaling.data.pipeline import nested_subset
 from scaling.objectives.build import build_objective
-from scaling.runs.plan import PretrainStep
+from scaling.runs.steps import PretrainStep
 from scaling.study.config import Augmentation, Execution
 from scaling.training.feed import training_batches, training_draw
 from scaling.training.heldout import split_heldout

@@ -9,7 +9,8 @@ from scaling.cli.locate import locate
 from scaling.cli.studies import RUNS, Experiment, Out, Set
 from scaling.cli.terminal import console
 from scaling.runs.experiment import load_study
-from scaling.runs.plan import PretrainStep, make_plan
+from scaling.runs.plan import make_plan
+from scaling.runs.steps import PretrainStep
 
 
 def data_show(

@@ -9,19 +9,18 @@ import pandas as pd
 
 from scaling.engines.evidence import judge
 from scaling.files import write_json
-from scaling.runs.plan import (
+from scaling.runs.plan import Plan, make_plan
+from scaling.runs.registration import registered_in_words
+from scaling.runs.rundir import plan_status
+from scaling.runs.steps import (
     CollectStep,
     PhantomStep,
-    Plan,
     PrepareStep,
     PretrainStep,
     ReportStep,
     Step,
     TransferStep,
-    make_plan,
 )
-from scaling.runs.registration import registered_in_words
-from scaling.runs.rundir import plan_status
 from scaling.study.config import Source, Study, Task
 from scaling.transfer.collect import PREDICTIONS
 

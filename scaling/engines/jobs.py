@@ -14,7 +14,8 @@ from pydantic.dataclasses import dataclass as config
 from scaling.costs.accelerators import ACCELERATORS
 from scaling.runs.durations import plan_seconds
 from scaling.runs.experiment import explain
-from scaling.runs.plan import Plan, Step, TransferStep
+from scaling.runs.plan import Plan
+from scaling.runs.steps import Step, TransferStep
 from scaling.study.strict import STRICT
 
 # Beyond the estimate of a job's hours: it may be half as fast as expected, and starting, compiling

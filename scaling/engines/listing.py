@@ -13,8 +13,9 @@ from rich.text import Text
 from scaling.costs.accelerators import ACCELERATORS
 from scaling.engines.jobs import does_not_fit, make_jobs
 from scaling.runs.durations import checkpoint_bytes, plan_seconds, seconds_measured
-from scaling.runs.plan import Plan, Step
+from scaling.runs.plan import Plan
 from scaling.runs.rundir import ERROR, Status, damage_of, seconds_spent
+from scaling.runs.steps import Step
 
 COLOURS = {
     "done": "green",

@@ -21,8 +21,9 @@ from scaling.processes.distributed import agreed, is_main, stop, stopping
 from scaling.runs.digests import DamagedError
 from scaling.runs.durations import plan_seconds
 from scaling.runs.lock import LockedError
-from scaling.runs.plan import Plan, Step
+from scaling.runs.plan import Plan
 from scaling.runs.rundir import DESCRIBING, damage_of, plan_status
+from scaling.runs.steps import Step
 from scaling.training.mesh import make_mesh
 
 ROUNDS = 3  # times that damage found on the way is mended before giving up

@@ -17,7 +17,8 @@ from scaling.costs.transfer_memory import (
 )
 from scaling.models.backbone import build_encoder
 from scaling.models.compute import Compute, platform_of
-from scaling.runs.plan import Plan, PretrainStep, Step, TransferStep
+from scaling.runs.plan import Plan
+from scaling.runs.steps import PretrainStep, Step, TransferStep
 from scaling.study.config import Finetune, Shape3
 from scaling.study.ladder import Encoder
 from scaling.study.task_kinds import kind_of

@@ -14,8 +14,8 @@ from scaling.data.task_check import check_tasks, grid_effects
 from scaling.data.tasks import task_volumes
 from scaling.data.track import prove_track
 from scaling.files import write_json
-from scaling.runs.plan import PrepareStep
 from scaling.runs.rundir import Progress
+from scaling.runs.steps import PrepareStep
 
 
 def prepare_study(

@@ -10,8 +10,9 @@ from rich.table import Table
 from scaling.engines.engine import Queued, Submitted
 from scaling.engines.slurm import ended_states, submitted_jobs
 from scaling.runs.durations import plan_seconds, seconds_measured
-from scaling.runs.plan import Plan, PretrainStep, Step
+from scaling.runs.plan import Plan
 from scaling.runs.rundir import Status, attempts
+from scaling.runs.steps import PretrainStep, Step
 
 LAST_BYTES = 4096  # of a log or of metrics.jsonl, in which the last line is looked for
 

@@ -18,9 +18,10 @@ from scaling.report import ReportInput, fit_curves, look_beyond, terminal_summar
 from scaling.runs.anonymity import identifying, without_paths, without_people
 from scaling.runs.durations import plan_seconds
 from scaling.runs.ledger import seen_before
-from scaling.runs.plan import Plan, PretrainStep, Step, TransferStep
+from scaling.runs.plan import Plan
 from scaling.runs.registration import registered_in_words
 from scaling.runs.rundir import DESCRIBING, Status, plan_status
+from scaling.runs.steps import PretrainStep, Step, TransferStep
 from scaling.study.config import Study
 from scaling.transfer.collect import PREDICTIONS, PRETRAINING, RESULTS
 

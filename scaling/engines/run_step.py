@@ -15,16 +15,7 @@ from scaling.processes.distributed import agreed, is_main, stop, stopping
 from scaling.runs.digests import DamagedError
 from scaling.runs.ledger import record_evaluation
 from scaling.runs.lock import LockedError, locked
-from scaling.runs.plan import (
-    CollectStep,
-    PhantomStep,
-    Plan,
-    PrepareStep,
-    PretrainStep,
-    ReportStep,
-    Step,
-    TransferStep,
-)
+from scaling.runs.plan import Plan
 from scaling.runs.rundir import (
     DESCRIBING,
     LOCK,
@@ -37,6 +28,15 @@ from scaling.runs.rundir import (
     plan_status,
     record_attempt,
     step_status,
+)
+from scaling.runs.steps import (
+    CollectStep,
+    PhantomStep,
+    PrepareStep,
+    PretrainStep,
+    ReportStep,
+    Step,
+    TransferStep,
 )
 from scaling.study.config import Study
 from scaling.tracking.groups import group_of

@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from scaling.data.cache import Cache
 from scaling.files import write_table
-from scaling.runs.plan import PretrainStep
+from scaling.runs.steps import PretrainStep
 from scaling.training.sweep import Peak, loss_after
 
 SweptRun = tuple[dict[str, Any], PretrainStep, Peak | None]

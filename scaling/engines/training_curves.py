@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from scaling.runs.plan import Plan, PretrainStep, Step
+from scaling.runs.plan import Plan
+from scaling.runs.steps import PretrainStep, Step
 from scaling.transfer.collect import rung
 
 POINTS = 120  # of one step's curve: more cannot be told apart on a page

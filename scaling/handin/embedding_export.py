@@ -31,8 +31,8 @@ from scaling.handin.linear_probe import TEST, TRAIN, VALIDATION, fit_probe, spli
 from scaling.models.backbone import build_encoder
 from scaling.models.patches import grid_pool
 from scaling.runs.finished import finished_run
-from scaling.runs.plan import PretrainStep
 from scaling.runs.rundir import provenance
+from scaling.runs.steps import PretrainStep
 from scaling.study.challenge import Challenge, ChallengeTask
 from scaling.transfer.run import load_encoder
 

@@ -37,8 +37,8 @@ from scaling.files import write_bytes, write_json
 from scaling.handin.container import write_container
 from scaling.handin.contract import Contract, challenge_contract, own_contract
 from scaling.runs.finished import finished_run
-from scaling.runs.plan import TransferStep
 from scaling.runs.rundir import provenance
+from scaling.runs.steps import TransferStep
 from scaling.study.challenge import Challenge
 from scaling.study.classes import named
 from scaling.study.config import Finetune, Shape3, Task

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling.files import check_format, read_marker
-from scaling.runs.plan import Step
+from scaling.runs.steps import Step
 
 CONFIG, PROVENANCE = "config.json", "provenance.json"
 

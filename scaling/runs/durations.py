@@ -13,17 +13,17 @@ from typing import assert_never
 from scaling.costs.accelerators import ACCELERATORS
 from scaling.costs.memory import FLOAT32, trained_parameters
 from scaling.costs.seconds import pretraining_step_seconds, transfer_network_seconds
-from scaling.runs.plan import (
+from scaling.runs.plan import Plan
+from scaling.runs.rundir import Status, attempts
+from scaling.runs.steps import (
     CollectStep,
     PhantomStep,
-    Plan,
     PrepareStep,
     PretrainStep,
     ReportStep,
     Step,
     TransferStep,
 )
-from scaling.runs.rundir import Status, attempts
 from scaling.study.phantom import Phantom
 
 START = 6.0  # from the command to its first step: imports, most of it

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from scaling.runs.experiment import FROZEN, load_study
-from scaling.runs.plan import Plan, PretrainStep, make_plan
+from scaling.runs.plan import Plan, make_plan
 from scaling.runs.rundir import step_status
+from scaling.runs.steps import PretrainStep
 
 
 def finished_run(checkpoint: Path) -> tuple[Plan, PretrainStep]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from scaling.files import read_json, write_json
 from scaling.runs.drift import differences
-from scaling.runs.plan import Plan, TransferStep
+from scaling.runs.plan import Plan
+from scaling.runs.steps import TransferStep
 from scaling.study.config import Study
 
 REGISTRATION = "registration.json"

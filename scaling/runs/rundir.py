@@ -42,7 +42,8 @@ from scaling.runs.drift import (
     only_grown,
     resolved,
 )
-from scaling.runs.plan import Plan, Step
+from scaling.runs.plan import Plan
+from scaling.runs.steps import Step
 
 LOCK, DONE, ERROR, ATTEMPTS = "LOCK", "DONE", "ERROR", "attempts.jsonl"
 Progress = Callable[[float, float], None]  # called with how much of how much of a step is done

@@ -1,6 +1,7 @@
 """What runs are grouped by in Weights & Biases."""
 
-from scaling.runs.plan import PretrainStep, Step, TransferStep, trunk_name
+from scaling.runs.plan import trunk_name
+from scaling.runs.steps import PretrainStep, Step, TransferStep
 
 
 def group_of(step: Step) -> str:

@@ -19,7 +19,7 @@ from scaling.files import explained, flush_descriptor
 from scaling.processes.distributed import is_main
 from scaling.runs.anonymity import without_paths
 from scaling.runs.drift import resolved
-from scaling.runs.plan import PretrainStep, Step, TransferStep
+from scaling.runs.steps import PretrainStep, Step, TransferStep
 from scaling.study.config import Execution
 from scaling.tracking.wandb_run import WandbRun, open_wandb, run_id
 

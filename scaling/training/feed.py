@@ -16,7 +16,7 @@ from jaxtyping import Array
 
 from scaling.data.cache import Cache
 from scaling.data.pipeline import Draw, batches, draw_crops, draw_pairs
-from scaling.runs.plan import PretrainStep
+from scaling.runs.steps import PretrainStep
 from scaling.study.config import Execution, Shape3
 from scaling.training.mesh import batch_sharding, global_batch, replicated, spread
 

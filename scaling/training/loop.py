@@ -15,8 +15,8 @@ from scaling.data.cache import Cache
 from scaling.data.pipeline import nested_subset, session_pairs
 from scaling.files import replacing, write_json
 from scaling.processes.distributed import agreed, is_main, meet, stop, stopping
-from scaling.runs.plan import PretrainStep, Step
 from scaling.runs.rundir import Progress
+from scaling.runs.steps import PretrainStep, Step
 from scaling.study.config import Execution
 from scaling.tracking.groups import group_of
 from scaling.tracking.tracker import Tracker, track

@@ -8,8 +8,8 @@ import jax
 
 from scaling.data.cache import Cache
 from scaling.data.pipeline import nested_subset
-from scaling.runs.plan import PretrainStep
 from scaling.runs.rundir import Progress
+from scaling.runs.steps import PretrainStep
 from scaling.study.config import Execution
 from scaling.training.feed import training_batches
 from scaling.training.heldout import heldout_inputs, heldout_loss, split_heldout

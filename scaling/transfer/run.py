@@ -15,8 +15,8 @@ from scaling.data.tasks import TaskArrays, load_task
 from scaling.files import read_parquet, write_json, write_table
 from scaling.models.backbone import build_encoder
 from scaling.objectives.interface import Parameters
-from scaling.runs.plan import ReferenceStep, TransferStep
 from scaling.runs.rundir import Progress
+from scaling.runs.steps import ReferenceStep, TransferStep
 from scaling.study.ladder import Encoder
 from scaling.study.task_kinds import kind_of
 from scaling.training.checkpoint import restore_encoder

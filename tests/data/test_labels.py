@@ -13,7 +13,7 @@ from scaling.data.reading import UnreadableVolume, read_mask
 from scaling.data.tasks import Cases, TaskArrays, class_shares, load_task, task_volumes
 from scaling.data.volume import mask_to_grid
 from scaling.engines.preparing import prepare_study
-from scaling.runs.plan import PrepareStep
+from scaling.runs.steps import PrepareStep
 from scaling.study.config import Data, Source, Task, Volumes
 
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])

@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 
 from scaling.runs.experiment import load_study
-from scaling.runs.plan import PretrainStep, make_plan
+from scaling.runs.plan import make_plan
+from scaling.runs.steps import PretrainStep
 from scaling.training.checkpoint import restore
 from scaling.training.mesh import make_mesh
 from scaling.training.program import pretraining_program

@@ -9,7 +9,8 @@ from rich.console import Console
 from scaling.engines.run_step import study_cache
 from scaling.engines.sweep import SweptRun, run_sweep
 from scaling.runs.experiment import load_study
-from scaling.runs.plan import PretrainStep, make_plan
+from scaling.runs.plan import make_plan
+from scaling.runs.steps import PretrainStep
 from tests.conftest import EXPERIMENT
 
 

@@ -19,7 +19,7 @@ from scipy.interpolate import RegularGridInterpolator
 from scaling.handin.export import export, finetune_on_all, hand_in, transfer_config
 from scaling.handin.inference import both_values, mask_like, read_session, run, run_network
 from scaling.models.backbone import build_encoder
-from scaling.runs.plan import TransferStep
+from scaling.runs.steps import TransferStep
 from scaling.study.config import Volumes
 from scaling.study.ladder import CnnShape
 from scaling.training.checkpoint import Checkpoints

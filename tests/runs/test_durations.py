@@ -9,7 +9,8 @@ import pytest
 
 from scaling.runs.durations import checkpoint_bytes, plan_seconds, seconds_measured
 from scaling.runs.experiment import load_study
-from scaling.runs.plan import Plan, PretrainStep, make_plan
+from scaling.runs.plan import Plan, make_plan
+from scaling.runs.steps import PretrainStep
 from scaling.training.mesh import make_mesh
 from scaling.training.program import pretraining_program
 from tests.micro_study import study

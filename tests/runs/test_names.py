@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from scaling.runs.experiment import FROZEN, freeze, load_study
-from scaling.runs.plan import Step, make_plan
+from scaling.runs.plan import make_plan
 from scaling.runs.rundir import begin
+from scaling.runs.steps import Step
 from scaling.study.names import name_problem
 
 MICRO = Path(__file__).parents[1] / "micro_study.py"

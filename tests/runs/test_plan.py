@@ -16,7 +16,8 @@ from scaling.models.compute import Compute
 from scaling.models.vit import MaeDecoder, VitEncoder
 from scaling.objectives.build import build_objective
 from scaling.runs.experiment import load_study
-from scaling.runs.plan import PretrainStep, make_plan
+from scaling.runs.plan import make_plan
+from scaling.runs.steps import PretrainStep
 from scaling.study.config import Mae, Pretrain, Remat, ViT
 from scaling.study.ladder import VIT_WIDTHS, resolve_decoder, resolve_encoder
 from scaling.study.objectives import (

@@ -20,8 +20,9 @@ import wandb
 from scaling.runs.drift import resolved
 from scaling.runs.experiment import load_study
 from scaling.runs.lock import locked
-from scaling.runs.plan import Step, make_plan
+from scaling.runs.plan import make_plan
 from scaling.runs.rundir import LOCK, begin
+from scaling.runs.steps import Step
 from scaling.study.config import Execution
 from scaling.tracking import wandb_run
 from scaling.tracking.tracker import Tracker, track

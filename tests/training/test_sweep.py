@@ -7,7 +7,8 @@ import pytest
 from scaling.engines.run_step import study_cache
 from scaling.files import read_json
 from scaling.runs.experiment import load_study
-from scaling.runs.plan import PretrainStep, make_plan
+from scaling.runs.plan import make_plan
+from scaling.runs.steps import PretrainStep
 from scaling.training.sweep import loss_after
 from tests.conftest import EXPERIMENT
 
