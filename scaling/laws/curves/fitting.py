@@ -116,11 +116,7 @@ def fit(
     best = max(range(len(fits)), key=lambda i: fits[i].weight)
     p = lack_of_fit(t, chosen.z, candidates[best], draws[best][0])
     if p is not None and p < LACK_OF_FIT:
-        notes.append(
-            f"The curve does not fit: repeated runs differ less than their levels stray from it "
-            f"(lack of fit of the form {fits[best].name}, p = {p:.1g}). Read the levels, not the "
-            "curve."
-        )
+        notes.append(_lack_of_fit_note(fits[best].name, p))
     bare = Curve(
         x_names=names,
         y_name=y,
@@ -139,6 +135,13 @@ def fit(
         draws=tuple(draws),
     )
     return with_summary(bare)
+
+
+def _lack_of_fit_note(form: str, p: float) -> str:
+    return (
+        f"The curve does not fit: repeated runs differ less than their levels stray from it "
+        f"(lack of fit of the form {form}, p = {p:.1g}). Read the levels, not the curve."
+    )
 
 
 def _run_weights(
