@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from scaling.data.delimited import decoded
 from scaling.data.files import (
     extension,
     folder_problem,
@@ -62,10 +63,8 @@ def scan_folder(root: Path, folder: Path) -> pd.DataFrame:
     table = table.assign(site="", age=np.nan, sex="", label="", mask="")
     table, remarks = with_participants(table, folder, scans)
     if (folder / "labels").is_dir():
-        labels = {
-            key: find_label(folder / "labels", *key)
-            for key in dict.fromkeys(zip(table["subject"], table["session"], strict=True))
-        }
+        sessions = dict.fromkeys(zip(table["subject"], table["session"], strict=True))
+        labels = {key: find_label(folder / "labels", *key, remarks) for key in sessions}
         of_scan = [labels[key] for key in zip(table["subject"], table["session"], strict=True)]
         table["mask"] = [mask for _, mask in of_scan]
         texts = pd.Series([text for text, _ in of_scan], index=table.index)
@@ -150,16 +149,45 @@ def visits(table: pd.DataFrame, scans: Path) -> "pd.Series[str]":
     return session.where(~several, folders)
 
 
-def find_label(labels: Path, subject: str, session: str) -> tuple[str, str]:
+def find_label(labels: Path, subject: str, session: str, remarks: list[str]) -> tuple[str, str]:
     """Text of a session's label and path of its mask, from labels/SUBJECT/SESSION or
-    labels/SUBJECT; "" for what is not there.
+    labels/SUBJECT; "" for what is not there. A remark says where a label cannot be told.
     """
     text, mask = "", ""
     for folder in (labels / subject / session, labels / subject):
-        for name in ("seg.nii.gz", "seg.nii"):
-            if not mask and (folder / name).exists():
-                mask = str(folder / name)
+        if not mask:
+            mask = find_mask(folder, remarks)
         for name in ("label.txt", "labels.txt"):
             if not text and (folder / name).exists():
-                text = (folder / name).read_text(errors="replace").strip()
+                text = read_text(folder / name, remarks)
     return text, mask
+
+
+def find_mask(folder: Path, remarks: list[str]) -> str:
+    """Path of the mask in a folder of labels: seg.nii.gz, or the only volume that is there."""
+    for name in ("seg.nii.gz", "seg.nii"):
+        if (folder / name).exists():
+            return str(folder / name)
+    try:
+        names = sorted(entry.name for entry in folder.iterdir() if not entry.is_dir())
+    except OSError:
+        return ""  # no such folder, or a closed one, which is listed with the scans
+    volumes = [name for name in names if extension(name) and not name.startswith(".")]
+    if not volumes:
+        return ""
+    named_seg = [name for name in volumes if stem(name) == "seg"]
+    if len(volumes) == 1 or len(named_seg) == 1:
+        return str(folder / (named_seg or volumes)[0])
+    remark = f"{folder} holds {len(volumes)} volumes and none is seg.nii.gz; none is used as a mask"
+    if remark not in remarks:
+        remarks.append(remark)
+    return ""
+
+
+def read_text(file: Path, remarks: list[str]) -> str:
+    """The text of a label in any encoding, "" with a remark where it is none."""
+    try:
+        return decoded(file, file.read_bytes()).strip()
+    except (OSError, ValueError) as error:
+        remarks.append(f"{file} is not read: {error}")
+        return ""

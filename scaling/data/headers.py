@@ -14,7 +14,12 @@ from nibabel.spatialimages import SpatialImage
 
 from scaling.data.forms import disagreement, is_usable, nifti_forms, scan_affine
 from scaling.data.head import find_head
-from scaling.data.masks import is_label_map, loss_on_default_grid, misplacement
+from scaling.data.masks import (
+    is_label_map,
+    loss_on_default_grid,
+    misplacement,
+    oddly_full,
+)
 from scaling.data.opening import GZIP, UnreadableVolume, open_image
 from scaling.data.reading import read_mask, read_scan, scan_shape
 
@@ -86,8 +91,8 @@ def describe_mask(path: Path, scan: Path) -> dict[str, Any]:
     except UnreadableVolume as error:
         return out | {"unreadable": str(error)}
     out["values"] = " ".join(f"{value:g}" for value in np.unique(mask.voxels)[:MOST_VALUES])
-    if not mask.voxels.any():
-        return out | {"remark": f"{path} marks nothing: every voxel is 0"}
+    if odd := oddly_full(path, mask):
+        return out | {"remark": odd}
     try:
         wrong = misplacement(path, scan)
     except UnreadableVolume:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from scaling.data.killed import mark, unmark
-from scaling.data.masks import is_label_map, loss, misplacement
+from scaling.data.masks import is_label_map, loss, misplacement, oddly_full, outside_head
 from scaling.data.reading import LARGEST, Scan, UnreadableVolume, read_mask, read_scan
 from scaling.data.shards import Shards
 from scaling.data.volume import mask_to_grid, prepare_scan
 from scaling.files import write_text
-from scaling.study.config import Volumes
+from scaling.study.config import BACKGROUND, Volumes
 
 BRAIN_ML = (200.0, 2500.0)  # volume of a brain mask: of a newborn's to a generous adult's
 
@@ -101,20 +101,22 @@ def ingest_session(
             "spacing": " x ".join(f"{size:.4g}" for size in np.linalg.norm(grid[:3, :3], axis=0)),
         }
         if scan["mask"] not in masks:
-            masks[scan["mask"]] = ingest_mask(scan, volumes, shards, grid)
+            head = prepared.volume != BACKGROUND
+            masks[scan["mask"]] = ingest_mask(scan, volumes, shards, grid, head)
         report |= masks[scan["mask"]]
     return reports
 
 
 def ingest_mask(
-    scan: dict[str, Any], volumes: Volumes, shards: Shards, grid: np.ndarray
+    scan: dict[str, Any], volumes: Volumes, shards: Shards, grid: np.ndarray, head: np.ndarray
 ) -> dict[str, Any]:
-    """Write a session's mask; returns what its scans report of it."""
+    """Write a session's mask; returns what its scans report of it. `head` bool [D, H, W]."""
     path = Path(scan["mask"])
     try:
         mask = read_mask(path)
         on_grid = mask_to_grid(mask, volumes, grid)
         doubts = [misplacement(path, Path(scan["path"])), loss(path, mask, on_grid, grid)]
+        doubts.append(oddly_full(path, mask) or outside_head(path, on_grid, head))
         wrong = "; ".join(filter(None, doubts))
     except UnreadableVolume as error:
         return {"reason": f"its mask cannot be used: {error}"}

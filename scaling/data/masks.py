@@ -13,6 +13,8 @@ from scaling.study.config import Volumes
 
 SAME_GRID = 0.1  # voxels; corners of two grids that lie closer are the same
 IN_PLACE = 0.95  # of a mask's voxels must lie in their place
+IN_HEAD = 0.5  # of a mask's voxels must lie in the head; a lesion may reach beyond a stripped brain
+MOST_MARKED = 0.5  # of the field of view; a mask that marks more may be inverted
 SURVIVES = 0.5  # of a mask's volume must be left on the grid
 DEFAULT_MM = 4.0  # spacing of the default grid
 SAMPLED = 20_000  # voxels of a mask that are looked at
@@ -49,6 +51,11 @@ def misplacement(path: Path, scan: Path) -> str:
                 f"scan's own affine would put it ({inside.mean():.0%} inside the scan)"
             )
         return ""
+    if sorted(shape) == sorted(scan_size):
+        return (
+            f"{path} has its scan's shape with its axes in another order ({shape}, the scan "
+            f"{scan_size}), and does not fill the same box: its axes or its affine are wrong"
+        )
     if inside.mean() < IN_PLACE:
         return (
             f"{path} lies outside its scan: {inside.mean():.0%} of it is in the field of view of "
@@ -108,6 +115,27 @@ def loss(path: Path, mask: Scan, on_grid: np.ndarray, grid: np.ndarray) -> str:
             f"{path} vanishes on the grid of {spacing} mm: nothing of its {before:.0f} mm3 is left"
         )
     return f"{path} keeps {after / before:.0%} of its {before:.0f} mm3 on the grid of {spacing} mm"
+
+
+def outside_head(path: Path, on_grid: np.ndarray, head: np.ndarray) -> str:
+    """A sentence on a mask of which most lies outside of the head; both [D, H, W] on one grid."""
+    marked = on_grid > 0
+    if not marked.any():
+        return ""
+    share = float(head[marked].mean())
+    if share >= IN_HEAD:
+        return ""
+    return f"{path} lies outside of the head: {share:.0%} of it is inside (misplaced, or inverted?)"
+
+
+def oddly_full(path: Path, mask: Scan) -> str:
+    """A sentence on a mask that marks nothing, or most of the field of view."""
+    share = np.count_nonzero(mask.voxels) / mask.voxels.size
+    if share == 0:
+        return f"{path} marks nothing: every voxel is 0"
+    if share > MOST_MARKED:
+        return f"{path} marks {share:.0%} of its field of view: is it inverted?"
+    return ""
 
 
 def loss_on_default_grid(path: Path, mask: Scan) -> str:

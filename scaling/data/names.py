@@ -37,18 +37,30 @@ BIDS_NAMES = {
 # Other spellings of sequences outside of BIDS: released data of challenges use several.
 NAMES = {"t1w": "t1", "t2w": "t2", "pdw": "pd", "t2starw": "t2s", "t2star": "t2s"}
 MASKS = re.compile(r"(.*[-_])?(seg|mask|dseg|probseg|roi|label|defacemask)(_\d+)?")
-# Segmentations under the names that common tools (FreeSurfer, FastSurfer, SynthSeg, DLMUSE, FSL,
-# SPM, BraTS) and people give them.
-LABEL_MAPS = re.compile(
-    r"(.*[-_.])?("
-    r"aseg(\+\w+)?|[\w.]*\+aseg|aparc[\w.]*|wmparc|ribbon|parcellation|parc|atlas|"
-    r"segmentations?|segs?|labels?|labelmap|tissues?|"
-    r"synthseg|dlmuse|muse|dlicv|fastsurfer|hippodeep|tissue_?seg|"
-    r"tumou?rs?|lesions?|infarcts?|stroke|wmh|edema|oedema|necrosis|"
-    r"gt|ground[-_]?truth|truth|annotations?|manual|"
-    r"brain[-_]?mask|bet[-_]?mask|synthstrip[-_]?mask|masks?|pveseg|pve_\d|mixeltype"
-    r")([-_]?\d+)?",
+# Segmentations under the names that common tools (FreeSurfer, FastSurfer, SynthSeg, SAMSEG, DLMUSE,
+# FSL, SPM, BraTS) and people give them.
+STRUCTURES = (
+    r"aseg([+.]\w+)*|[\w.]*\+aseg(\.\w+)?|aparc[\w.+]*|wmparc|ribbon|parcellation|parc|atlas|filled|"
+    r"rois?|hippocamp\w+|amygdala|thalamus|ventricles?|vent|vessels?|"
+    r"schaefer\d*|aal\d*|desikan|dkt|nucmorph|gm|wm|csf|(gm|wm|csf)[-_](prob|seg|pve)\w*"
 )
+TOOLS = (
+    r"synthseg|samseg|dlmuse|muse|dlicv|fastsurfer|hippodeep|[\w]*firstseg|"
+    r"tissues?|tissue[-_]?seg|pveseg|pve[-_]\d|mixeltype"
+)
+LESIONS = (
+    r"tumou?rs?|tumou?r[-_]?(seg|core|mask)|lesions?|infarcts?|stroke|wmh|o?edema|necrosis|necrotic|"
+    r"ha?emorrhages?|microbleeds|cmbs?|gt|ground[-_]?truth|truth|annotations?|manual|consensus|"
+    r"rater[-_]?\d*"
+)
+LABEL_MAPS = re.compile(
+    rf"(?:(seg|mask)[-_]\w+|(.*[-_.])?({STRUCTURES}|{TOOLS}|{LESIONS}|labelmap|labelled|labeled|"
+    # "t1seg", "lesionmask" and "brainsegmentation", though not "masked".
+    r"\w*(segmentations?|segs?|labels?|masks?)))"
+    r"([-_.]?(\d+|v\d+|final|manual|auto|edited|corrected|eroded|dilated|bin))*"
+)
+# Of SPM: tissue classes c1 to c6, p0 to p6 before a scan's name.
+OF_SPM = re.compile(r"m?w?(c[1-6]|p[0-6]|rp[1-3])(sub|t1|t2|s\d|anat|mprage).*")
 BRAIN_MASKS = (
     "{scan}_brainmask",
     "{scan}_brain_mask",
@@ -60,10 +72,19 @@ BRAIN_MASKS = (
     "brainmask",
     "brain_mask",
 )
+DATE = r"(?:(?:19|20)\d\d[-_.]?\d\d[-_.]?\d\d|\d\d[-_.]\d\d[-_.](?:19|20)\d\d)"
+NUMBERED = (
+    r"visit|session|ses|timepoint|time|tp|wave|scan|exam|study|mri?|follow-?up|fu|year|month|"
+    r"week|day|bl|m|y|v|d"
+)
 VISIT = re.compile(
-    r"(19|20)\d\d[-_.]?\d\d[-_.]?\d\d(\D.*)?"  # a date, with a time behind it or not
-    r"|(visit|session|timepoint|tp|wave|scan|baseline|follow-?up|fu|year|month|week|bl|m|y|v)"
-    r"[-_]?\d*",
+    rf"{DATE}(\D.*)?"  # a date, with a time behind it or not
+    rf"|(\w+[-_])?({NUMBERED})[-_. ]?\d+"
+    r"|\d{1,3}|bl|baseline|screening|follow-?up|visit|session|(pre|post)([-_]?op)?|(re-?)?test|rescan",
+    re.IGNORECASE,
+)
+IN_NAME = re.compile(
+    rf"(?:^|_)(ses-[A-Za-z0-9]+|(?:visit|session|timepoint|tp|wave|fu)-?\d+|ses\d+|{DATE})(?=_|$)",
     re.IGNORECASE,
 )
 
@@ -76,7 +97,8 @@ def stem(name: str) -> str:
 @lru_cache(maxsize=2**14)
 def is_label_map(name: str) -> bool:
     """Whether a volume is no scan but a mask or label map, by its name."""
-    return MASKS.fullmatch(stem(name)) is not None or LABEL_MAPS.fullmatch(stem(name)) is not None
+    kinds = (MASKS, LABEL_MAPS, OF_SPM)
+    return any(kind.fullmatch(stem(name)) is not None for kind in kinds)
 
 
 def subject_place(parts: tuple[str, ...]) -> int | None:
@@ -119,7 +141,7 @@ def session_of(folders: tuple[str, ...], name: str) -> str:
     for folder in folders:
         if re.match(r"ses[-_]", folder):
             return folder
-    in_name = re.search(r"(?:^|_)(ses-[A-Za-z0-9]+)(?=_|$)", name)
+    in_name = IN_NAME.search(name)
     if in_name:
         return in_name[1]
     for folder in folders:

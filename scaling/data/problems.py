@@ -23,7 +23,7 @@ from scaling.study.challenge import (
 
 AGES = (0.0, 120.0)
 # How remarks on a mask's place and size read (`scaling.data.masks`).
-MISPLACED = "has its scan's shape|lies outside its scan|on the grid of"
+MISPLACED = "has its scan's shape|lies outside its scan|on the grid of|is it inverted"
 SESSION = ["source", "subject", "session"]
 
 

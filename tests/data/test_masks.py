@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scaling.data.headers import describe_mask
-from scaling.data.masks import is_label_map, loss, misplacement
+from scaling.data.masks import is_label_map, loss, misplacement, outside_head
 from scaling.data.reading import read_mask
 from scaling.data.volume import mask_to_grid
 from scaling.study.config import Volumes
@@ -131,3 +131,33 @@ def test_label_maps_are_told_from_scans_by_their_voxels() -> None:
     }
     assert not any(is_label_map(voxels.astype(np.float32)) for voxels in scans.values())
     assert all(is_label_map(voxels) for voxels in maps.values())
+
+
+@pytest.mark.parametrize("order", [(2, 1, 0), (1, 0, 2)])
+def test_mask_with_its_axes_in_another_order_and_no_affine_for_it_is_named(
+    tmp_path: Path, scan: Path, order: tuple[int, int, int]
+) -> None:
+    path = saved(tmp_path, np.ascontiguousarray(lesion().transpose(order)), AFFINE)
+    assert "axes in another order" in misplacement(path, scan)
+    # The same array with the affine that belongs to it is right.
+    right = AFFINE @ np.eye(4)[:, [*order, 3]]
+    path = saved(tmp_path, np.ascontiguousarray(lesion().transpose(order)), right)
+    assert misplacement(path, scan) == ""
+
+
+def test_mask_outside_of_the_head_is_named_with_the_share_inside() -> None:
+    head = np.zeros((8, 8, 8), bool)
+    head[2:6, 2:6, 2:6] = True
+    on_grid = np.zeros((8, 8, 8), np.uint8)
+    on_grid[4:8, 2:6, 2:6] = 1
+    on_grid[7, 0, 0] = 1
+    assert "49% of it is inside" in outside_head(Path("seg.nii"), on_grid, head)
+    on_grid[6:, 2:6, 2:6] = 0
+    assert outside_head(Path("seg.nii"), on_grid, head) == ""
+
+
+def test_mask_of_nothing_and_of_nearly_all_are_named(tmp_path: Path, scan: Path) -> None:
+    path = saved(tmp_path, 1 - lesion(), AFFINE)
+    assert "is it inverted?" in describe_mask(path, scan)["remark"]
+    path = saved(tmp_path, lesion() * 0, AFFINE)
+    assert "marks nothing" in describe_mask(path, scan)["remark"]
