@@ -202,7 +202,7 @@ def check_format(number: Any, path: Path) -> None:
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Replace a file by a table: csv or parquet, by the path's ending. Parquet carries the
-    format.
+    format, and a checksum of every page.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -213,7 +213,8 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
             return
         columns = pa.Table.from_pandas(table, preserve_index=False)
         metadata = {**(columns.schema.metadata or {}), b"format": str(FORMAT).encode()}
-        pq.write_table(columns.replace_schema_metadata(metadata), temporary)
+        columns = columns.replace_schema_metadata(metadata)
+        pq.write_table(columns, temporary, write_page_checksum=True)
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
@@ -225,7 +226,8 @@ def read_parquet(path: Path) -> pd.DataFrame:
 
     try:
         # One thread: many small files are read one after the other.
-        columns = pq.ParquetFile(path).read(use_threads=False)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        columns = file.read(use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
         if isinstance(error, FileNotFoundError):
             raise

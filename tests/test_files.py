@@ -127,3 +127,29 @@ def test_broken_table_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "results.parquet").write_bytes(content)
     with pytest.raises(ValueError, match=r"results.parquet cannot be read as a table .* run again"):
         files.read_parquet(tmp_path / "results.parquet")
+
+
+def table_or_none(file: Path) -> pd.DataFrame | None:
+    """What a file holds, None when reading it is refused."""
+    try:
+        return files.read_parquet(file)
+    except ValueError:
+        return None
+
+
+def test_flipped_bit_in_the_pages_of_a_table_gives_no_other_values(tmp_path: Path) -> None:
+    file = tmp_path / "results.parquet"
+    table = pd.DataFrame({"value": [0.5, 0.25, 0.125] * 20, "site": ["near", "far", "far"] * 20})
+    files.write_table(table, file)
+    content = file.read_bytes()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    refused = 0
+    places = range(4, footer, 5)
+    for place in places:
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        file.write_bytes(damaged)
+        read = table_or_none(file)
+        refused += read is None
+        assert read is None or read.equals(table), place
+    assert refused > len(places) / 2

@@ -1,6 +1,6 @@
 """How long `plan`, `status`, `collect` and `report` take on a study of thousands of runs.
 
-Shows: seconds and peak memory of each verb on a finished study of 2,000 pretraining runs, 13,000
+Shows: CPU seconds and peak memory of each verb on a finished study of 2,000 pretraining runs, 13,000
 steps in all, whose folders hold made-up results, and of resuming a run with a million lines of
 metrics. Costs: some minutes, 2 GB of disk. Ends in: a table on the terminal.
 
@@ -8,7 +8,7 @@ metrics. Costs: some minutes, 2 GB of disk. Ends in: a table on the terminal.
 """
 
 import json
-import resource
+import os
 import subprocess
 import sys
 import time
@@ -93,7 +93,7 @@ def write_fast(file: Path, value: object) -> None:
 def write_run(folder: Path, step: Step) -> None:
     """What a pretraining run leaves beside its checkpoints."""
     rows = [{"step": n, "samples": 8 * n, "loss": 1.0 / (n + 1)} for n in range(20)]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     numbers = ("heldout_loss", "embedding_rank", "embedding_std", "flops", "seconds")
     summary = dict.fromkeys((*numbers, "samples_per_second", "input_wait"), 1.0)
     write_fast(folder / "summary.json", {**summary, "warnings": []})
@@ -134,16 +134,17 @@ def domain(site: str) -> str:
 
 
 def measure(folder: Path, verb: str, experiment: Path) -> None:
-    """Print seconds and peak memory of a verb."""
+    """Print CPU seconds (user and system) and peak memory of a verb."""
     command = [sys.executable, "-m", "scaling", verb, str(experiment.resolve())]
-    began = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - began
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+    log = folder / f"{verb}.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
+        _, status, usage = os.wait4(process.pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    last = log.read_text().strip().splitlines()[-1:] if code else ""
     print(
-        f"{verb:8} {seconds:7.1f} s, {usage.ru_maxrss / 1e6:.2f} GB at most so far, "
-        f"code {done.returncode} {last if done.returncode else ''}",
+        f"{verb:8} {usage.ru_utime + usage.ru_stime:7.1f} CPU seconds, "
+        f"{usage.ru_maxrss / 1e6:.2f} GB, code {code} {last}",
         flush=True,
     )
 
@@ -153,14 +154,14 @@ def measure_resume(file: Path) -> None:
     with file.open("w") as lines:
         for step in range(1_000_000):
             row = {"step": step, "samples": 8 * step, "loss": 0.5, "learning_rate": 1e-3}
-            lines.write(json.dumps(row) + "\\n")
+            lines.write(json.dumps(row) + "\n")
     code = (
-        "import resource, sys, time; from pathlib import Path\\n"
-        "from scaling.tracking.tracker import keep_rows_before\\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\\n"
-        "began = time.perf_counter()\\n"
-        "keep_rows_before(Path(sys.argv[1]), 999_500)\\n"
-        "after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\\n"
+        "import resource, sys, time; from pathlib import Path\n"
+        "from scaling.tracking.tracker import keep_rows_before\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "began = time.perf_counter()\n"
+        "keep_rows_before(Path(sys.argv[1]), 999_500)\n"
+        "after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "print(f'resume   {time.perf_counter() - began:7.3f} s, {(after - before) / 1e3:.0f} MB')"
     )
     subprocess.run([sys.executable, "-c", code, str(file)], check=True)

@@ -73,18 +73,20 @@ def report(
             f"--wandb publishes the report of a study, but {source} is a table; leave one out"
         )
     columns = roles(by, run, case, draw, cluster, block)
-    report_table(source, x.split(","), y, columns, metric, lower, effect, out / source.stem)
+    # A name of dots alone would be a place above.
+    folder = out / (source.stem.strip(".") or "table")
+    report_table(source, x.split(","), y, columns, metric, lower, effect, folder)
 
 
 def report_study(
     experiment: Path, overrides: list[str] | None, scale: str | None, out: Path, wandb: bool
 ) -> None:
     """Collect what is finished of a study, write its page, and print the verdicts."""
-    from scaling.engines.reporting import write_study_report
+    from scaling.engines.reporting import flipped_table, write_study_report
     from scaling.transfer.collect import collect
 
     plan, study_dir, statuses = planned(experiment, overrides, out, scale)
-    if statuses["collect"] != "done":
+    if statuses["collect"] != "done" or flipped_table(study_dir):
         collect(study_dir, plan)
     write_study_report(study_dir, plan)
     show_summary(study_dir)

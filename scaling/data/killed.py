@@ -6,9 +6,10 @@ of work is done: what is left belongs to one that was killed.
 
 import os
 from collections.abc import Iterator
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
+
+from scaling.processes.parallel import WorkerKilledError
 
 PREFIX = ".reading."
 
@@ -28,7 +29,7 @@ def named_when_killed(folder: Path) -> Iterator[None]:
     """Turn the death of a worker into a sentence. Raises ChildProcessError."""
     try:
         yield
-    except BrokenProcessPool as error:
+    except WorkerKilledError as error:
         paths = sorted(file.read_text() for file in folder.glob(f"{PREFIX}*"))
         while_reading = f" while it read {' or '.join(paths)}" if paths else ""
         raise ChildProcessError(

@@ -1,6 +1,8 @@
 """From a study's folder to its report: tables, verdicts and pictures of whatever is finished."""
 
 import dataclasses
+import sys
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,15 @@ from scaling.data.grids import recorded_parts
 from scaling.data.licences import COLLECTIONS
 from scaling.engines.evidence import findings, judge
 from scaling.engines.training_curves import training_curves
-from scaling.files import read_json, write_text
+from scaling.files import read_json, read_marker, write_text
 from scaling.report import ReportInput, fit_curves, look_beyond, terminal_summary, write_report
 from scaling.runs.anonymity import identifying, without_paths, without_people
+from scaling.runs.digests import DamagedError, flipped, require_whole
 from scaling.runs.durations import plan_seconds
 from scaling.runs.ledger import seen_before
 from scaling.runs.plan import Plan
 from scaling.runs.registration import registered_in_words
-from scaling.runs.rundir import DESCRIBING, Status, plan_status
+from scaling.runs.rundir import DESCRIBING, DONE, Status, plan_status
 from scaling.runs.steps import PretrainStep, Step, TransferStep
 from scaling.study.config import Study
 from scaling.transfer.collect import PREDICTIONS, PRETRAINING, RESULTS
@@ -29,13 +32,17 @@ from scaling.transfer.collect import PREDICTIONS, PRETRAINING, RESULTS
 def write_study_report(study_dir: Path, plan: Plan) -> None:
     """Write `report.html` and `summary.txt` (what the terminal shows) from the collected tables.
 
-    Raises FileNotFoundError when nothing was collected.
+    Raises FileNotFoundError when nothing was collected, DamagedError when a collected table is not
+    what was written.
     """
     if not (study_dir / RESULTS).exists():
         raise FileNotFoundError(
             f"{study_dir} has no {RESULTS} to report on; "
             "run `scaling run` or `scaling collect` first"
         )
+    damaged = flipped_table(study_dir)
+    if damaged:
+        raise DamagedError(damaged, "its content is not what was written")
     results = pd.read_parquet(study_dir / RESULTS)
     pretraining = pd.read_parquet(study_dir / PRETRAINING)
     statuses = plan_status(study_dir, plan)
@@ -81,6 +88,12 @@ def write_study_report(study_dir: Path, plan: Plan) -> None:
     )
     page = write_report(report, study_dir)
     write_text(study_dir / "summary.txt", terminal_summary(report, page) + "\n")
+
+
+def flipped_table(study_dir: Path) -> Path | None:
+    """A collected table whose content has changed by itself, if there is one."""
+    collected = study_dir / "collect"
+    return flipped(collected, (read_marker(collected / DONE) or {}).get("files", {}))
 
 
 def collections_of(study_dir: Path) -> list[dict[str, Any]]:
@@ -144,27 +157,47 @@ def finished_runs(plan: Plan, statuses: Mapping[str, Status]) -> dict[str, tuple
     return counts
 
 
+RECONSTRUCTION = "reconstruction.npz"
 Picture = tuple[str, np.ndarray, np.ndarray, np.ndarray]
 
 
 def reconstructions(study_dir: Path, plan: Plan) -> list[Picture]:
     """A held-out brain as the smallest and the largest finished model reconstruct it.
 
-    Each is (run, original, what the encoder saw, reconstruction), arrays [D, H, W].
+    Each is (run, original, what the encoder saw, reconstruction), arrays [D, H, W]. One that is
+    damaged is named on standard error and left out.
     """
     finished: list[tuple[int, int, Step]] = []
     for step in plan.steps:
-        pictured = (study_dir / step.name / "reconstruction.npz").exists()
+        pictured = (study_dir / step.name / RECONSTRUCTION).exists()
         if isinstance(step.config, PretrainStep) and pictured:
             finished.append((step.parameters, step.config.end, step))
     finished.sort(key=lambda entry: entry[:2])
     pictures = []
     for _, _, step in finished[:1] + finished[1:][-1:]:
-        with np.load(study_dir / step.name / "reconstruction.npz") as arrays:
-            names = ("original", "seen", "filled")
-            original, seen, filled = (np.asarray(arrays[name], np.float32) for name in names)
-        pictures.append((step.name.removeprefix("pretrain/"), original, seen, filled))
+        try:
+            arrays = read_reconstruction(study_dir / step.name)
+        except DamagedError as error:
+            print(f"scaling: {error}; the report leaves it out", file=sys.stderr, flush=True)
+            continue
+        pictures.append((step.name.removeprefix("pretrain/"), *arrays))
     return pictures
+
+
+def read_reconstruction(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A held-out brain [D, H, W] of a pretraining run: original, seen, filled. Raises
+    DamagedError.
+    """
+    records = (read_marker(folder / DONE) or {}).get("files", {})
+    require_whole(folder, records, [name for name in (RECONSTRUCTION,) if name in records])
+    try:
+        with np.load(folder / RECONSTRUCTION) as arrays:
+            original, seen, filled = (
+                np.asarray(arrays[name], np.float32) for name in ("original", "seen", "filled")
+            )
+    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise DamagedError(folder / RECONSTRUCTION, f"it cannot be read ({error})") from error
+    return original, seen, filled
 
 
 def find_problems(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from pathlib import Path
 
 import jax
@@ -11,6 +11,7 @@ from scaling.data.cache import Cache
 from scaling.data.grids import open_grid
 from scaling.data.tasks import task_volumes
 from scaling.files import read_json, read_parquet, write_json
+from scaling.processes import signals
 from scaling.processes.distributed import agreed, is_main, stop, stopping
 from scaling.runs.digests import DamagedError
 from scaling.runs.ledger import record_evaluation
@@ -42,6 +43,8 @@ from scaling.study.config import Study
 from scaling.tracking.groups import group_of
 from scaling.tracking.tracker import track
 from scaling.training.loop import pretrain
+
+PATIENCE = 60.0  # seconds that a step may take to come to a place to stop; SLURM waits 120
 
 
 def run_step(study_dir: Path, plan: Plan, step: Step, progress: Progress) -> None:
@@ -82,7 +85,8 @@ def run_step(study_dir: Path, plan: Plan, step: Step, progress: Progress) -> Non
                 pretrain(study_dir, study, step, step.config, cache, execution, progress)
             else:
                 pausing = interruptible(step, progress)
-                names = agreed(lambda: carry_out(study_dir, plan, step, folder, pausing))
+                with leaving_in_time():
+                    names = agreed(lambda: carry_out(study_dir, plan, step, folder, pausing))
                 elsewhere = [study_dir / name for name in names]
         except Exception as error:
             if is_main():
@@ -129,6 +133,13 @@ def interruptible(step: Step, progress: Progress) -> Progress:
             stop(f"{step.name} is {done / max(total, 1e-9):.0%} done")
 
     return advance
+
+
+def leaving_in_time() -> AbstractContextManager[None]:
+    """Of a process that is alone: once told to stop, it does not wait for a part of a step that
+    takes longer than a scheduler does.
+    """
+    return signals.at_most(PATIENCE) if jax.process_count() == 1 else nullcontext()
 
 
 def current_status(study_dir: Path, plan: Plan, step: Step) -> Status:

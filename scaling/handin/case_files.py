@@ -65,7 +65,7 @@ def read_number(file: Path) -> float:
     """The one finite number in a text file. Raises ValueError naming the file."""
     text = decoded(file, file.read_bytes()).strip()
     try:
-        number = float(text)
+        number = math.nan if "_" in text else float(text)  # Python reads 1_0 as ten
     except ValueError:
         number = math.nan
     if not math.isfinite(number):

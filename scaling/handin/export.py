@@ -42,10 +42,10 @@ from scaling.runs.steps import TransferStep
 from scaling.study.challenge import Challenge
 from scaling.study.classes import named
 from scaling.study.config import Finetune, Shape3, Task
-from scaling.transfer.finetune import fit_rows
+from scaling.transfer.finetune import Fits
 from scaling.transfer.finetune_program import FinetuneProgram, finetune_program
 from scaling.transfer.kinds import learner_of
-from scaling.transfer.rows import Row, in_classes, row_keys
+from scaling.transfer.rows import Row, in_classes
 from scaling.transfer.run import load_encoder
 
 
@@ -161,17 +161,8 @@ def finetune_on_all(checkpoint: Path, config: TransferStep) -> Finetuned:
     program = finetune_program(config.encoder, learner, sequences, shape, recipe, rows=1)
     encoder = load_encoder(config.encoder, config.seed, checkpoint / "checkpoints")
     rows = [Row(n, 0, in_classes(arrays.train, config.task))]
-    fit = next(
-        fit_rows(
-            program,
-            encoder,
-            arrays.train,
-            rows,
-            row_keys(config.task, rows),
-            learner,
-            recipe,
-        )
-    )
+    fits = Fits(program, encoder, arrays.train, rows, config.task, recipe)
+    fit = fits.of_budget(len(recipe.learning_rates))
     parameters, rate = (
         jax.tree.map(lambda leaf: np.asarray(leaf[0]), fit.parameters),
         float(fit.rates[0]),

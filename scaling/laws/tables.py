@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pyarrow import ArrowException
 
 from scaling.laws.columns import require_columns
 from scaling.laws.known_metrics import UNIT, known_metric
+from scaling.laws.plain_text import require_plain
 from scaling.laws.series import series_of
 from scaling.laws.verdicts.trunks import with_runs_of_seeds
 
@@ -31,6 +33,14 @@ def read_table(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path} is empty: expected a header and rows.") from None
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8 text: save it again as UTF-8.") from None
+    except pd.errors.ParserError as error:
+        raise ValueError(
+            f"{path} cannot be read as a table ({error}): every row needs as many entries as the "
+            "header, and text with separators or quotes is quoted."
+        ) from error
+    except ArrowException as error:
+        raise ValueError(f"{path} cannot be read as a table ({error}).") from error
+    require_plain(table, path)
     if table.empty:
         raise ValueError(f"{path} has no rows: expected one per run, or per run and case.")
     return table

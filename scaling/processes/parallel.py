@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -13,6 +14,10 @@ from threadpoolctl import threadpool_limits
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class WorkerKilledError(ChildProcessError):
+    """A worker process was killed from outside: the system was short of memory, most often."""
 
 
 def cores() -> int:
@@ -28,7 +33,7 @@ def unordered_map(
     arguments: tuple = (),
 ) -> Iterator[Result]:
     """Yield `function(item)` as results come, from `workers` processes (1: in this one). The first
-    exception propagates.
+    exception propagates. Raises WorkerKilledError when a process was killed.
 
     Processes are spawned, not forked: jax runs threads in the parent. `function` must be
     importable.
@@ -50,6 +55,11 @@ def unordered_map(
             futures = [executor.submit(function, item) for item in items]
         for future in as_completed(futures):
             yield future.result()
+    except BrokenProcessPool as error:
+        raise WorkerKilledError(
+            "a worker process was killed (out of memory?); run the same command again, it goes on "
+            "from what is done; if it happens again, with fewer workers (execution.workers)"
+        ) from error
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
 

@@ -5,6 +5,7 @@ the process on its own terms:
 
     before a run     SIGTERM, SIGUSR2, SIGHUP: leave with `SAVED`, nothing was begun; Ctrl-C: leave
     during a run     the first of any of them: save, then leave; a second Ctrl-C: leave at once
+    within `at_most` as during a run, but leave after so many seconds, saved or not
     after the work   ignored: the exit code is that of the work
 
 A thread reads the signals from a pipe (`signal.set_wakeup_fd`): Python's own handlers wait for the
@@ -16,7 +17,9 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 SAVED = 85  # exit code: everything is saved, run the same command again
@@ -44,6 +47,7 @@ class Signals:
         self.code = SAVED
         self.saving = False  # whether somebody asks `stop`, so that a signal is to wait
         self.forward: Callable[[], object] | None = None
+        self.patience: float | None = None  # seconds from the first signal to the process's end
 
 
 state = Signals()
@@ -97,6 +101,33 @@ def receive(number: int) -> None:
     state.stop.set()
     if first and state.forward is not None:
         state.forward()
+    if first and state.patience is not None:
+        threading.Thread(target=leave_after, args=(state.patience,), daemon=True).start()
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Within it a signal ends this process after `seconds`, if nothing asked `stop` until then: for
+    work whose parts are on the disk as soon as they are done, and of which one may take hours.
+    """
+    state.patience = seconds
+    try:
+        yield
+    finally:
+        state.patience = None
+
+
+def leave_after(seconds: float) -> None:
+    """End this process after `seconds`, unless it has left what `at_most` wraps by then."""
+    time.sleep(seconds)
+    if state.patience is None:
+        return
+    note = (
+        f"\ntold to stop {seconds:.0f} s ago, and leaving in the middle of a part; all parts "
+        "before it are kept, the same command goes on from there\n"
+    )
+    os.write(sys.stderr.fileno(), note.encode())
+    os._exit(state.code)
 
 
 def outlast() -> None:

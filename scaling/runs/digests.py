@@ -86,3 +86,15 @@ def require_whole(folder: Path, records: Records, names: Iterable[str] | None = 
             raise DamagedError(file, "it is missing")
         if digest_of(file) != records[name]["digest"]:
             raise DamagedError(file, "its content is not what was written")
+
+
+def flipped(folder: Path, records: Records) -> Path | None:
+    """The first recorded file whose content is another although nothing wrote it since, None when
+    there is none. For tables that a verb may write anew at any time.
+    """
+    for name, written in records.items():
+        file = folder / name
+        untouched = file.exists() and file.stat().st_mtime_ns == written.get("modified")
+        if untouched and digest_of(file) != written["digest"]:
+            return file
+    return None

@@ -32,7 +32,7 @@ from scaling.files import (
     write_json,
     write_text,
 )
-from scaling.runs.digests import damage, record
+from scaling.runs.digests import damage, record, relative_name
 from scaling.runs.drift import (
     CONFIG,
     PROVENANCE,
@@ -231,11 +231,21 @@ def disown(study_dir: Path, plan: Plan, file: Path, sentence: str) -> str:
     """
     for step in plan.steps:
         folder = (study_dir / step.name).resolve()
-        if file.resolve().is_relative_to(folder):
+        within = file.resolve().is_relative_to(folder)
+        # The tables of the whole study lie beside the step that collects them.
+        if within or (step.kind in DESCRIBING and wrote(folder, file.resolve())):
             (folder / DONE).unlink(missing_ok=True)
             fail(folder, sentence)
             return step.name
     return ""
+
+
+def wrote(folder: Path, file: Path) -> bool:
+    """Whether a finished step's marker lists `file`, which lies beside its folder."""
+    if file.parent != folder.parent:
+        return False
+    done = read_marker(folder / DONE) or {}
+    return relative_name(folder, file) in done.get("files", {})
 
 
 def provenance(devices: str) -> dict[str, str]:

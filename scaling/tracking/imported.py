@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import wandb
 import wandb.errors
@@ -115,11 +116,21 @@ def find_column(runs: pd.DataFrame, name: str) -> str:
 
 
 def numbers(runs: pd.DataFrame, name: str) -> pd.Series:
-    """A column as numbers; missing stays missing."""
+    """A column as finite numbers; missing stays missing. Raises ValueError naming the first entry
+    that is none.
+    """
     column = runs[find_column(runs, name)]
+    if pd.api.types.is_datetime64_any_dtype(column):  # pandas would count nanoseconds
+        raise ValueError(f"column {name} holds dates, such as {column.iloc[0]}: expected numbers")
     values = pd.to_numeric(column, errors="coerce")
     text = column[values.isna() & column.notna()]
     text = text[text.astype(str).str.lower() != "nan"]
     if len(text):
         raise ValueError(f"column {name} holds {text.iloc[0]!r}: expected numbers")
+    infinite = column[np.isinf(values.astype(float))]
+    if len(infinite):
+        raise ValueError(
+            f"column {name} holds {len(infinite)} infinite values, the first in row "
+            f"{infinite.index[0] + 1}: drop those runs, or write numbers"
+        )
     return values.astype(float)

@@ -6,6 +6,7 @@ Every row (a number of shots and a draw) of a task is a row of one compiled prog
 """
 
 from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,13 +19,14 @@ from scaling.objectives.interface import Parameters
 from scaling.study.config import Finetune, Task
 from scaling.study.ladder import Encoder
 from scaling.transfer.chunks import in_chunks
+from scaling.transfer.drafts import Keep, computed
 from scaling.transfer.finetune_program import (
     EVERYWHERE,
     FinetuneProgram,
     finetune_program,
     row_mesh,
 )
-from scaling.transfer.kinds import Learner, learner_of
+from scaling.transfer.kinds import learner_of
 from scaling.transfer.predictions import Predicted
 from scaling.transfer.rows import (
     Row,
@@ -47,6 +49,9 @@ class Fit(NamedTuple):
     rates: np.ndarray
 
 
+Protocol = tuple[str, Iterator[Predicted]]  # its name, and its predictions once they are asked for
+
+
 def finetune(
     encoder: Encoder, parameters: Parameters, arrays: TaskArrays, task: Task, recipe: Finetune
 ) -> Iterator[Predicted]:
@@ -55,12 +60,25 @@ def finetune(
 
     Raises FloatingPointError if a prediction is not finite.
     """
+    for _, predicted in few_shot_protocols(encoder, parameters, arrays, task, recipe):
+        yield from predicted
+
+
+def few_shot_protocols(
+    encoder: Encoder,
+    parameters: Parameters,
+    arrays: TaskArrays,
+    task: Task,
+    recipe: Finetune,
+    keep: Keep = computed,
+) -> Iterator[Protocol]:
+    """What `finetune` does, a protocol at a time. `keep` keeps losses that take long to compute."""
     rows = []
     for shots in task.shots:
         for draw, cases in enumerate(few_shot_draws(task, arrays.train, shots)):
             rows.append(Row(shots, draw, cases))
-    yield from fit_and_predict(
-        "finetune", encoder, parameters, arrays.train, rows, arrays.test, task, recipe
+    yield from tuned_protocols(
+        "finetune", encoder, parameters, arrays.train, rows, arrays.test, task, recipe, keep
     )
 
 
@@ -71,6 +89,21 @@ def supervised(
     of domain"), and of the sites tested out of domain ("supervised in domain"), where the task
     names such cases. The draws differ in head and batches only.
     """
+    for _, predicted in supervised_protocols(encoder, parameters, arrays, task, recipe):
+        yield from predicted
+
+
+def supervised_protocols(
+    encoder: Encoder,
+    parameters: Parameters,
+    arrays: TaskArrays,
+    task: Task,
+    recipe: Finetune,
+    keep: Keep = computed,
+) -> Iterator[Protocol]:
+    """What `supervised` does, a protocol at a time. `keep` keeps losses that take long to
+    compute.
+    """
     for protocol, cases in (
         ("supervised out of domain", arrays.train),
         ("supervised in domain", arrays.inside),
@@ -78,12 +111,12 @@ def supervised(
         if cases is not None:
             everything = in_classes(cases, task)
             rows = [Row(len(cases.ids), draw, everything) for draw in range(task.draws)]
-            yield from fit_and_predict(
-                protocol, encoder, parameters, cases, rows, arrays.test, task, recipe
+            yield from tuned_protocols(
+                protocol, encoder, parameters, cases, rows, arrays.test, task, recipe, keep
             )
 
 
-def fit_and_predict(
+def tuned_protocols(
     protocol: str,
     encoder: Encoder,
     parameters: Parameters,
@@ -92,23 +125,36 @@ def fit_and_predict(
     test: Cases,
     task: Task,
     recipe: Finetune,
-) -> Iterator[Predicted]:
-    """Fit every row and predict the test cases, once for every tuning budget."""
+    keep: Keep,
+) -> Iterator[Protocol]:
+    """A protocol for every tuning budget; nothing is fitted before it is asked for."""
     learner = learner_of(task)
     shape = test.images.shape[2:]
     program = finetune_program(encoder, learner, len(task.sequences), shape, recipe, len(rows))
-    keys = row_keys(task, rows)
-    for fit in fit_rows(program, parameters, cases, rows, keys, learner, recipe):
+
+    def keep_losses(name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        return keep(f"{protocol}, {name}", compute)
+
+    fits = Fits(program, parameters, cases, rows, task, recipe, keep_losses)
+    for budget in (len(recipe.learning_rates), *recipe.tuning):
         name = protocol
-        if fit.budget < len(recipe.learning_rates):
-            name = f"{protocol}, {fit.budget} trials"
+        if budget < len(recipe.learning_rates):
+            name = f"{protocol}, {budget} trials"
+        yield name, fit_and_predict(name, fits, budget, test, task)
 
-        def finished(outputs: np.ndarray, fit: Fit = fit) -> np.ndarray:
-            return as_predictions(outputs, fit, rows, task)
 
-        predictions = predict_cases(program, fit.parameters, test, finished)
-        for row, rate, outputs in zip(rows, fit.rates, predictions, strict=True):
-            yield Predicted(name, row.shots, row.draw, float(rate), outputs)
+def fit_and_predict(
+    name: str, fits: "Fits", budget: int, test: Cases, task: Task
+) -> Iterator[Predicted]:
+    """Fit every row with the rates of one tuning budget, and predict the test cases."""
+    fit = fits.of_budget(budget)
+
+    def finished(outputs: np.ndarray) -> np.ndarray:
+        return as_predictions(outputs, fit, fits.rows, task)
+
+    predictions = predict_cases(fits.program, fit.parameters, test, finished)
+    for row, rate, outputs in zip(fits.rows, fit.rates, predictions, strict=True):
+        yield Predicted(name, row.shots, row.draw, float(rate), outputs)
 
 
 def as_predictions(outputs: np.ndarray, fit: Fit, rows: list[Row], task: Task) -> np.ndarray:
@@ -129,56 +175,78 @@ def as_predictions(outputs: np.ndarray, fit: Fit, rows: list[Row], task: Task) -
     return learner.predict(outputs)
 
 
-def fit_rows(
-    program: FinetuneProgram,
-    encoder: Parameters,
-    cases: Cases,
-    rows: list[Row],
-    keys: jax.Array,
-    learner: Learner,
-    recipe: Finetune,
-) -> Iterator[Fit]:
-    """Fine-tune every row, once for every tuning budget: that of all learning rates first, then
-    those of `recipe.tuning`.
+class Fits:
+    """The fits of all rows of one protocol, each made when it is asked for.
 
     Of a budget's rates each number of shots takes the one with the lowest mean loss of its draws on
-    their own held-out shots.
+    their own held-out shots. `keep` keeps those losses.
     """
-    n = len(cases.ids)
-    everywhere = NamedSharding(row_mesh(len(rows)), EVERYWHERE)
-    encoder, images, present, labels = jax.device_put(
-        (encoder, cases.images, cases.present, cases.labels), everywhere
-    )
-    heads = program.init_heads(keys)
 
-    def fit(weights: np.ndarray, rates: np.ndarray) -> tuple[Any, np.ndarray]:
-        scaling = label_scaling(cases.labels, weights, learner.standardised)
-        fitted = program.fit(
-            encoder,
-            heads,
-            (images, present, labels),
-            weights,
-            scaling,
-            rates.astype(np.float32),
-            keys,
+    def __init__(
+        self,
+        program: FinetuneProgram,
+        encoder: Parameters,
+        cases: Cases,
+        rows: list[Row],
+        task: Task,
+        recipe: Finetune,
+        keep: Keep = computed,
+    ):
+        self.program, self.encoder, self.cases, self.rows = program, encoder, cases, rows
+        self.recipe, self.learner, self.keep = recipe, learner_of(task), keep
+        self.keys = row_keys(task, rows)
+        self.made: dict[tuple[float, ...], tuple[Any, np.ndarray]] = {}  # rates -> fit
+
+    @cached_property
+    def on_devices(self) -> tuple[Parameters, Any, tuple[jax.Array, jax.Array, jax.Array]]:
+        """The encoder, the heads of all rows, and images, presence and labels of the cases."""
+        everywhere = NamedSharding(row_mesh(len(self.rows)), EVERYWHERE)
+        encoder, images, present, labels = jax.device_put(
+            (self.encoder, self.cases.images, self.cases.present, self.cases.labels), everywhere
+        )
+        return encoder, self.program.init_heads(self.keys), (images, present, labels)
+
+    def fit(self, weights: np.ndarray, rates: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Fine-tune every row on the cases that `weights` [R, n] names, at `rates` [R]."""
+        scaling = label_scaling(self.cases.labels, weights, self.learner.standardised)
+        encoder, heads, cases = self.on_devices
+        fitted = self.program.fit(
+            encoder, heads, cases, weights, scaling, rates.astype(np.float32), self.keys
         )
         return fitted, scaling
 
-    losses = np.zeros((len(recipe.learning_rates), len(rows)))
-    budgets = (len(recipe.learning_rates), *recipe.tuning)
-    # Rows list one class after the other: every k-th shot holds out all classes in proportion.
-    every = round(1 / recipe.validation_share)
-    held_out = [row.cases[::every] for row in rows]
-    if max(budgets) > 1:
-        for candidate, rate in enumerate(recipe.learning_rates[: max(budgets)]):
-            fitted, scaling = fit(row_weights(rows, n, held_out), np.full(len(rows), rate))
-            losses[candidate] = held_out_losses(program, fitted, cases, held_out, scaling)
-    done: dict[tuple[float, ...], tuple[Any, np.ndarray]] = {}
-    for budget in budgets:
-        rates = best_rates(losses, rows, recipe.learning_rates, budget)
-        if tuple(rates) not in done:
-            done[tuple(rates)] = fit(row_weights(rows, n), rates)
-        yield Fit(budget, *done[tuple(rates)], rates)
+    @cached_property
+    def losses(self) -> np.ndarray:
+        """Losses of the candidate rates on held-out shots [candidates, R]: zeros where no two
+        compete.
+        """
+        rates, rows = self.recipe.learning_rates, self.rows
+        losses = np.zeros((len(rates), len(rows)))
+        if len(rates) > 1:
+            # Rows list one class after the other: every k-th shot holds out all classes in
+            # proportion.
+            every = round(1 / self.recipe.validation_share)
+            held_out = [row.cases[::every] for row in rows]
+            for candidate, rate in enumerate(rates):
+                compute = partial(self.losses_at, rate, held_out)
+                losses[candidate] = self.keep(f"losses {candidate}", compute)
+        return losses
+
+    def losses_at(self, rate: float, held_out: list[np.ndarray]) -> np.ndarray:
+        """Losses of one rate on held-out shots [R]."""
+        weights = row_weights(self.rows, len(self.cases.ids), held_out)
+        fitted, scaling = self.fit(weights, np.full(len(self.rows), rate))
+        return held_out_losses(self.program, fitted, self.cases, held_out, scaling)
+
+    def of_budget(self, budget: int) -> Fit:
+        """The fit of every row at the rate that is best among the first `budget` (0: at the
+        first).
+        """
+        rates = best_rates(self.losses, self.rows, self.recipe.learning_rates, budget)
+        if tuple(rates) not in self.made:
+            weights = row_weights(self.rows, len(self.cases.ids))
+            self.made[tuple(rates)] = self.fit(weights, rates)
+        return Fit(budget, *self.made[tuple(rates)], rates)
 
 
 def held_out_losses(

@@ -2,17 +2,18 @@
 
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import jax
+import numpy as np
 import pandas as pd
 
 from scaling.data.cache import Cache
 from scaling.data.folds import folds
 from scaling.data.tasks import TaskArrays, load_task
-from scaling.files import read_parquet, write_json, write_table
+from scaling.files import write_json, write_table
 from scaling.models.backbone import build_encoder
 from scaling.objectives.interface import Parameters
 from scaling.runs.rundir import Progress
@@ -21,13 +22,12 @@ from scaling.study.ladder import Encoder
 from scaling.study.task_kinds import kind_of
 from scaling.training.checkpoint import restore_encoder
 from scaling.transfer.classical import classical
-from scaling.transfer.finetune import finetune, supervised
+from scaling.transfer.drafts import DRAFTS, Keep, drafted, drafted_losses, file_name
+from scaling.transfer.finetune import few_shot_protocols, supervised_protocols
 from scaling.transfer.linear_probe import sgd_probe
 from scaling.transfer.predictions import KEYS, Predicted, score, tabulate
 from scaling.transfer.probe import probe
 from scaling.transfer.references import READ, read_features, reference_probe, stamp_of
-
-DRAFTS = "drafts"  # tables of the protocols that are done, while others are not
 
 
 def transfer(
@@ -50,15 +50,21 @@ def transfer(
     )  # nothing in mm is asked for where sessions keep their own (see Study)
     tables: list[pd.DataFrame] = []
     tolerance, done = config.transfer.nsd_tolerance_mm, 0
+
+    def pause() -> None:
+        progress(drawn(tables), draws_of_all_folds(config))
+
     for number, fold in enumerate(folds(arrays, config.task)):
-        for name, predicted in protocols(config, checkpoint, fold, spacing, cache):
+        keep = partial(kept_losses, folder / DRAFTS, number, pause)
+        for name, predicted in protocols(config, checkpoint, fold, spacing, cache, keep):
             draws = counted(predicted, config, done, progress)
             # Each protocol is kept as soon as it is done: a transfer may take longer than a job.
             compute = partial(tabulate, draws, fold, config.task, spacing, tolerance)
-            table = drafted(folder / DRAFTS / f"{number}-{name}.parquet", compute)
+            file = folder / DRAFTS / f"{file_name(str(number), name)}.parquet"
+            table = drafted(file, compute)
             tables.append(table)
-            done += table.groupby(KEYS).ngroups
-            progress(done, draws_of_all_folds(config))
+            done = drawn(tables)
+            pause()
     predictions = pd.concat(tables, ignore_index=True)
     write_table(predictions, folder / "predictions.parquet")
     results = score(predictions, config.task)
@@ -74,17 +80,18 @@ def transfer(
     }
 
 
-def drafted(file: Path, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """The table of one protocol: that of an earlier attempt, where there is a readable one, else
-    computed and kept.
-    """
-    if file.exists():
-        try:
-            return read_parquet(file)
-        except ValueError:
-            file.unlink()
-    write_table(compute(), file)
-    return read_parquet(file)
+def drawn(tables: Sequence[pd.DataFrame]) -> int:
+    """How many draws of protocols tables hold."""
+    return sum(table.groupby(KEYS).ngroups for table in tables)
+
+
+def kept_losses(
+    folder: Path, fold: int, pause: Callable[[], None], name: str, compute: Callable[[], np.ndarray]
+) -> np.ndarray:
+    """An array by name, from `folder` or computed; then a place to stop."""
+    losses = drafted_losses(folder / f"{file_name(str(fold), name)}.parquet", compute)
+    pause()
+    return losses
 
 
 def protocols(
@@ -93,6 +100,7 @@ def protocols(
     arrays: TaskArrays,
     spacing_mm: float,
     cache: Cache,
+    keep: Keep,
 ) -> Iterator[tuple[str, Iterator[Predicted]]]:
     """Everything an arm is tried with that suits the kind of task, by name: a network by probes and
     fine-tuning, the classical control and a competitor by themselves. Nothing is computed before
@@ -115,9 +123,11 @@ def protocols(
     if recipes.sgd_probe and "sgd_probe" in suits:
         yield "sgd_probe", sgd_probe(encoder, parameters, arrays, task, recipes.sgd_probe)
     if recipes.finetune and "finetune" in suits:
-        yield "finetune", finetune(encoder, parameters, arrays, task, recipes.finetune)
+        recipe = recipes.finetune
+        yield from few_shot_protocols(encoder, parameters, arrays, task, recipe, keep)
     if recipes.supervised and config.arm == "scratch" and "supervised" in suits:
-        yield "supervised", supervised(encoder, parameters, arrays, task, recipes.supervised)
+        recipe = recipes.supervised
+        yield from supervised_protocols(encoder, parameters, arrays, task, recipe, keep)
 
 
 def load_encoder(encoder: Encoder, seed: int, checkpoint: Path | None) -> Parameters:

@@ -37,6 +37,8 @@ signals.save_before_leaving()
 print("ready", flush=True)
 hashlib.pbkdf2_hmac("sha512", b"password", b"salt", 400_000_000)
 """
+# The same, where no more than a second is waited for.
+IMPATIENT = DEEP.replace("hashlib.pbkdf2", "with signals.at_most(1.0): hashlib.pbkdf2")
 AFTER = """
 import atexit, time
 from scaling.processes import signals
@@ -103,6 +105,15 @@ def test_second_interrupt_leaves_at_once_even_deep_in_compiled_code() -> None:
     _, errors = process.communicate(timeout=5)
     assert process.returncode == 130
     assert "Ctrl-C again leaves at once" in errors
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 85), (signal.SIGINT, 130)])
+def test_work_that_reaches_no_place_to_stop_is_left_in_time(number: int, code: int) -> None:
+    process = started(IMPATIENT)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == code
+    assert "all parts before it are kept" in errors
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP])

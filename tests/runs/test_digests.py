@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scaling.runs.digests import DamagedError, damage, record, require_whole
+from scaling.runs.digests import DamagedError, damage, flipped, record, require_whole
 from scaling.runs.experiment import load_study
 from scaling.runs.plan import Plan, make_plan
 from scaling.runs.rundir import (
@@ -105,6 +105,23 @@ def test_step_whose_file_another_found_damaged_is_run_again(study: tuple[Path, P
     assert step_status(folder, plan.step_of[COOLDOWN]) == "failed"
     assert (folder / COOLDOWN / "ERROR").read_text() == "weights are damaged\n"
     assert disown(folder, plan, Path("/elsewhere"), "") == ""
+
+
+def test_collected_table_with_a_flipped_bit_is_collected_again(study: tuple[Path, Plan]) -> None:
+    folder, plan = study
+    table = folder / "results.parquet"
+    table.write_bytes(b"the results of all steps")
+    finish(folder / "collect", plan.step_of["collect"], 1.0, [table])
+    records = json.loads((folder / "collect/DONE").read_text())["files"]
+    assert flipped(folder / "collect", records) is None
+    flip(table, keep_time=True)
+    damaged = flipped(folder / "collect", records)
+    assert damaged is not None
+    assert damaged.resolve() == table.resolve()
+    assert disown(folder, plan, damaged, "the table is damaged") == "collect"
+    # A table that a verb has written anew since is another one, not a damaged one.
+    table.write_bytes(b"the results of some steps")
+    assert flipped(folder / "collect", records) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\0" * 40])

@@ -1,11 +1,12 @@
 """Experiment files and overrides: strict, and clear about what is wrong."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
-from scaling.runs.experiment import load_study, override
+from scaling.runs.experiment import freeze, load_study, override
 from scaling.runs.plan import make_plan
 
 MICRO = Path(__file__).parents[1] / "micro_study.py"
@@ -88,3 +89,15 @@ def test_experiment_with_scales_asks_for_one_and_gives_it(tmp_path: Path) -> Non
             load_study(file, scale=scale)
     with pytest.raises(ValueError, match="has no scales; leave out --scale large"):
         load_study(Path(__file__).parents[1] / "micro_study.py", scale="large")
+
+
+def test_study_of_a_later_format_is_refused_and_of_an_earlier_one_is_read(tmp_path: Path) -> None:
+    study = load_study(MICRO)
+    freeze(study, tmp_path)
+    values = json.loads((tmp_path / "study.json").read_text())
+    (tmp_path / "study.json").write_text(json.dumps({**values, "format": 99}))
+    with pytest.raises(ValueError, match=r"study.json has format 99, and this version reads"):
+        load_study(tmp_path)
+    del values["format"]  # format 1 had no number
+    (tmp_path / "study.json").write_text(json.dumps(values))
+    assert load_study(tmp_path) == study
