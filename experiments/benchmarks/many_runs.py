@@ -1,8 +1,8 @@
 """How long `plan`, `status`, `collect` and `report` take on a study of thousands of runs.
 
-Shows: CPU seconds and peak memory of each verb on a finished study of 2,000 pretraining runs, 13,000
-steps in all, whose folders hold made-up results, and of resuming a run with a million lines of
-metrics. Costs: some minutes, 2 GB of disk. Ends in: a table on the terminal.
+Shows: CPU seconds and peak memory of each verb on a finished study of 2,000 pretraining runs,
+13,000 steps in all, whose folders hold made-up results, and of resuming a run with a million lines
+of metrics. Costs: some minutes, 2 GB of disk. Ends in: a table on the terminal.
 
     python experiments/benchmarks/many_runs.py FOLDER
 """
@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
