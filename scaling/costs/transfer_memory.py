@@ -123,11 +123,11 @@ def fitting_memory(
 ) -> float:
     """Bytes of training `rows` networks, `at_once` of them together."""
     sample = encoder.memory(NO_DECODER, setting, Work())
-    case = sequences * (sample.kept + sample.work)
+    # The volumes drawn, augmented, and cut into patches, in float32: gone when the backward pass
+    # takes its work.
+    case = sequences * (sample.kept + max(sample.work, 3 * FLOAT32 * setting.voxels))
     if masks:
         case += encoder.segmentation_memory(sequences, setting)
-    # The volumes drawn, augmented, and cut into patches, in float32.
-    case += 3 * FLOAT32 * sequences * setting.voxels
     # Parameters, gradients and two moments of what is trained now; parameters of the rest.
     trained = 4 * FLOAT32 * encoder.parameters * at_once
     finished = FLOAT32 * encoder.parameters * (rows + 1)

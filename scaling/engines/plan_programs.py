@@ -159,26 +159,9 @@ def finetune_programs(
     network = f"{run.backbone} {run.size}"
 
     def lower(kind: Kind, available: Devices) -> jax.stages.Lowered:
-        first = available[0]
-        program = finetune_program(encoder, learner, sequences, shape, recipe, rows, (first,))
-        init = build_encoder(encoder, Compute(platform=platform_of(first))).init
-        keys = abstract_keys(rows)
-        images = array((n, sequences, *shape), np.float16)
-        cases = images, array((n, sequences), np.bool_), abstract_labels(learner, n, shape)
-        fitting = (
-            jax.eval_shape(init, abstract_keys()),
-            jax.eval_shape(program.init_heads, keys),
-            cases,
-            array((rows, n)),
-            array((rows, 2)),
-            array((rows,)),
-            keys,
+        return lowered_finetuning(
+            kind, encoder, learner, sequences, shape, recipe, rows, n, available[0]
         )
-        if kind == "fine-tuning":
-            return jax.jit(program.fit).lower(*on(first, fitting))
-        fitted = jax.eval_shape(program.fit, *fitting)
-        chunk = array((CHUNK, sequences, *shape), np.float16), array((CHUNK, sequences), np.bool_)
-        return jax.jit(program.predict).lower(*on(first, (fitted, *chunk)))
 
     estimates: dict[Kind, int] = {
         "fine-tuning": fitting_bytes(layout, *arguments),
@@ -187,6 +170,41 @@ def finetune_programs(
     for kind, estimate in estimates.items():
         key = (kind, encoder, task.kind, task.classes, sequences, shape, recipe, rows, n)
         yield PlanProgram(kind, network, step.name, 1, estimate, key, lower_as(lower, kind))
+
+
+def lowered_finetuning(
+    kind: Kind,
+    encoder: Encoder,
+    learner: Learner,
+    sequences: int,
+    shape: Shape3,
+    recipe: Finetune,
+    rows: int,
+    n: int,
+    device: jax.Device,
+) -> jax.stages.Lowered:
+    """Fine-tuning `rows` networks on `n` labelled cases, or with the kind "prediction" what they
+    say of a chunk of cases, traced for one device.
+    """
+    program = finetune_program(encoder, learner, sequences, shape, recipe, rows, (device,))
+    init = build_encoder(encoder, Compute(platform=platform_of(device))).init
+    keys = abstract_keys(rows)
+    images = array((n, sequences, *shape), np.float16)
+    cases = images, array((n, sequences), np.bool_), abstract_labels(learner, n, shape)
+    fitting = (
+        jax.eval_shape(init, abstract_keys()),
+        jax.eval_shape(program.init_heads, keys),
+        cases,
+        array((rows, n)),
+        array((rows, 2)),
+        array((rows,)),
+        keys,
+    )
+    if kind == "fine-tuning":
+        return jax.jit(program.fit).lower(*on(device, fitting))
+    fitted = jax.eval_shape(program.fit, *fitting)
+    chunk = array((CHUNK, sequences, *shape), np.float16), array((CHUNK, sequences), np.bool_)
+    return jax.jit(program.predict).lower(*on(device, (fitted, *chunk)))
 
 
 def features_program(step: Step, run: TransferStep, encoder: Encoder, plan: Plan) -> PlanProgram:

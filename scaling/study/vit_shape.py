@@ -103,8 +103,7 @@ class VitShape(EncoderShape):
             decoding = decoder.depth * block_kept(n, decoder, setting)
             # Where the visible tokens go, and the tokens that they are put into.
             kept += work.decoded * (decoding + 3 * 4 * n * decoder.width)
-            # Patches, targets and predictions; they are gone when the blocks' backward pass begins.
-            largest = max(largest, block_work(n, decoder, setting), 3 * 4 * setting.voxels)
+            largest = max(largest, block_work(n, decoder, setting), compared(setting))
         return Memory(kept, largest)
 
     def forward_memory(self, setting: Setting) -> float:
@@ -218,11 +217,27 @@ def block_kept(n: int, stack: Stack, setting: Setting) -> float:
             return n * ((2 + 3 / tensor) * width + mlp) * (2 if half else 4)
 
 
+def compared(setting: Setting) -> float:
+    """Bytes of patches, predictions and what is made of both: they are gone when the blocks'
+    backward pass begins.
+
+    On a GPU targets are computed again, and predictions and their gradients have the type of the
+    activations, as in programs compiled for an H100.
+    """
+    if setting.half and setting.platform == "gpu":
+        return (4 + 2 + 2) * setting.voxels
+    return 3 * 4 * setting.voxels
+
+
 def block_work(n: int, stack: Stack, setting: Setting) -> float:
     """Bytes that one block's backward pass takes beyond what was kept.
 
-    Attention weights, where they are written down, are normalised in float32.
+    Attention weights, where they are written down, are normalised in float32. On a GPU in bfloat16
+    a block that is computed again takes a quarter more than what it would have kept, as in programs
+    compiled for an H100 (pretraining and fine-tuning of ViT l).
     """
+    if setting.remat == "blocks" and setting.half and setting.platform == "gpu":
+        return 1.25 * block_kept(n, stack, replace(setting, remat="none"))
     tensor = setting.tensor
     width, mlp = stack.width, stack.mlp_width / tensor
     squares = 0.0 if setting.flash else stack.heads * n / tensor
