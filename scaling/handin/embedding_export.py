@@ -21,6 +21,7 @@ from scaling.handin import challenge_metrics
 from scaling.handin.contract import Contract, challenge_contract
 from scaling.handin.embed import pooled_features
 from scaling.handin.export import (
+    Forward,
     container_folder,
     named_leaves,
     promised,
@@ -29,11 +30,13 @@ from scaling.handin.export import (
 )
 from scaling.handin.linear_probe import TEST, TRAIN, VALIDATION, fit_probe, split_cases
 from scaling.models.backbone import build_encoder
+from scaling.models.compute import Compute
 from scaling.models.patches import grid_pool
 from scaling.runs.finished import finished_run
 from scaling.runs.rundir import provenance
 from scaling.runs.steps import PretrainStep
 from scaling.study.challenge import Challenge, ChallengeTask
+from scaling.study.shapes import Platform
 from scaling.transfer.run import load_encoder
 
 # Measured with the probe of `linear_probe` on made-up vectors: a deviation of 0.1 a value was best
@@ -67,7 +70,7 @@ def export_embedding(
     proof = prove(features, (features - mean) * scale, cache.index["sequence"].to_numpy()[rows])
     description = describe_embedding(checkpoint, config, contract, len(mean), len(rows), proof)
     with container_folder(out, contract, description, cuda) as app:
-        write_encoder(app, config, parameters, mean, scale)
+        write_encoder(app, config, parameters, mean, scale, cuda)
     return description
 
 
@@ -111,22 +114,31 @@ def prove(raw: np.ndarray, scaled: np.ndarray, sequences: np.ndarray) -> dict[st
 
 
 def write_encoder(
-    app: Path, config: PretrainStep, parameters: Any, mean: np.ndarray, scale: np.ndarray
+    app: Path,
+    config: PretrainStep,
+    parameters: Any,
+    mean: np.ndarray,
+    scale: np.ndarray,
+    cuda: bool,
 ) -> None:
     """Write weights and program: images [1, D, H, W], present [1] -> embedding [d]."""
-    encoder = build_encoder(config.encoder)
     shape, stride = config.data.volumes.shape, config.encoder.stride
     names, weights, structure = named_leaves(parameters)
     weights |= {"embedding.mean": mean.astype(np.float32), "embedding.scale": scale}
 
-    def forward(weights: dict[str, Array], images: Array, present: Array) -> Array:
-        del present  # one volume, which is always there
-        fitted = jax.tree.unflatten(structure, [weights[name] for name in names])
-        tokens = encoder.encode(fitted, images.astype(jnp.float32))  # [1, N, E]
-        vector = grid_pool(tokens, shape, stride, CELLS).reshape(-1)  # -> [CELLS^3 E]
-        return (vector - weights["embedding.mean"]) * weights["embedding.scale"]
+    def forward_of(platform: Platform) -> Forward:
+        encoder = build_encoder(config.encoder, Compute(platform=platform))
 
-    write_program(app, forward, weights, (1, *shape))
+        def forward(weights: dict[str, Array], images: Array, present: Array) -> Array:
+            del present  # one volume, which is always there
+            fitted = jax.tree.unflatten(structure, [weights[name] for name in names])
+            tokens = encoder.encode(fitted, images.astype(jnp.float32))  # [1, N, E]
+            vector = grid_pool(tokens, shape, stride, CELLS).reshape(-1)  # -> [CELLS^3 E]
+            return (vector - weights["embedding.mean"]) * weights["embedding.scale"]
+
+        return forward
+
+    write_program(app, forward_of, weights, (1, *shape), cuda)
 
 
 def describe_embedding(

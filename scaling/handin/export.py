@@ -7,7 +7,9 @@ OUT/Apptainer.def            how to build the image
 OUT/app/predict.py           what a challenge calls, once per case
 OUT/app/requirements.txt     what it needs, every version pinned; no training package
 OUT/app/scaling/             the study's own reading and preprocessing, copied
-OUT/app/program.bin          the network of fixed shapes, for CPU and CUDA (StableHLO, `jax.export`)
+OUT/app/program.bin          the network of fixed shapes as a CPU computes it, which CUDA can run
+                             too (StableHLO, `jax.export`)
+OUT/app/program_cuda.bin     with `--cuda`, the same with CUDA's attention and convolutions
 OUT/app/weights.safetensors  its parameters
 OUT/app/model.json           the task, the grid, what it was trained on and how
 OUT/app/compiled/            the program compiled for the kind of machine that exported or built it
@@ -36,17 +38,29 @@ from scaling.data.tasks import TaskArrays, load_task, task_volumes
 from scaling.files import write_bytes, write_json
 from scaling.handin.container import write_container
 from scaling.handin.contract import Contract, challenge_contract, own_contract
+from scaling.handin.inference import PROGRAM, PROGRAM_CUDA
+from scaling.models.compute import Compute
 from scaling.runs.finished import finished_run
 from scaling.runs.rundir import provenance
 from scaling.runs.steps import TransferStep
 from scaling.study.challenge import Challenge
 from scaling.study.classes import named
 from scaling.study.config import Finetune, Shape3, Task
+from scaling.study.shapes import Platform
 from scaling.transfer.finetune import Fits
-from scaling.transfer.finetune_program import FinetuneProgram, finetune_program
+from scaling.transfer.finetune_program import (
+    FinetuneProgram,
+    finetune_program,
+    finetuned_network,
+)
 from scaling.transfer.kinds import learner_of
 from scaling.transfer.rows import Row, in_classes
 from scaling.transfer.run import load_encoder
+
+# Forward passes of attention in cuDNN, as XLA calls them.
+CUDNN_ATTENTION = ("__cudnn$fmhaSoftmax", "__cudnn$fmhaScaleBiasSoftmax")
+
+Forward = Callable[[dict[str, Array], Array, Array], Array]
 
 
 class Finetuned(NamedTuple):
@@ -95,7 +109,7 @@ def hand_in(
     network = finetune_on_all(checkpoint, config)
     description = describe(checkpoint, config, network, contract)
     with container_folder(out, contract, description, cuda) as app:
-        write_network(app, network, config)
+        write_network(app, network, config, cuda)
     return description
 
 
@@ -175,15 +189,25 @@ def finetune_on_all(checkpoint: Path, config: TransferStep) -> Finetuned:
     return Finetuned(program, parameters, fit.scaling[0], rate, arrays)
 
 
-def write_network(app: Path, network: Finetuned, config: TransferStep) -> None:
+def write_network(app: Path, network: Finetuned, config: TransferStep, cuda: bool) -> None:
     """Write weights and program of a fine-tuned network: images [S, D, H, W], present [S]."""
     names, weights, structure = named_leaves(network.parameters)
+    encoder, recipe = config.encoder, config.transfer.finetune
+    assert encoder is not None
+    assert recipe is not None
+    learner, shape = learner_of(config.task), network.arrays.train.images.shape[1:]
 
-    def forward(weights: dict[str, Array], images: Array, present: Array) -> Array:
-        fitted = jax.tree.unflatten(structure, [weights[name] for name in names])
-        return network.program.apply(fitted, images[None], present[None])[0]
+    def forward_of(platform: Platform) -> Forward:
+        compute = Compute(recipe.dtype, "none", platform)
+        apply = finetuned_network(encoder, learner, shape[0], shape[1:], recipe, compute).apply
 
-    write_program(app, forward, weights, network.arrays.train.images.shape[1:])
+        def forward(weights: dict[str, Array], images: Array, present: Array) -> Array:
+            fitted = jax.tree.unflatten(structure, [weights[name] for name in names])
+            return apply(fitted, images[None], present[None])[0]
+
+        return forward
+
+    write_program(app, forward_of, weights, shape, cuda)
 
 
 def named_leaves(parameters: Any) -> tuple[list[str], dict[str, np.ndarray], Any]:
@@ -198,18 +222,47 @@ def named_leaves(parameters: Any) -> tuple[list[str], dict[str, np.ndarray], Any
 
 def write_program(
     app: Path,
-    forward: Callable[[dict[str, Array], Array, Array], Array],
+    forward_of: Callable[[Platform], Forward],
     weights: dict[str, np.ndarray],
     shape: tuple[int, ...],
+    cuda: bool,
 ) -> None:
-    """Write weights by name and the program forward(weights, images [S, D, H, W], present [S])."""
+    """Write weights by name and the program forward(weights, images [S, D, H, W], present [S]) of a
+    platform: that of a CPU, and with `cuda` that of a GPU.
+    """
+    portable = exported(forward_of("cpu"), weights, shape, ("cpu", "cuda"))
+    write_bytes(app / PROGRAM, bytes(portable.serialize()))
+    if cuda:
+        native = exported(forward_of("gpu"), weights, shape, ("cuda",))
+        write_bytes(app / PROGRAM_CUDA, bytes(native.serialize()))
+    write_bytes(app / "weights.safetensors", save(weights))
+
+
+def exported(
+    forward: Forward,
+    weights: dict[str, np.ndarray],
+    shape: tuple[int, ...],
+    platforms: tuple[str, ...],
+) -> jax.export.Exported:
+    """A program of fixed shapes for these platforms.
+
+    Raises ValueError where it calls cuDNN, and no JAX for CUDA is installed that could tell how.
+    """
     images = jax.ShapeDtypeStruct(shape, jnp.float16)
     present = jax.ShapeDtypeStruct(shape[:1], jnp.bool)
-    exported = jax.export.export(jax.jit(forward), platforms=("cpu", "cuda"))(
-        weights, images, present
-    )
-    write_bytes(app / "program.bin", bytes(exported.serialize()))
-    write_bytes(app / "weights.safetensors", save(weights))
+    # jax does not promise that calls into cuDNN stay readable; requirements.txt pins its version.
+    checks = [jax.export.DisabledSafetyCheck.custom_call(target) for target in CUDNN_ATTENTION]
+    trace = jax.export.export(jax.jit(forward), platforms=platforms, disabled_checks=checks)
+    try:
+        return trace(weights, images, present)
+    except RuntimeError as error:
+        if "cuDNN" not in str(error):
+            raise
+        raise ValueError(
+            "export --cuda of a ViT in bfloat16 calls cuDNN's attention, which the JAX that is "
+            "installed here does not know; pip install 'brain-mri-scaling[cuda]' brings it, and no "
+            "GPU is needed"
+        ) from error
 
 
 def describe(

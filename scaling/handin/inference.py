@@ -28,6 +28,8 @@ from scaling.data.reading import read_scan
 from scaling.data.volume import session_volume
 from scaling.study.config import Volumes
 
+# The network as a CPU computes it, which runs everywhere, and as a GPU does.
+PROGRAM, PROGRAM_CUDA = "program.bin", "program_cuda.bin"
 ENDINGS = {
     "classification": (".txt",),
     "regression": (".txt",),
@@ -210,7 +212,10 @@ def run_network(app: Path, images: np.ndarray, present: np.ndarray) -> np.ndarra
     """The network's output for one session: a logit, a standardised number, logits [D, H, W] or
     [1 + C, D, H, W], or an embedding [d].
     """
-    program = jax.export.deserialize(bytearray((app / "program.bin").read_bytes()))
+    file = app / PROGRAM
+    if jax.default_backend() == "gpu" and (app / PROGRAM_CUDA).exists():
+        file = app / PROGRAM_CUDA
+    program = jax.export.deserialize(bytearray(file.read_bytes()))
     return np.asarray(
         jax.jit(program.call)(load_file(app / "weights.safetensors"), images, present)
     )

@@ -12,6 +12,12 @@ from scaling.models.compute import Compute
 from scaling.models.parameters import keys_from
 from scaling.models.pinning import pin
 from scaling.models.remat import rematerialised
+from scaling.study.shapes import Platform
+
+# Where blocks of which nothing is computed again are written out one after the other: the copies
+# into and out of a scan's stacks of residuals take a quarter of a step on CPU and 42 % of one on a
+# GPU.
+UNROLLED: tuple[Platform, ...] = ("cpu", "gpu")
 
 
 class Linear(nnx.Linear):
@@ -97,7 +103,7 @@ class Block(nnx.Module):
 class Stack(nnx.Module):
     """`depth` equal blocks whose parameters share a leading axis, [B, ..., E] -> [B, ..., E].
 
-    They are scanned: compile time does not grow with depth.
+    They are scanned, so that compile time does not grow with depth, but for those of `UNROLLED`.
     """
 
     def __init__(
@@ -117,9 +123,8 @@ class Stack(nnx.Module):
         def block(x: Array, parameters: nnx.State) -> tuple[Array, None]:
             return pin(nnx.merge(graph, parameters)(x), "batch"), None
 
-        # The copies into and out of the scan's stacks of residuals take a quarter of a step on CPU
-        # and 42 % of one on a GPU; but on CPU what is outside of a scan is never computed again.
+        # On CPU what is outside of a scan is never computed again.
         remat = self.compute.remat
-        unrolled = remat == "none" and self.compute.platform in ("cpu", "gpu")
+        unrolled = remat == "none" and self.compute.platform in UNROLLED
         x, _ = jax.lax.scan(rematerialised(block, remat), pin(x, "batch"), stacked, unroll=unrolled)
         return x

@@ -130,7 +130,9 @@ def compiled_once(
     @pinned
     def evaluate(state: State, volumes: Float16[Array, "B *V D H W"], key: PRNGKeyArray) -> Array:
         # Without augmentation the two crops of a pair may be one and the same.
-        inputs = views(objective, pretrain.augment, volumes, key) if config.pairs else volumes
+        inputs = volumes
+        if config.pairs:
+            inputs = views(objective, pretrain.augment, volumes, key, platform)
         parameters = state.parameters | state.means
         return batch_loss(objective, parameters, inputs, key, state.step, accumulate)
 
@@ -154,7 +156,7 @@ def compiled_once(
         # Without out_shardings the whole state would be put on the first device.
         init=jax.jit(init, out_shardings=sharding),
         step=jax.jit(
-            pinned(training_step(objective, optimizer, pretrain, accumulate)),
+            pinned(training_step(objective, optimizer, pretrain, accumulate, platform)),
             in_shardings=(sharding, batch, None, None, None, None),
             out_shardings=(sharding, everywhere),
             donate_argnums=0,
@@ -173,6 +175,7 @@ def training_step(
     optimizer: optax.GradientTransformation,
     pretrain: Pretrain,
     accumulate: int,
+    platform: Platform,
 ) -> Callable[..., tuple[State, Metrics]]:
     """A step of pretraining: augmented views, gradients, new parameters, new running means."""
     warmup = pretrain.warmup // pretrain.batch
@@ -186,7 +189,7 @@ def training_step(
         end: Array,
     ) -> tuple[State, Metrics]:
         augment_key, loss_key = step_keys(key, state.step)
-        inputs = views(objective, pretrain.augment, volumes, augment_key)
+        inputs = views(objective, pretrain.augment, volumes, augment_key, platform)
         loss, logged, gradients = batch_gradients(
             objective, state.parameters, state.means, inputs, loss_key, state.step, accumulate
         )
@@ -210,11 +213,12 @@ def views(
     augmentation: Augmentation,
     volumes: Float16[Array, "B *V D H W"],
     key: PRNGKeyArray,
+    platform: Platform,
 ) -> Float[Array, "B *V D H W"]:
     """Augmented volumes, the views of a case each by itself unless they must stay aligned."""
     # [B * V, D, H, W] where each view is changed by itself.
     cases = volumes if objective.aligned else volumes.reshape(-1, *volumes.shape[-3:])
-    return augment(cases, key, augmentation).reshape(volumes.shape)
+    return augment(cases, key, augmentation, platform).reshape(volumes.shape)
 
 
 def followed_means(objective: Objective, means: Parameters, parameters: Parameters) -> Parameters:

@@ -68,6 +68,61 @@ def finetune_program(
     return compiled_once(encoder, learner, sequences, shape, recipe, layout, devices)
 
 
+class Network(NamedTuple):
+    """An encoder with the head of a task, apart from its parameters {"encoder", "head"}.
+
+    `init_head(key)` makes the head's parameters; `forward(parameters, images [B, S, d, h, w],
+    present [B, S])` gives the head's outputs for what it is trained on, [B, ...], `apply` the same
+    for whole volumes, by windows where the recipe has them.
+    """
+
+    init_head: Callable[[PRNGKeyArray], Parameters]
+    forward: Callable[[Any, Array, Array], Array]
+    apply: Callable[[Any, Array, Array], Array]
+
+
+def finetuned_network(
+    encoder: Encoder,
+    learner: Learner,
+    sequences: int,
+    shape: Shape3,
+    recipe: Finetune,
+    compute: Compute,
+) -> Network:
+    """The network that a recipe fine-tunes, for S `sequences` of `shape` voxels."""
+    window = window_of(recipe, learner, shape)
+    channels = (learner.outputs,) if learner.masks and learner.outputs > 1 else ()
+
+    def head(rngs: nnx.Rngs) -> nnx.Module:
+        return make_head(learner.outputs, learner.masks, encoder, sequences, window, rngs, compute)
+
+    features = build_encoder(encoder, compute).features
+    head_graph = structure(head)
+
+    def init_head(key: PRNGKeyArray) -> Parameters:
+        return parameters_of(head(keys_from(key)))
+
+    def forward(parameters: Any, images: Float[Array, "B S d h w"], present: Array) -> Array:
+        B, S = images.shape[:2]
+        volumes = images.reshape(B * S, *images.shape[2:]).astype(jnp.float32)
+        levels = features(parameters["encoder"], volumes)
+        of_cases = tuple(level.reshape(B, S, *level.shape[1:]) for level in levels)
+        return nnx.merge(head_graph, parameters["head"])(of_cases, present).astype(jnp.float32)
+
+    def apply(parameters: Any, images: Float[Array, "B S D H W"], present: Array) -> Array:
+        def of_window(crops: Array) -> Array:
+            return forward(parameters, crops, present)
+
+        return by_windows(of_window, images, window, channels)
+
+    return Network(init_head, forward, apply)
+
+
+def window_of(recipe: Finetune, learner: Learner, shape: Shape3) -> Shape3:
+    """Voxels that a network sees at once."""
+    return recipe.window if learner.masks and recipe.window else shape
+
+
 @lru_cache
 def compiled_once(
     encoder: Encoder,
@@ -80,32 +135,11 @@ def compiled_once(
 ) -> FinetuneProgram:
     """`finetune_program` cut in one way."""
     compute = Compute(recipe.dtype, layout.remat, platform_of(devices[0]))
-    window = recipe.window if learner.masks and recipe.window else shape
-    channels = (learner.outputs,) if learner.masks and learner.outputs > 1 else ()
-
-    def head(rngs: nnx.Rngs) -> nnx.Module:
-        return make_head(learner.outputs, learner.masks, encoder, sequences, window, rngs, compute)
-
-    features = build_encoder(encoder, compute).features
-    head_graph = structure(head)
+    window = window_of(recipe, learner, shape)
+    network = finetuned_network(encoder, learner, sequences, shape, recipe, compute)
+    apply = network.apply
     optimizer = adamw_direction(0.999, recipe.weight_decay, recipe.clip_norm)
     warmup = round(recipe.warmup_share * recipe.steps)
-
-    def init_head(key: PRNGKeyArray) -> Parameters:
-        return parameters_of(head(keys_from(key)))
-
-    def network(parameters: Any, images: Float[Array, "B S d h w"], present: Array) -> Array:
-        B, S = images.shape[:2]
-        volumes = images.reshape(B * S, *images.shape[2:]).astype(jnp.float32)
-        levels = features(parameters["encoder"], volumes)
-        of_cases = tuple(level.reshape(B, S, *level.shape[1:]) for level in levels)
-        return nnx.merge(head_graph, parameters["head"])(of_cases, present).astype(jnp.float32)
-
-    def apply(parameters: Any, images: Float[Array, "B S D H W"], present: Array) -> Array:
-        def of_window(crops: Array) -> Array:
-            return network(parameters, crops, present)
-
-        return by_windows(of_window, images, window, channels)
 
     def losses(outputs: Array, labels: Array) -> Array:
         return learner.loss(outputs, learner.targets(labels))
@@ -130,13 +164,13 @@ def compiled_once(
                 inputs, targets = lesion_crops(
                     jax.random.fold_in(choose, 1), inputs, targets, window
                 )
-            inputs = augment(inputs.astype(jnp.float32), change, recipe.augment)
+            inputs = augment(inputs.astype(jnp.float32), change, recipe.augment, compute.platform)
             targets = learner.targets((targets.astype(jnp.float32) - scaling[0]) / scaling[1])
             if learner.masks:
-                targets = augment_masks(targets, change, recipe.augment)
+                targets = augment_masks(targets, change, recipe.augment, compute.platform)
 
             def loss(parameters: Any) -> Array:
-                outputs = network(parameters, inputs, present[chosen])
+                outputs = network.forward(parameters, inputs, present[chosen])
                 return learner.loss(outputs, targets).mean()
 
             gradients = jax.grad(loss)(parameters)
@@ -200,7 +234,7 @@ def compiled_once(
         return spread(fitted, images, present)
 
     return FinetuneProgram(
-        jax.jit(jax.vmap(init_head)), jax.jit(fit), jax.jit(predict), apply, losses
+        jax.jit(jax.vmap(network.init_head)), jax.jit(fit), jax.jit(predict), apply, losses
     )
 
 

@@ -22,6 +22,7 @@ from scaling.augmentation.intensity import (
 from scaling.augmentation.presets import augment, augment_masks
 from scaling.augmentation.spatial import flip_left_right, move, random_moves, rotations
 from scaling.study.config import BACKGROUND
+from scaling.study.shapes import Platform
 from scaling.training.mesh import BATCH_AXES, make_mesh
 
 SHAPE = (14, 18, 12)
@@ -67,10 +68,12 @@ def test_rotations_are_those_of_scipy() -> None:
     )
 
 
-def test_move_is_the_linear_affine_transform_of_scipy() -> None:
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_move_is_the_linear_affine_transform_of_scipy(platform: Platform) -> None:
     volumes = heads(6).reshape(3, 2, *SHAPE)
     matrices, shifts = random_moves(jax.random.key(1), 3, SHAPE)
-    found = jax.jit(move, static_argnums=3)(jnp.asarray(volumes), matrices, shifts, BACKGROUND)
+    moves = jnp.asarray(volumes), matrices, shifts, BACKGROUND, platform
+    found = jax.jit(move, static_argnums=(3, 4))(*moves)
     middle = (np.asarray(SHAPE) - 1) / 2
     for case in range(3):
         matrix, shift = np.asarray(matrices[case], float), np.asarray(shifts[case], float)
@@ -247,3 +250,10 @@ def test_augmentation_does_not_depend_on_the_number_of_devices() -> None:
     mesh = make_mesh(4, 2)
     spread = jax.device_put(volumes, NamedSharding(mesh, PartitionSpec(BATCH_AXES)))
     np.testing.assert_allclose(changed(spread, key, "all"), changed(volumes, key, "all"), atol=1e-4)
+
+
+@pytest.mark.parametrize("preset", ["spatial", "all"])
+def test_the_form_for_gpus_changes_volumes_as_that_for_cpus(preset: str) -> None:
+    volumes, key = jnp.asarray(heads(16)), jax.random.key(2)
+    on_gpu = jax.jit(augment, static_argnums=(2, 3))(volumes, key, preset, "gpu")
+    np.testing.assert_allclose(on_gpu, changed(volumes, key, preset), atol=2e-4)
