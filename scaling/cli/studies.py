@@ -9,6 +9,7 @@ import typer
 from scaling.cli.edits import warn_of_edited_features, warn_of_edits
 from scaling.cli.locate import locate
 from scaling.cli.terminal import console, errors
+from scaling.costs.accelerators import ACCELERATORS
 from scaling.engines import slurm
 from scaling.engines.engine import Queued
 from scaling.engines.jobs import does_not_fit, load_cluster
@@ -179,10 +180,13 @@ def connect_for(plan: Plan) -> None:
     """Connect the processes of a run, of as many devices as the plan's largest mesh."""
     from scaling.processes.xla import configure_xla
 
-    configure_xla(plan.study.execution.deterministic)
+    execution = plan.study.execution
+    devices = max(math.prod(step.mesh) for step in plan.steps)
+    on_gpus = ACCELERATORS[execution.accelerator].platform == "gpu"
+    configure_xla(execution.deterministic, devices if on_gpus else 0)
     from scaling.processes.distributed import connect
 
-    connect(max(math.prod(step.mesh) for step in plan.steps))
+    connect(devices)
 
 
 def run_here(study_dir: Path, plan: Plan, chosen: list[str] | None = None) -> None:

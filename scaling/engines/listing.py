@@ -11,11 +11,18 @@ from rich.table import Table
 from rich.text import Text
 
 from scaling.costs.accelerators import ACCELERATORS
+from scaling.costs.reading import cores_asked, crops_asked, crops_of_a_core
 from scaling.engines.jobs import does_not_fit, make_jobs
-from scaling.runs.durations import checkpoint_bytes, plan_seconds, seconds_measured
+from scaling.runs.durations import (
+    cache_bytes,
+    checkpoint_bytes,
+    plan_seconds,
+    scan_bytes,
+    seconds_measured,
+)
 from scaling.runs.plan import Plan
 from scaling.runs.rundir import ERROR, Status, damage_of, seconds_spent
-from scaling.runs.steps import Step
+from scaling.runs.steps import PretrainStep, Step
 
 COLOURS = {
     "done": "green",
@@ -51,9 +58,12 @@ def print_plan(
     console.print(
         f"\n{len(plan.steps)} steps, {count(flops)}FLOP: "
         f"about {duration(total)} on one {accelerator}, {duration(left)} of it still to do "
-        f"({basis(plan, spent)}); checkpoints take {count(checkpoint_bytes(plan))}B of disk",
+        f"({basis(plan, spent)}); checkpoints take {count(checkpoint_bytes(plan))}B of disk, "
+        f"prepared volumes {prepared(plan)}",
         highlight=False,
     )
+    if sentence := input_asked(plan):
+        console.print(sentence, highlight=False)
     if plan.flops_saved > 0:
         apart = pretraining + plan.flops_saved
         console.print(
@@ -73,6 +83,39 @@ def basis(plan: Plan, spent: Mapping[str, float]) -> str:
     platform = ACCELERATORS[plan.study.execution.accelerator].platform
     networks = "networks as measured" if platform == "cpu" else "networks at best"
     return f"{networks}, start and compilation included{reading}"
+
+
+def prepared(plan: Plan) -> str:
+    """What prepared volumes take on disk: all of a synthetic cohort, else one scan."""
+    total = cache_bytes(plan)
+    return f"{count(total)}B" if total else f"{count(scan_bytes(plan))}B a scan"
+
+
+def input_asked(plan: Plan) -> str:
+    """Crops a second that the fastest network asks of its host, and the cores that cut as many; ""
+    on a CPU, which is slower than any reader.
+    """
+    accelerator = plan.study.execution.accelerator
+    if ACCELERATORS[accelerator].platform == "cpu":
+        return ""
+    asked: dict[str, float] = {}
+    for step in plan.steps:
+        if isinstance(step.config, PretrainStep):
+            run = step.config
+            arguments = run.objective, run.encoder, run.decoder, run.pretrain
+            name = f"{run.backbone} {run.size}"
+            asked[name] = max(asked.get(name, 0.0), crops_asked(*arguments, accelerator))
+    if not asked:
+        return ""
+    name = max(asked, key=lambda name: asked[name])
+    crop = plan.study.pretrain.crop
+    cores = cores_asked(asked[name], crop)
+    return (
+        f"Input: {name} takes up to {asked[name]:,.0f} crops of {'x'.join(map(str, crop))} a "
+        f"second on each {accelerator}: {cores:.1f} cores to cut them, as measured "
+        f"({crops_of_a_core(crop):,.0f} a core); with fewer a device training waits, unless all "
+        f"volumes stay on the devices (execution.resident_gib)"
+    )
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

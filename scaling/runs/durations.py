@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import assert_never
 
 from scaling.costs.accelerators import ACCELERATORS
-from scaling.costs.memory import FLOAT32, trained_parameters
+from scaling.costs.memory import FLOAT16, FLOAT32, trained_parameters
 from scaling.costs.seconds import pretraining_step_seconds, transfer_network_seconds
 from scaling.runs.plan import Plan
 from scaling.runs.rundir import Status, attempts
@@ -159,6 +159,29 @@ def seconds_measured(
         if total > 0:
             measured[step.name] = total
     return measured
+
+
+def scan_bytes(plan: Plan) -> int:
+    """Bytes of one prepared scan on the grid of pretraining: float16."""
+    return FLOAT16 * math.prod(plan.study.data.volumes.shape)
+
+
+def cache_bytes(plan: Plan) -> float:
+    """Bytes of the prepared volumes of a synthetic cohort; 0 for a study of real scans, whose
+    number is not known before they are read.
+    """
+    phantom = plan.study.data.phantom
+    if phantom is None:
+        return 0.0
+    unlabelled = phantom.pretraining_subjects
+    scans = unlabelled * len(phantom.sequences) * (1 - phantom.missing)
+    total = scans * scan_bytes(plan)
+    # The tasks' subjects shared out evenly: estimates of disk need no better.
+    per_task = (subjects(phantom) - unlabelled) / max(1, len(plan.study.tasks))
+    for task in plan.study.tasks:
+        shape = (task.volumes or plan.study.data.volumes).shape
+        total += per_task * len(task.sequences) * FLOAT16 * math.prod(shape)
+    return total
 
 
 def checkpoint_bytes(plan: Plan) -> float:

@@ -14,8 +14,12 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
+from scaling.costs.accelerators import accelerator_of
+from scaling.costs.reading import THREADS, cores_asked, crops_asked, reading_threads
 from scaling.data.cache import Cache
 from scaling.data.pipeline import Draw, batches, draw_crops, draw_pairs
+from scaling.models.compute import platform_of
+from scaling.processes.parallel import cores
 from scaling.runs.steps import PretrainStep
 from scaling.study.config import Execution, Shape3
 from scaling.training.mesh import batch_sharding, global_batch, replicated, spread
@@ -51,8 +55,31 @@ def training_batches(
     if 2 * len(rows) * math.prod(cache.volumes.shape) <= execution.resident_gib * 2**30:
         return resident_batches(cache, rows, recipe.crop, draw, mesh, start)
     batch = recipe.batch // config.objective.views
-    read = batches(cache, recipe.crop, draw, batch, start, jax.process_index(), jax.process_count())
+    read = batches(
+        cache,
+        recipe.crop,
+        draw,
+        batch,
+        start,
+        jax.process_index(),
+        jax.process_count(),
+        threads_here(config, mesh),
+    )
     return Feed(global_batch(mesh, local) for local in read)
+
+
+def threads_here(config: PretrainStep, mesh: Mesh) -> int:
+    """Threads that read ahead for the devices of this process."""
+    device = mesh.devices.flat[0]
+    platform = platform_of(device)
+    if platform == "cpu":
+        return THREADS
+    accelerator = accelerator_of(device.device_kind, platform)
+    crops = crops_asked(
+        config.objective, config.encoder, config.decoder, config.pretrain, accelerator
+    )
+    here = len(mesh.local_devices)
+    return reading_threads(cores_asked(here * crops, config.pretrain.crop), cores())
 
 
 def resident_batches(
