@@ -1,6 +1,11 @@
 """Eight virtual CPU devices for every test, and one micro study that all end-to-end tests share."""
 
+import fcntl
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # Most of a test's time is compilation, most of that LLVM's optimisation: left out here, not where a
 # test runs the command line.
@@ -19,6 +24,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+# The processes of a test run, workers and command lines, find each other's programs compiled.
+# The first of them, which starts the others, makes the folder and removes it at the end.
+SHARED = "SCALING_TESTS_SHARED"
+MAKES_SHARED = SHARED not in os.environ
+if MAKES_SHARED:
+    os.environ[SHARED] = tempfile.mkdtemp(prefix="scaling-tests-")
 EXPERIMENT = Path(__file__).parent / "micro_study.py"
 
 
@@ -38,7 +49,12 @@ def scaling(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str
 
 def environment() -> dict[str, str]:
     """A user's environment: one device."""
-    return {**os.environ, "XLA_FLAGS": ""}
+    return {
+        **os.environ,
+        "XLA_FLAGS": "--xla_backend_optimization_level=1",  # compiled sooner, as fast
+        "JAX_COMPILATION_CACHE_DIR": f"{os.environ[SHARED]}/compiled",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
 
 
 def same_results(one: Path, other: Path) -> None:
@@ -54,15 +70,32 @@ def same_results(one: Path, other: Path) -> None:
     np.testing.assert_allclose(ours["value"], theirs["value"], rtol=1e-3, atol=1e-3)
 
 
+def pytest_unconfigure() -> None:
+    """Remove what this test run shared."""
+    if MAKES_SHARED:
+        shutil.rmtree(os.environ[SHARED], ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which the micro study ran from beginning to end, uninterrupted: data in
-    `cohort`, study in `runs/micro`.
+    `cohort`, study in `runs/micro`. It is run once; every worker has a copy of its own.
     """
-    folder = tmp_path_factory.mktemp("finished")
-    # Processes that run the study again find its programs compiled.
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path_factory.mktemp("compiled"))
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    done = scaling("run", EXPERIMENT, folder=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    original = Path(os.environ[SHARED]) / "finished"
+    with one_worker(original):
+        if not original.exists():
+            folder = tmp_path_factory.mktemp("original")
+            done = scaling("run", EXPERIMENT, folder=folder)
+            assert done.returncode == 0, done.stdout + done.stderr
+            folder.rename(original)
+    copied = tmp_path_factory.mktemp("finished")
+    shutil.copytree(original, copied, symlinks=True, dirs_exist_ok=True)
+    return copied
+
+
+@contextmanager
+def one_worker(path: Path) -> Iterator[None]:
+    """Wait until no other worker makes `path`."""
+    with path.with_suffix(".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,34 +1,33 @@
-"""Carry a plan out in this process, one step after the other; steps of equal shape share their
-compiled programs.
-"""
+"""Carry a plan out in this process; steps of equal shape share their compiled programs."""
 
+import math
 import os
 import sys
-import time
 import traceback
-from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from concurrent import futures
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import jax
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from scaling.engines.progress import StudyProgress
 from scaling.engines.run_step import explain, run_step
 from scaling.files import remove_leftovers
+from scaling.processes import signals
 from scaling.processes.distributed import agreed, is_main, stop, stopping
+from scaling.processes.parallel import cores
 from scaling.runs.digests import DamagedError
-from scaling.runs.durations import plan_seconds
 from scaling.runs.lock import LockedError
 from scaling.runs.plan import Plan
-from scaling.runs.rundir import DESCRIBING, damage_of, plan_status
+from scaling.runs.rundir import DESCRIBING, Progress, damage_of, plan_status
 from scaling.runs.steps import Step
 from scaling.training.mesh import make_mesh
 
 ROUNDS = 3  # times that damage found on the way is mended before giving up
 POLL = 2.0  # seconds between two looks at a step that another process runs
-SPEAK = 120.0  # seconds between two lines on a long step where there is no terminal
 
 
 @dataclass
@@ -109,46 +108,95 @@ def unfinished(
 
 
 def run_steps(
-    study_dir: Path, plan: Plan, steps: Sequence[Step], progress: "StudyProgress", wait: bool
+    study_dir: Path, plan: Plan, steps: Sequence[Step], progress: StudyProgress, wait: bool
 ) -> Outcome:
-    """Run `steps`, each once those that it needs are done or cannot be."""
+    """Run `steps`, each once those that it needs are done or cannot be, as many side by side as
+    there are places.
+    """
     outcome = Outcome()
-    queue = deque(steps)
-    postponed = 0  # steps in a row that could not run yet
-    while queue:
-        step = queue.popleft()
-        if stopping():
-            stop(f"{step.name} is next")
-        if postponed > len(queue):
-            pause(POLL)
-            postponed = 0
-        cause = outcome.cause(step)
-        if cause:
-            outcome.waiting.setdefault(cause, []).append(step.name)
-            progress.skip(step)
-            continue
-        names = {other.name for other in queue}
-        if any(need in names for need in step.needs):
-            queue.append(step)
-            postponed += 1
-            continue
-        progress.begin(step)
-        try:
-            run_step(study_dir, plan, step, progress.advance)
-        except LockedError as error:
-            if wait:
-                progress.postpone(step, str(error))
-                queue.append(step)
-                postponed += 1
+    queue = list(steps)
+    running: dict[futures.Future[Exception | None], Step] = {}
+    places, refused = places_of(plan), 0
+    with futures.ThreadPoolExecutor(places) as threads:  # is left once nothing runs any more
+        while queue or running:
+            step = next_step(queue, running.values()) if len(running) < places else None
+            if step is None:
+                ended, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
+                for future in ended:
+                    other = running.pop(future)
+                    is_refused = settle(other, future.result(), outcome, queue, progress, wait)
+                    refused = refused + 1 if is_refused else 0
                 continue
-            outcome.failures[step.name] = str(error)
-        except Exception as error:  # whatever goes wrong in one step, the others go on
-            outcome.failures[step.name] = explain(error)
-            outcome.damaged |= isinstance(error, DamagedError)
-            leave_others_behind()
-        postponed = 0
-        progress.end(step, outcome.failures.get(step.name, ""))
+            if refused > len(queue):  # other processes run all that is left
+                pause(POLL)
+                refused = 0
+            if stopping():
+                stop(f"{step.name} is next")
+            queue.remove(step)
+            cause = outcome.cause(step)
+            if cause:
+                outcome.waiting.setdefault(cause, []).append(step.name)
+                progress.skip(step)
+                continue
+            progress.begin(step)
+            advance = partial(progress.advance, step)
+            running[threads.submit(attempt, study_dir, plan, step, advance)] = step
     return outcome
+
+
+def places_of(plan: Plan) -> int:
+    """How many steps run side by side. On a CPU one step compiles, or waits for small operations,
+    while another computes; an accelerator, and several processes, do one after the other.
+    """
+    execution = plan.study.execution
+    several_devices = any(math.prod(step.mesh) > 1 for step in plan.steps)
+    alone = jax.process_count() == 1 and not several_devices and execution.profile is None
+    if not alone or jax.default_backend() != "cpu":
+        return 1
+    return min(execution.side_by_side, cores())
+
+
+def next_step(queue: Sequence[Step], running: Iterable[Step]) -> Step | None:
+    """The first step that needs none of those that wait or run."""
+    unfinished = {step.name for step in (*queue, *running)}
+    for step in queue:
+        if unfinished.isdisjoint(step.needs):
+            return step
+    return None
+
+
+def attempt(study_dir: Path, plan: Plan, step: Step, advance: Progress) -> Exception | None:
+    """Run a step; the error that it ended in. Raises Stopped when told to stop."""
+    try:
+        run_step(study_dir, plan, step, advance)
+    except LockedError as error:
+        return error
+    except Exception as error:  # whatever goes wrong in one step, the others go on
+        leave_others_behind()
+        return error
+    return None
+
+
+def settle(
+    step: Step,
+    error: Exception | None,
+    outcome: Outcome,
+    queue: list[Step],
+    progress: StudyProgress,
+    wait: bool,
+) -> bool:
+    """Count a step as over, or put one that another process runs to the end of the queue. Returns
+    whether another process runs it.
+    """
+    if isinstance(error, LockedError) and wait:
+        progress.postpone(step, str(error))
+        queue.append(step)
+        return True
+    if error is not None:
+        outcome.failures[step.name] = explain(error)
+        outcome.damaged |= isinstance(error, DamagedError)
+    progress.end(step, outcome.failures.get(step.name, ""))
+    return False
 
 
 def leave_others_behind() -> None:
@@ -163,91 +211,4 @@ def leave_others_behind() -> None:
 
 def pause(seconds: float) -> None:
     """Sleep, but not when told to stop."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and not stopping():
-        time.sleep(0.1)
-
-
-class StudyProgress:
-    """Bars for the study and its step in a terminal; a line per step, and on long steps every few
-    minutes, in a log.
-    """
-
-    def __init__(self, plan: Plan, steps: Sequence[Step], console: Console):
-        self.console = console
-        self.said: set[str] = set()
-        self.count, self.number = len(steps), 0
-        self.began = self.spoken = time.perf_counter()
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-        )
-        self.display = Progress(
-            *columns,
-            console=console,
-            speed_estimate_period=600,
-            disable=not console.is_terminal,
-        )
-        # After a resume the bar starts where the study is.
-        self.seconds = plan_seconds(plan)
-        total = sum(self.seconds.values())
-        left = sum(self.seconds[step.name] for step in steps)
-        self.whole = self.display.add_task("study", total=total, completed=int(total - left))
-        self.before, self.weight, self.bar = total - left, 0.0, self.whole
-        self.name = ""
-
-    def __enter__(self) -> "StudyProgress":
-        self.display.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.display.stop()
-
-    def begin(self, step: Step) -> None:
-        """Show a bar for a step."""
-        self.began = self.spoken = time.perf_counter()
-        self.name, self.weight = step.name, self.seconds[step.name]
-        self.bar = self.display.add_task(step.name, total=1.0)
-
-    def advance(self, done: float, total: float) -> None:
-        """Show how much of the step is done."""
-        share = done / max(total, 1e-9)
-        self.display.update(self.bar, completed=share)
-        self.display.update(self.whole, completed=self.before + share * self.weight)
-        now = time.perf_counter()
-        if not self.console.is_terminal and now - self.spoken > SPEAK and share > 0:
-            self.spoken = now
-            left = (now - self.began) * (1 - share) / share
-            self.say(f"{self.name}: {share:.0%}, about {left / 60:.1f} min left")
-
-    def end(self, step: Step, failure: str) -> None:
-        """Count a step as done, or say why it failed."""
-        self.display.remove_task(self.bar)
-        self.skip(step)
-        if failure:
-            self.console.print(f"{step.name} failed: {failure}", style="red", markup=False)
-        elif not self.console.is_terminal:
-            seconds = time.perf_counter() - self.began
-            remaining = self.display.tasks[0].time_remaining
-            eta = f", about {remaining / 60:.1f} min left" if remaining else ""
-            self.say(f"[{self.number}/{self.count}] {step.name}: {seconds:.1f} s{eta}")
-
-    def skip(self, step: Step) -> None:
-        """Count a step as over."""
-        self.number += 1
-        self.before += self.seconds[step.name]
-        self.display.update(self.whole, completed=self.before)
-
-    def postpone(self, step: Step, sentence: str) -> None:
-        """Say once that a step is run by another process."""
-        self.display.remove_task(self.bar)
-        if step.name not in self.said:
-            self.said.add(step.name)
-            self.say(f"{step.name} waits: {sentence}")
-
-    def say(self, line: str) -> None:
-        self.console.print(line, markup=False)
+    signals.state.stop.wait(seconds)
