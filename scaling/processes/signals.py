@@ -47,7 +47,8 @@ class Signals:
         self.code = SAVED
         self.saving = False  # whether somebody asks `stop`, so that a signal is to wait
         self.forward: Callable[[], object] | None = None
-        self.patience: float | None = None  # seconds from the first signal to the process's end
+        # Of each `at_most` that runs: seconds from the first signal to the process's end.
+        self.patience: list[float] = []
 
 
 state = Signals()
@@ -101,8 +102,8 @@ def receive(number: int) -> None:
     state.stop.set()
     if first and state.forward is not None:
         state.forward()
-    if first and state.patience is not None:
-        threading.Thread(target=leave_after, args=(state.patience,), daemon=True).start()
+    if first and state.patience:
+        threading.Thread(target=leave_after, args=(max(state.patience),), daemon=True).start()
 
 
 @contextmanager
@@ -110,17 +111,17 @@ def at_most(seconds: float) -> Iterator[None]:
     """Within it a signal ends this process after `seconds`, if nothing asked `stop` until then: for
     work whose parts are on the disk as soon as they are done, and of which one may take hours.
     """
-    state.patience = seconds
+    state.patience.append(seconds)
     try:
         yield
     finally:
-        state.patience = None
+        state.patience.remove(seconds)
 
 
 def leave_after(seconds: float) -> None:
-    """End this process after `seconds`, unless it has left what `at_most` wraps by then."""
+    """End this process after `seconds`, unless it has left all that `at_most` wraps by then."""
     time.sleep(seconds)
-    if state.patience is None:
+    if not state.patience:
         return
     note = (
         f"\ntold to stop {seconds:.0f} s ago, and leaving in the middle of a part; all parts "
