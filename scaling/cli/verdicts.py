@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from scaling.laws.verdicts.design import Proposal
-    from scaling.laws.verdicts.simulate import Noise, OperatingCharacteristics
+    from scaling.laws.verdicts.power import OperatingCharacteristics
+    from scaling.laws.verdicts.simulate import Noise
 
 verdicts_app = typer.Typer()
 

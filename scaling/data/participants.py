@@ -36,8 +36,10 @@ UNREAD = re.compile(
 )
 KEYS = {"dataset": "dataset", "participant_id": "name", "session_id": "session", "filename": "file"}
 # Names of the column of ids, by their letters alone, the surest first.
-IDS = ("participantid", "participant", "subjectid", "subject", "subid", "sub", "subjid")
-IDS += ("subjectkey", "srcsubjectid", "patientid", "ptid", "id")
+IDS = (
+    *("participantid", "participant", "subjectid", "subject", "subid", "sub", "subjid"),
+    *("subjectkey", "srcsubjectid", "patientid", "ptid", "id"),
+)
 SESSIONS = ("sessionid", "session", "ses", "sesid", "visit", "visitid", "timepoint")
 REMARKS = "remarks"  # the attribute of a table that holds sentences on what was not joined
 OURS = ("path", "source", "part", "subject", "sequence", "run", "mask", "problem", "brainmask")
