@@ -19,8 +19,23 @@ import numpy as np
 from scaling.laws.arrays import FloatArray
 from scaling.laws.curves import jets
 from scaling.laws.curves.jets import Jet
+from scaling.laws.curves.losses import Loss
+from scaling.laws.curves.nested_sum import nested_sum_sums, nested_sum_value
 
 INF = np.inf
+
+
+@dataclass(frozen=True)
+class Sums:
+    """A form's sums over points in closed form, where its dense jets would be slow."""
+
+    value: Callable[[FloatArray, FloatArray], FloatArray]
+    """log f [B, n] at theta [B, P] and t [C, n]."""
+    loss: Callable[
+        [FloatArray, FloatArray, FloatArray, FloatArray, Loss],
+        tuple[FloatArray, FloatArray, FloatArray],
+    ]
+    """Objective [B], gradient [B, P] and Hessian [B, P, P] at (theta, t, y, weights, loss)."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,8 @@ class Form:
     leaves: tuple[dict[int, int], ...] | None = None
     """For a sum of power terms: per term {parameter index: column of (1, -t1, -t2)}; the engine
     then skips the dense jets."""
+    sums: Sums | None = None
+    """The same for a form that is no sum of power terms."""
 
     @property
     def size(self) -> int:
@@ -241,6 +258,7 @@ SKALING = Form(
     lambda g, c: np.stack([c[:, 0], g[:, 0], g[:, 1], g[:, 2], g[:, 3], c[:, 1]], 1),
     "natural",
     ((0.0, INF), (1.0, 0.5), (0.35, 0.3), (0.0, 2.0), (0.35, 0.3), (0.0, INF)),
+    sums=Sums(nested_sum_value, nested_sum_sums),
 )
 
 CURVES = {form.name: form for form in (FLAT, POWER, FLOOR, M3, M4, BNSL)}

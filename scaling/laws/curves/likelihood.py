@@ -10,7 +10,7 @@ between threads costs more than the work.
 import numpy as np
 
 from scaling.laws.arrays import FloatArray
-from scaling.laws.curves.forms import Form
+from scaling.laws.curves.forms import Form, Sums
 from scaling.laws.curves.losses import Loss
 
 CHUNK = 16_000  # resamples x points held at once: an array of it stays in a core's cache
@@ -28,10 +28,12 @@ def evaluate(
     """Objective [B] (inf where undefined), gradient [B, P] and Hessian [B, P, P] at theta [B, P]
     under weights [B, n]."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        if form.leaves is None:
-            value, gradient, hessian = _from_jet(form, theta, t, y, weights, loss)
-        else:
+        if form.leaves is not None:
             value, gradient, hessian = _sum_of_powers(form.leaves, theta, t, y, weights, loss)
+        elif form.sums is not None:
+            value, gradient, hessian = _in_chunks(form.sums, theta, t, y, weights, loss)
+        else:
+            value, gradient, hessian = _from_jet(form, theta, t, y, weights, loss)
     if strength > 0:
         mean, sd = np.array(form.prior).T
         precision = strength / sd**2
@@ -76,6 +78,8 @@ def objective(
 
 def _log_value(form: Form, theta: FloatArray, t: FloatArray) -> FloatArray:
     """log f [B, n]."""
+    if form.sums is not None:
+        return form.sums.value(theta, t)
     if form.leaves is None:
         return form.jet(theta.T, t).value
     basis = np.concatenate([np.ones((1, t.shape[1])), -t])
@@ -101,6 +105,17 @@ def _from_jet(
         gradient[c] = -np.einsum("pbn,bn->bp", jet.gradient, psi)
         hessian[c] = np.einsum("pbn,qbn->bpq", jet.gradient * curvature, jet.gradient)
         hessian[c] -= np.einsum("pqbn,bn->bpq", jet.hessian, psi)
+    return value, gradient, hessian
+
+
+def _in_chunks(
+    sums: Sums, theta: FloatArray, t: FloatArray, y: FloatArray, weights: FloatArray, loss: Loss
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Closed sums of as many resamples at once as stay in a core's cache."""
+    B, P = theta.shape
+    value, gradient, hessian = np.empty(B), np.empty((B, P)), np.empty((B, P, P))
+    for c in _chunks(B, len(y)):
+        value[c], gradient[c], hessian[c] = sums.loss(theta[c], t, y, weights[c], loss)
     return value, gradient, hessian
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from scaling.laws.curves import likelihood
 from scaling.laws.curves.forms import (
     ADDITIVE_LOGS,
     BNSL,
@@ -20,6 +21,7 @@ from scaling.laws.curves.forms import (
     SKALING,
     Form,
 )
+from scaling.laws.curves.losses import student_t
 
 
 def _m4(p, t):
@@ -95,3 +97,14 @@ def test_form_grid_columns_reproduce_the_form_itself(name: str) -> None:
         expected, coefficients = np.log(expected), np.log(coefficients)
     theta = form.assemble(form.grid, coefficients)
     np.testing.assert_allclose(form.jet(theta.T, t).value, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_closed_sums_equal_those_of_the_dense_derivatives() -> None:
+    rng = np.random.default_rng(2)
+    theta, t = 0.5 * rng.normal(size=(7, SKALING.size)), rng.normal(size=(2, 30))
+    y, weights = rng.normal(size=30), rng.random((7, 30))
+    loss = student_t(0.3)
+    dense = likelihood._from_jet(SKALING, theta, t, y, weights, loss)
+    closed = likelihood.evaluate(SKALING, theta, t, y, weights, loss, 0.0)
+    for expected, found in zip(dense, closed, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
