@@ -3,11 +3,10 @@
 from collections import Counter
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from scaling.laws.tables import shaped, tasks_of
-from scaling.laws.verdicts.design import proportional_hours
+from scaling.laws.verdicts.design import half_width_over_sites, proportional_hours
 from scaling.laws.verdicts.next_runs import NextRuns, next_runs
 from scaling.laws.verdicts.scores import scores_on_axes
 
@@ -25,6 +24,11 @@ def added_to(
     `largest`: hours of a run of the largest size and longest duration in the table."""
     if target is not None and len(target) != 2:
         raise ValueError("--target needs two numbers, SIZE/DURATION.")
+    if target is not None and sites:
+        raise ValueError(
+            "--sites widens the interval of the verdict, --target asks for that of a forecast: "
+            "give one of them."
+        )
     axes = [name for name in ("size", "duration") if name in scores]
     documents, sentences = [], []
     for task, metric, part in tasks_of(shaped(scores, axes, "value", {}), "value", None):
@@ -33,19 +37,15 @@ def added_to(
             data.runs["size"].tolist(), data.runs["duration"].tolist(), largest
         )
         cell = None if target is None else (target[0], target[1])
-        result, _ = next_runs(data, hours, budget, cell)
+        result, runs = next_runs(data, hours, budget, cell)
         document = {"task": task, "metric": metric, **result.to_dict()}
         sentences += [f"{task} ({metric}):", *_in_words(result, budget)]
         over_sites = {}
         for number in sites:
-            if result.half_width_then is not None and number > 1:
-                # Scatter of the gain between sites comes on top of that at the sites themselves.
-                between = 1.645 * site_sd / np.sqrt(number)
-                over_sites[number] = float(np.hypot(result.half_width_then, between))
-                sentences.append(
-                    f"  with {number} test sites, over sites like them: at least "
-                    f"+-{over_sites[number]:.3g}"
-                )
+            half = half_width_over_sites(runs, result.noise, data.values.shape[2], number, site_sd)
+            over_sites[number] = half
+            if half is not None:
+                sentences.append(f"  with {number} test sites, over sites like them: +-{half:.3g}")
         document["half_width_over_sites"] = {str(k): v for k, v in over_sites.items()}
         documents.append(document)
     return {"next": documents}, sentences

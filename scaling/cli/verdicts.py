@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scaling.cli.own_study import folder_of_study, print_verdict_of_study, standing_of
 from scaling.cli.own_tables import read_scores
 from scaling.cli.table_options import (
     PANEL,
@@ -61,7 +62,8 @@ def verdict(
     json_: Json = False,
 ) -> None:
     """Does more budget help each task? One decision with an error bar, for a stated smallest
-    effect worth having."""
+    effect worth having. Of a study's folder: its own question, after who had seen the test
+    cases."""
     from scaling.laws.per_task import judged
     from scaling.laws.tables import shaped
     from scaling.laws.verdicts.published import (
@@ -70,6 +72,11 @@ def verdict(
         published_verdict,
     )
 
+    folder = folder_of_study(table)
+    if folder is not None and not table.name.startswith("results"):
+        print_verdict_of_study(folder, json_)
+        return
+    first = standing_of(folder) if folder else []
     scores = read_scores(table)
     if is_published(scores):
         result = published_verdict(scores, axes_of_published(scores, tuple(x.split(","))))
@@ -80,10 +87,14 @@ def verdict(
     verdicts, problems = judged(data, y, metric, lower, effect, relative)
     if not verdicts:
         raise ValueError("; ".join(problems))
-    sentences = [_budgets(data)] + [
+    sentences = [*first, _budgets(data)] + [
         s for v in verdicts for s in (v.sentence, *(f"  {note}" for note in v.notes))
     ]
-    document = {"verdicts": [v.to_dict() for v in verdicts], "problems": problems}
+    document = {
+        "standing": first,
+        "verdicts": [v.to_dict() for v in verdicts],
+        "problems": problems,
+    }
     emit(document, json_, [*sentences, *problems])
     if problems:
         raise typer.Exit(1)
@@ -157,7 +168,7 @@ def design(
         propose,
         simulated,
     )
-    from scaling.laws.verdicts.simulate import Noise
+    from scaling.laws.verdicts.simulate import Noise, study_runs
 
     site_numbers = [int(number) for number in numbers(sites)] if sites else []
     if given:
@@ -193,8 +204,9 @@ def design(
     for proposal in [simulated(p, noise, hoped, effect) for p in proposals[:show]]:
         if proposal.null is None or proposal.real is None:
             continue
+        runs = study_runs(proposal.grid)
         over_sites = {
-            number: half_width_over_sites(proposal, noise, number, site_sd)
+            number: half_width_over_sites(runs, noise, proposal.grid.cases, number, site_sd)
             for number in site_numbers
         }
         documents.append({**proposal.to_dict(), "half_width_over_sites": plain(over_sites)})

@@ -14,15 +14,14 @@ from scaling.data.cache import INDEX
 from scaling.data.grids import recorded_parts
 from scaling.data.licences import COLLECTIONS
 from scaling.engines.evidence import findings, judge
+from scaling.engines.standing import standing
 from scaling.engines.training_curves import training_curves
 from scaling.files import read_json, read_marker, write_text
 from scaling.report import ReportInput, fit_curves, look_beyond, terminal_summary, write_report
 from scaling.runs.anonymity import identifying, without_paths, without_people
 from scaling.runs.digests import DamagedError, flipped, require_whole
 from scaling.runs.durations import plan_seconds
-from scaling.runs.ledger import seen_before
 from scaling.runs.plan import Plan
-from scaling.runs.registration import registered_in_words
 from scaling.runs.rundir import DESCRIBING, DONE, Status, plan_status
 from scaling.runs.steps import PretrainStep, Step, TransferStep
 from scaling.study.config import Study
@@ -54,7 +53,7 @@ def write_study_report(study_dir: Path, plan: Plan) -> None:
     for answer in answers.values():
         problems += answer.problems
     problems += find_problems(study_dir, plan, statuses)
-    sentences = standing(plan, predictions, study_dir)
+    sentences = standing(plan.study, predictions, study_dir)
     config = dataclasses.asdict(plan.study)
     if plan.study.execution.anonymous:
         people = subjects_of(study_dir / "prepare")
@@ -107,17 +106,6 @@ def subjects_of(prepared: Path) -> frozenset[str]:
     folders = [prepared / part.folder for part in recorded_parts(prepared)]
     tables = [pd.read_parquet(folder / INDEX, columns=["subject"]) for folder in folders]
     return identifying(pd.concat(tables)["subject"].unique())
-
-
-def standing(plan: Plan, predictions: pd.DataFrame, study_dir: Path) -> list[str]:
-    """What was fixed beforehand, and who had looked at the test cases before: a sentence each."""
-    sentences = [registered_in_words(study_dir, plan.study)]
-    root = Path(plan.study.data.root)
-    for task in plan.study.tasks:
-        cases = predictions.loc[predictions["task"] == task.name, "case"].unique()
-        if len(cases):
-            sentences.append(seen_before(root, plan.study, task.name, list(cases)))
-    return sentences
 
 
 def step_table(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) -> pd.DataFrame:

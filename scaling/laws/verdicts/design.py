@@ -12,6 +12,7 @@ from itertools import combinations, product
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 from scipy.stats import t as student_t
 
 from scaling.laws.plain import plain
@@ -84,8 +85,7 @@ def propose(
         price = cost(grid, hours)
         if price > budget:
             continue
-        runs = study_runs(grid)
-        design = fit_design(Scores(np.zeros((len(runs), 1, 1)), runs, np.zeros(1, np.int64), ()))
+        design = design_without_scores(study_runs(grid))
         for J in cases:
             variance, df = expected_variance(design, noise, J)
             if df > 0:
@@ -115,15 +115,18 @@ def propose(
 
 
 def half_width_over_sites(
-    proposal: Proposal, noise: Noise, sites: int, site_sd: float
+    runs: pd.DataFrame, noise: Noise, cases: int, sites: int, site_sd: float
 ) -> float | None:
     """Expected half width of the mean over sites like `sites` test sites whose gains differ with
-    standard deviation `site_sd`; None for one site, which tells nothing of others."""
+    standard deviation `site_sd`, for these runs and `cases` in all.
+
+    None for one site, which tells nothing of others, and where the runs leave nothing to judge
+    their noise from."""
     if sites < 2:
         return None
-    runs = study_runs(proposal.grid)
-    design = fit_design(Scores(np.zeros((len(runs), 1, 1)), runs, np.zeros(1, np.int64), ()))
-    at_these, df = expected_variance(design, noise, proposal.grid.cases)
+    at_these, df = expected_variance(design_without_scores(runs), noise, cases)
+    if df == 0:
+        return None
     between = site_sd**2 / sites
     total = at_these + between
     spread = at_these**2 / df + between**2 / (sites - 1)
@@ -152,6 +155,11 @@ def _ladders(levels: Sequence[float]) -> Iterator[tuple[float, ...]]:
     for count in range(len(ordered) - 1):
         for middle in combinations(ordered[1:-1], count):
             yield (ordered[0], *middle, ordered[-1])
+
+
+def design_without_scores(runs: pd.DataFrame) -> Design:
+    """The contrasts of runs that were not scored yet, and what their noise will be judged from."""
+    return fit_design(Scores(np.zeros((len(runs), 1, 1)), runs, np.zeros(1, np.int64), ()))
 
 
 def expected_variance(design: Design, noise: Noise, cases: int) -> tuple[float, float]:

@@ -15,8 +15,13 @@ import pandas as pd
 from scipy.stats import t as student_t
 
 from scaling.laws.plain import plain
-from scaling.laws.verdicts.design import TRUNK_SHARE, Hours, expected_variance, noise_of
-from scaling.laws.verdicts.design_of_runs import fit_design
+from scaling.laws.verdicts.design import (
+    TRUNK_SHARE,
+    Hours,
+    design_without_scores,
+    expected_variance,
+    noise_of,
+)
 from scaling.laws.verdicts.scores import Scores
 from scaling.laws.verdicts.simulate import Noise
 
@@ -131,8 +136,7 @@ def extended(runs: pd.DataFrame, added: list[Choice]) -> pd.DataFrame:
 def verdict_half_width(runs: pd.DataFrame, noise: Noise, cases: int) -> float:
     """Expected half width of the 90 % interval of the whole gain; infinite where the runs leave
     nothing to judge their noise from."""
-    design = fit_design(Scores(np.zeros((len(runs), 1, 1)), runs, np.zeros(1, np.int64), ()))
-    variance, df = expected_variance(design, noise, cases)
+    variance, df = expected_variance(design_without_scores(runs), noise, cases)
     if df == 0:
         return float("inf")
     return float(student_t.ppf(0.95, df) * np.sqrt(variance))

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from scaling.cli import app
-from scaling.laws.verdicts.design import proportional_hours
+from scaling.laws.verdicts.design import half_width_over_sites, proportional_hours
 from scaling.laws.verdicts.next_runs import (
     choices_of,
     extended,
@@ -78,3 +78,10 @@ def test_design_given_results_lists_the_next_runs(tmp_path) -> None:
         found = json.loads(result.stdout)["next"][0]
         assert found["choices"]
         assert found["half_width_then"] < found["half_width_now"]
+
+
+def test_interval_over_sites_is_students_where_only_sites_scatter() -> None:
+    still = Noise(trunk=0.0, run=1e-6, case=0.0, case_effect=0.0, run_case=0.0)
+    half = half_width_over_sites(_study().runs, still, 100, 5, 0.05)
+    assert half == pytest.approx(2.1318 * 0.05 / np.sqrt(5), rel=1e-3)  # t of 4 degrees of freedom
+    assert half_width_over_sites(_study().runs, still, 100, 1, 0.05) is None
