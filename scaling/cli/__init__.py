@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from scaling.cli.attainable import attainable_app
 from scaling.cli.curves import tables_app
 from scaling.cli.data import data_app
 from scaling.cli.evidence import evidence_app
@@ -57,6 +58,7 @@ app.add_typer(handin_app)
 app.add_typer(models_app)
 app.add_typer(tables_app)
 app.add_typer(two_stage_app)
+app.add_typer(attainable_app)
 app.add_typer(verdicts_app)
 app.add_typer(rank_app)
 data_app.command("show")(data_show)
