@@ -5,8 +5,9 @@ Shows: per public grid (language models of Gadre et al. 2024 and of the OLMo lad
 models, brain-MRI encoders of smri-fm, the models of FOMO25) the verdict on size from the sizes up
 to one of them, against what the next size then did, as a table of hits and misses; and for losses
 the forecast of the next size. A hit: "improves" and the next size is better by more than the
-smallest effect, "no worthwhile improvement" and it is not, "harms" and it is worse. An undetermined
-verdict claims nothing. Costs: three minutes on one core. Needs `laws/` (downstream_tasks,
+smallest effect, "no worthwhile improvement" and it is not, "improves, slightly" and it is better by
+anything, "harms" and it is worse. An undetermined verdict claims nothing. Costs: three minutes on
+one core. Needs `laws/` (downstream_tasks,
 olmo_ladder), a table of CLIP models (C, acc1), `smri_fm.csv` and FOMO25's leaderboards. Command:
 
     python experiments/benchmarks/next_size.py LAWS CLIP.csv SMRI_FM.csv FOMO25
@@ -129,22 +130,26 @@ def counted(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def is_hit(decision: str, gain: float) -> bool:
+    """Whether what was claimed is what the next size did."""
+    right = {
+        "improves": gain > SMALLEST,
+        "improves, slightly": gain > 0,
+        "no worthwhile improvement": gain <= SMALLEST,
+        "harms": gain < 0,
+    }
+    return right[decision]
+
+
 def hits(table: pd.DataFrame) -> str:
     """How many verdicts were hits, misses, and without a claim."""
     claims = table[table["verdict"] != "undetermined"]
-    expected = claims["verdict"].map(
-        {
-            "improves": OUTCOMES[0],
-            "improves, slightly": OUTCOMES[0],
-            "no worthwhile improvement": OUTCOMES[1],
-            "harms": OUTCOMES[2],
-        }
+    right = sum(
+        is_hit(decision, gain)
+        for decision, gain in claims[["verdict", "gain"]].itertuples(index=False)
     )
-    right = expected == claims["outcome"]
-    no_gain = claims["verdict"].eq("no worthwhile improvement") & claims["outcome"].eq(OUTCOMES[2])
-    hit = int((right | no_gain).sum())
-    misses, silent = len(claims) - hit, len(table) - len(claims)
-    return f"{hit} hits, {misses} misses, {silent} without a claim"
+    silent = len(table) - len(claims)
+    return f"{right} hits, {len(claims) - right} misses, {silent} without a claim"
 
 
 def forecasts(folder: Path) -> pd.DataFrame:
@@ -203,39 +208,25 @@ def brain_encoders(file: Path) -> list[str]:
     return lines
 
 
-def challenge_models(folder: Path) -> pd.DataFrame:
-    """FOMO25: verdicts on encoder size over teams of one track, and the change in the other."""
+def challenge_models(folder: Path) -> list[str]:
+    """FOMO25: the verdict on size over the models of stated size below 80 M parameters, and by how
+    much the larger ones differ from the largest of these."""
     models = pd.read_csv(folder / "models.csv")
     models = models[models["encoder_params_M"].notna()]
-    rows = []
+    lines = []
     for column, metric in (("t1_auroc", "auroc"), ("t2_dice", "dice"), ("t3_mae", "mae")):
-        for track, other in (("method", "open"), ("open", "method")):
-            runs = models[models["track"] == track].dropna(subset=[column])
-            later = models[models["track"] == other].dropna(subset=[column])
-            of_team = runs.groupby("encoder_params_M")[column].mean()
-            if len(of_team) < 3 or len(later) < 3:
-                continue
-            table = pd.DataFrame({"size": of_team.index, "value": of_team.to_numpy()})
-            table["run"] = np.arange(len(table))
-            judged = verdict(table, task=column, metric=metric)
-            slope = np.polyfit(np.log(later["encoder_params_M"].astype(float)), later[column], 1)
-            effect = judged.effects[0]
-            rows.append(
-                (
-                    column,
-                    track,
-                    len(table),
-                    judged.decision,
-                    effect.estimate,
-                    effect.low,
-                    effect.high,
-                    other,
-                    len(later),
-                    slope[0] * np.log(10),
-                )
-            )
-    names = ["score", "track", "models", "verdict", "gain", "low", "high"]
-    return pd.DataFrame(rows, columns=[*names, "other track", "models there", "slope a decade"])
+        runs = pd.DataFrame(
+            {"size": models["encoder_params_M"], "value": models[column], "run": models["team"]}
+        )
+        before, after = runs[runs["size"] < 80], runs[runs["size"] >= 80]
+        judged = verdict(before, task=column, metric=metric)
+        largest = before.loc[before["size"].idxmax(), "value"]
+        change = float(after["value"].mean() - largest)
+        lines.append(
+            f"FOMO25 {column}, {len(before)} models below 80 M: {judged.decision} "
+            f"({judged.effects[0].estimate:+.3f}); {len(after)} larger ones differ by {change:+.3f}"
+        )
+    return lines
 
 
 def main(laws: Path, clip: Path, smri: Path, fomo25: Path) -> None:
@@ -249,7 +240,7 @@ def main(laws: Path, clip: Path, smri: Path, fomo25: Path) -> None:
     print(f"all: {hits(together)}")
     print(forecasts(laws).round(4).to_string(index=False))
     print("\n".join(brain_encoders(smri)))
-    print(challenge_models(fomo25).round(3).to_string(index=False))
+    print("\n".join(challenge_models(fomo25)))
 
 
 if __name__ == "__main__":
