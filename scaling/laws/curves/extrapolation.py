@@ -29,6 +29,7 @@ FORMS = ("floor", "m4")
 RECENCY = 1.0  # weight of a point: (x / largest x) ** RECENCY
 PRIOR_STRENGTH = 6.0  # the forms' own priors are this much sharper here
 ORIGINS = (2.1, 3.0, 4.5)  # earlier origins: the largest x fitted, divided by these
+DRIFT_DF = 2  # degrees of freedom of a drift: the parts beyond three origins overlap
 DRIFT = 0.05  # error a factor e beyond the data, where a curve is too short for an earlier origin
 
 
@@ -141,7 +142,7 @@ def predict(
         drifts.append(max(excess, 0.0) / (distance**2).mean())
     drift = math.sqrt(np.mean(drifts)) if drifts else DRIFT
     distance = np.maximum(np.log(to / x.max()), 0.0)
-    half = student_t.ppf((1 + confidence) / 2, max(len(drifts), 2)) * np.sqrt(
+    half = student_t.ppf((1 + confidence) / 2, DRIFT_DF) * np.sqrt(
         noise**2 + (drift * distance) ** 2
     )
     centre = mean[0, : len(to)]
