@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from scaling.cli.curves import PANEL, By, Json, Lower, Metric, Table, Y, emit, numbers
+from scaling.cli.table_options import PANEL, By, Json, Lower, Metric, Table, Y, emit, numbers
 from scaling.cli.own_tables import read_models, score_column
 
 attainable_app = typer.Typer()
