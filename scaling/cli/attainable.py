@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from scaling.cli.table_options import PANEL, By, Json, Lower, Metric, Table, Y, emit, numbers
 from scaling.cli.own_tables import read_models, score_column
+from scaling.cli.table_options import PANEL, By, Json, Lower, Metric, Table, Y, emit, numbers
 
 attainable_app = typer.Typer()
 
