@@ -4,6 +4,8 @@ Every sequence goes through the same encoder; a head reads the sequences side by
 as zeros, and rescales by how many are present: missing sequences need no special case.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -38,7 +40,7 @@ def rare_labels(outputs: int) -> nnx.Initializer:
     several outputs the first is the background.
     """
 
-    def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
+    def init(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
         bias = RARE(key, shape, dtype)
         if outputs == 1:
             return bias

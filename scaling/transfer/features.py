@@ -91,9 +91,9 @@ def pooled(
 
 def whiten(
     train: Float[np.ndarray, "n N F"], test: Float[np.ndarray, "m N F"], shrinkage: float
-) -> tuple[Float[np.ndarray, "n N F"], Float[np.ndarray, "m N F"]]:
-    """Uncorrelated features of equal variance: principal components of the training cases' tokens,
-    each divided by its deviation.
+) -> tuple[Float[np.ndarray, "n N K"], Float[np.ndarray, "m N K"]]:
+    """Uncorrelated features of equal variance: the K principal components of the training cases'
+    tokens, each divided by its deviation.
 
     An encoder writes large what tells its tokens apart, such as where they are, and small what
     tells one brain from another; a linear readout with one penalty sees what is large. Variances
@@ -117,7 +117,7 @@ def cell_means(
     return np.asarray(grid_pool(jnp.asarray(tokens), shape, stride, grid)).reshape(len(tokens), -1)
 
 
-def extremes(tokens: Float[np.ndarray, "n N F"]) -> Float[np.ndarray, "n 2F"]:
+def extremes(tokens: Float[np.ndarray, "n N F"]) -> Float[np.ndarray, "n 2*F"]:
     """Largest and smallest value of all places: what is in one place and strange there, such as a
     lesion.
     """

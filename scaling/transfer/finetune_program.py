@@ -197,7 +197,7 @@ def compiled_once(
         weights: Array,
         scaling: Array,
         rates: Array,
-        keys: PRNGKeyArray,
+        keys: Array,
     ) -> Any:
         def here(encoder: Parameters, cases: Any, *rows: Any) -> Any:
             return some_at_once(lambda *row: fit_one(encoder, cases, *row), at_once)(*rows)

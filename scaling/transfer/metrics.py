@@ -10,19 +10,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import surface_distance
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real, Shaped
 from scipy.stats import pearsonr, rankdata
 from sklearn.metrics import f1_score, mean_absolute_error, roc_auc_score
 
 
-def auroc(labels: Float[np.ndarray, "n"], scores: Float[np.ndarray, "n"]) -> float:
+def auroc(labels: Shaped[np.ndarray, "n"], scores: Float[np.ndarray, "n"]) -> float:
     """Area under the receiver operating characteristic."""
     if not (np.isfinite(labels).all() and np.isfinite(scores).all()):
         raise ValueError("labels or scores hold NaN or infinity; expected finite numbers")
     return float(roc_auc_score(labels, scores)) if len(np.unique(labels)) == 2 else float("nan")
 
 
-def macro_auroc(labels: Float[np.ndarray, "n"], scores: Float[np.ndarray, "n C"]) -> float:
+def macro_auroc(labels: Real[np.ndarray, "n"], scores: Float[np.ndarray, "n C"]) -> float:
     """Mean AUROC of each class against the rest, over the classes that have cases of both sorts."""
     areas = [auroc(labels == place, scores[:, place]) for place in range(scores.shape[1])]
     defined = [area for area in areas if np.isfinite(area)]
@@ -30,7 +30,7 @@ def macro_auroc(labels: Float[np.ndarray, "n"], scores: Float[np.ndarray, "n C"]
 
 
 def macro_auroc_of_cases(
-    labels: Float[np.ndarray, "n"], scores: Float[np.ndarray, "n C"]
+    labels: Real[np.ndarray, "n"], scores: Float[np.ndarray, "n C"]
 ) -> Float[np.ndarray, "n"]:
     """One value a case whose mean is the macro AUROC: the placement values of DeLong, DeLong and
     Clarke-Pearson (1988, Biometrics 44:837), mean over classes against the rest.
@@ -57,7 +57,7 @@ def placement(positive: Bool[np.ndarray, "n"], scores: Float[np.ndarray, "n"]) -
     return area + (placed - area) / share
 
 
-def macro_f1(labels: Float[np.ndarray, "n"], scores: Float[np.ndarray, "n C"]) -> float:
+def macro_f1(labels: Real[np.ndarray, "n"], scores: Float[np.ndarray, "n C"]) -> float:
     """Mean F1 over classes, each case taken for the class of its largest score."""
     if not (np.isfinite(labels).all() and np.isfinite(scores).all()):
         raise ValueError("labels or scores hold NaN or infinity; expected finite numbers")
@@ -65,12 +65,12 @@ def macro_f1(labels: Float[np.ndarray, "n"], scores: Float[np.ndarray, "n C"]) -
     return float(f1_score(labels.astype(int), chosen, average="macro", zero_division=0))
 
 
-def mae(labels: Float[np.ndarray, "n"], predictions: Float[np.ndarray, "n"]) -> float:
+def mae(labels: Real[np.ndarray, "n"], predictions: Float[np.ndarray, "n"]) -> float:
     """Mean absolute error."""
     return float(mean_absolute_error(labels, predictions))
 
 
-def pearson(labels: Float[np.ndarray, "n"], predictions: Float[np.ndarray, "n"]) -> float:
+def pearson(labels: Real[np.ndarray, "n"], predictions: Float[np.ndarray, "n"]) -> float:
     """Pearson's correlation."""
     if not np.isfinite([labels, predictions]).all():
         raise ValueError("labels or predictions hold NaN or infinity; expected finite numbers")

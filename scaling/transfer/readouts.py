@@ -15,9 +15,9 @@ THRESHOLDS = np.linspace(0.05, 0.95, 19)
 
 def ridge_scores(
     pairs: Iterable[Sequence[np.ndarray]],
-    labels: Float[np.ndarray, "n"],
+    labels: Float[np.ndarray, "n *P"],
     penalties: tuple[float, ...],
-) -> Float[np.ndarray, "m"]:
+) -> Float[np.ndarray, "m *P"]:
     """Ridge regression on that pair of training features [n, F] and test features [m, F], with that
     penalty, whose leave-one-out error on the training cases is lowest. With labels 0 and 1 the
     prediction is a score: a least-squares classifier, enough for a ranking metric.

@@ -109,7 +109,9 @@ def test_loss_of_one_label_against_the_background_is_close_to_that_of_a_mask() -
     # A softmax over (0, logit) is the sigmoid of the logit.
     both = jnp.stack([jnp.zeros_like(logits), jnp.asarray(logits)], axis=1)
     ours = labels_loss(both, jnp.asarray(masks)[:, None])
-    np.testing.assert_allclose(ours, segmentation_loss(logits, masks), rtol=1e-5)
+    np.testing.assert_allclose(
+        ours, segmentation_loss(jnp.asarray(logits), jnp.asarray(masks)), rtol=1e-5
+    )
 
 
 def test_groups_have_metrics_disparities_and_a_fairness_score() -> None:

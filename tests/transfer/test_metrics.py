@@ -41,8 +41,8 @@ def test_dice_counts_voxels_and_empty_masks_agree() -> None:
     assert (
         metrics.dice(empty, empty),
         metrics.dice(empty, a),
-        metrics.nsd(empty, empty, 1, 1),
-        metrics.nsd(a, empty, 1, 1),
+        metrics.nsd(empty, empty, 1.0, 1.0),
+        metrics.nsd(a, empty, 1.0, 1.0),
     ) == (
         1,
         0,
