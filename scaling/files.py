@@ -36,6 +36,7 @@ CAUSES = {
     errno.EROFS: "its file system is read-only; choose another folder, or mount it for writing",
     errno.EACCES: "you may not write there; change the permissions or choose another folder",
     errno.EPERM: "you may not write there; change the permissions or choose another folder",
+    errno.EEXIST: "a part of this path is a file; move it away or choose another folder",
     errno.ENOTDIR: "a part of this path is a file; move it away or choose another folder",
     errno.ENAMETOOLONG: "the name is too long for its file system; choose shorter names",
     errno.EIO: "its disk reports an error; check the disk, then run again",

@@ -87,6 +87,14 @@ def test_failing_disk_is_told_in_one_sentence_and_the_old_file_stays(
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_folder_whose_name_a_file_has_is_told_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(OSError, match=r"study.json cannot be written: a part of this path is a fi"):
+        files.write_json(tmp_path / "runs/study.json", {})
+    with pytest.raises(OSError, match=r"study.json cannot be written: a part of this path is a fi"):
+        files.write_json(tmp_path / "runs/deep/study.json", {})
+
+
 def test_temporary_files_of_dead_processes_are_removed_and_those_of_living_ones_stay(
     tmp_path: Path,
 ) -> None:

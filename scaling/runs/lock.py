@@ -22,7 +22,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +51,16 @@ def locked(file: Path) -> Iterator[None]:
         "began": time.time(),
     }
     candidate = temporary_file(file.with_name(f"{file.name}-{mine['token']}"))
-    with explained(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        candidate.write_text(json.dumps(mine) + "\n")
-        flush(candidate)
     try:
+        with explained(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            candidate.write_text(json.dumps(mine) + "\n")
+            flush(candidate)
         while not linked(candidate, file):
             take_over(file, candidate)
     finally:
-        candidate.unlink(missing_ok=True)
+        with suppress(OSError):  # where it could not be written, it may not be there
+            candidate.unlink(missing_ok=True)
     heartbeat = Heartbeat(file, mine["token"])
     before_rename.append(heartbeat.require)
     heartbeat.thread.start()

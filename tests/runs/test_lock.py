@@ -205,6 +205,21 @@ def test_file_system_without_hard_links_is_told_in_a_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_full_disk_is_told_in_a_sentence_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with (
+        pytest.raises(OSError, match=r"LOCK cannot be written: its disk is full"),
+        locked(tmp_path / "LOCK"),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 WRITE = """
 import sys, time
 from pathlib import Path
