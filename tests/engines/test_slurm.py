@@ -118,9 +118,9 @@ def test_cancelled_study_leaves_the_queue_and_stays_out_of_it(
         ).stdout
 
     scaling("run", EXPERIMENT, "--engine", "slurm", "--cluster", "cluster.toml")
-    wait_for(lambda: owner(tmp_path / STUDY / "phantom/LOCK"), 120)
+    wait_for(lambda: owner(tmp_path / STUDY / "phantom/LOCK"), 900)
     assert "10 jobs cancelled" in scaling("cancel", EXPERIMENT)
-    wait_for(lambda: not say(slurm, "squeue", "--noheader"), 60)
+    wait_for(lambda: not say(slurm, "squeue", "--noheader"), 600)
 
 
 def test_limited_submission_tells_the_rest_and_the_same_command_adds_it(
@@ -147,7 +147,7 @@ def test_limited_submission_tells_the_rest_and_the_same_command_adds_it(
     assert "10 queued in all" in said
     assert "0 jobs submitted, 10 queued in all" in scaling(*submit)
     assert "10 jobs cancelled" in scaling("cancel", EXPERIMENT)
-    wait_for(lambda: not say(slurm, "squeue", "--noheader"), 60)
+    wait_for(lambda: not say(slurm, "squeue", "--noheader"), 600)
     said = scaling("status", EXPERIMENT)
     assert "CANCELLED" in said
     assert "jobs/array0000_0.log" in said
