@@ -128,6 +128,8 @@ def data_prepare(
     from scaling.data.leakage import describe_backgrounds
     from scaling.data.participants import REMARKS
     from scaling.data.prepare import prepare
+    from scaling.data.twins import PEOPLE, describe_twins, find_twins, people_table
+    from scaling.files import write_table
     from scaling.study.config import Source, Split, Volumes
 
     listed = root.name.endswith(LISTINGS)
@@ -167,5 +169,14 @@ def data_prepare(
     for source, scans in usable.groupby("source"):
         for sentence in describe_backgrounds(str(source), scans["background"]):
             console.print(f"! {sentence}", markup=False)
+    twins = find_twins(cache, workers)
+    for sentence in describe_twins(twins):
+        console.print(f"! {sentence}", markup=False)
+        write_table(people_table(index, twins), cache / PEOPLE)
+        console.print(
+            f"  {cache / PEOPLE} has one name for each person: as a source of a study it keeps "
+            "them on one side of data.split",
+            markup=False,
+        )
     if len(usable) < len(index):
         raise typer.Exit(1)

@@ -56,8 +56,8 @@ def scan_sources(root: Path, sources: Sequence[Source], split: Split) -> pd.Data
     tables = []
     for path in dict.fromkeys(source.path for source in sources):
         table = scan_source(root, path)
-        part = subject_parts(table["subject"].unique(), split)
-        table["part"] = table["subject"].map(part)
+        people = people_of(table)
+        table["part"] = people.map(subject_parts(people.unique(), split))
         wanted = {source.part for source in sources if source.path == path}
         tables.append(table if "all" in wanted else table[table["part"].isin(wanted)])
         if tables[-1].empty:
@@ -73,6 +73,14 @@ def scan_sources(root: Path, sources: Sequence[Source], split: Split) -> pd.Data
     table = table[[*COLUMNS, *extra]]
     table.attrs = {REMARKS: remarks}
     return table
+
+
+def people_of(table: pd.DataFrame) -> "pd.Series[str]":
+    """Whom each scan is of: the column `person` where a table has it, else the subject."""
+    if "person" not in table.columns:
+        return table["subject"]
+    person = table["person"].fillna("").astype(str)
+    return person.where(person != "", table["subject"])
 
 
 def with_no_attributes(table: pd.DataFrame) -> pd.DataFrame:

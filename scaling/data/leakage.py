@@ -142,4 +142,6 @@ def persons(table: pd.DataFrame) -> pd.Series:
     names = names.mask(alone, table["source"] + "|" + table["subject"])
     if "original_id" in table.columns:
         names = names.mask(table["original_id"] != "", "original|" + table["original_id"])
+    if "person" in table.columns:  # one name of a person who has several, by the content of scans
+        names = names.mask(table["person"] != "", "person|" + table["person"])
     return names

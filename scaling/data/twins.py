@@ -1,0 +1,181 @@
+"""Who is in a cache under two names: scans of two subjects that are nearly the same.
+
+Beside equal voxels, which `content_hash` shows. Two scans are near-equal when the correlation of
+their signatures (`scaling.data.signatures`), brought into register by a shift, is above NEAR_EQUAL.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from scaling.data.cache import Cache, open_cache
+from scaling.data.signatures import Pattern, pattern_of, signature
+from scaling.processes.parallel import cores, unordered_map
+
+NEAR_EQUAL = 0.87  # correlation in register
+CANDIDATE = 0.7  # correlation before a shift, above which a pair is brought into register
+FEWEST_SCANS = 16  # of a sequence, whose mean signature is else not known
+BLOCK, ROWS = 256, 512  # scans that a worker reads at once; rows of a block of correlations
+SHIFTS_MM = (4.0, 2.0, 1.0)
+FARTHEST_MM = 12.0
+PEOPLE = "people.csv"  # in the cache: its scans, with one name for each person
+OTHERS = ""  # the sequence that rare and unknown ones are compared as
+
+
+@dataclass(frozen=True)
+class Twins:
+    """`pairs`: path, twin, correlation; `people`: subject (source|subject) -> name of the person,
+    for those who have several names.
+    """
+
+    pairs: pd.DataFrame
+    people: dict[str, str]
+
+
+def find_twins(cache: Path, workers: int = 0) -> Twins:
+    """Near-equal scans of different subjects in a finished cache, sequence by sequence.
+
+    A sequence with fewer than 16 scans is compared with the other rare ones, if these are 16.
+    """
+    opened = open_cache(cache)
+    index = opened.index
+    usable = np.flatnonzero(index["status"] == "ok")
+    if len(usable) < FEWEST_SCANS:
+        return Twins(pd.DataFrame(columns=["path", "twin", "correlation"]), {})
+    blocks = [(cache, usable[first : first + BLOCK]) for first in range(0, len(usable), BLOCK)]
+    rows, signatures = [], []
+    for block_rows, block in unordered_map(read_signatures, blocks, workers or cores()):
+        rows.append(block_rows)
+        signatures.append(block)
+    if not rows:
+        return Twins(pd.DataFrame(columns=["path", "twin", "correlation"]), {})
+    order = np.argsort(np.concatenate(rows))
+    places = np.concatenate(rows)[order]
+    stacked = np.concatenate(signatures)[order]
+    subjects = (index["source"] + "|" + index["subject"]).to_numpy()
+    found = []
+    for group in groups_of_sequences(index["sequence"].to_numpy()[places]):
+        found += list(near_equal(opened, places[group], stacked[group], subjects))
+    pairs = [
+        (str(index["path"].iloc[one]), str(index["path"].iloc[other]), correlation)
+        for one, other, correlation in sorted(found)
+    ]
+    people = one_name([(subjects[one], subjects[other]) for one, other, _ in found])
+    return Twins(pd.DataFrame(pairs, columns=["path", "twin", "correlation"]), people)
+
+
+def read_signatures(block: tuple[Path, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a cache that have a signature [n], and their signatures float16 [n, K]."""
+    path, rows = block
+    cache = open_cache(path)
+    patterns = [(row, pattern_at(cache, int(row))) for row in rows]
+    with_one = [(row, signature(pattern)) for row, pattern in patterns if pattern is not None]
+    if not with_one:
+        return np.zeros(0, int), np.zeros((0, 0), np.float16)
+    return (
+        np.array([row for row, _ in with_one]),
+        np.stack([values for _, values in with_one]).astype(np.float16),
+    )
+
+
+def pattern_at(cache: Cache, row: int) -> Pattern | None:
+    """The pattern of a row of a cache."""
+    spacing = [float(size) for size in str(cache.index["spacing"].iloc[row]).split(" x ")]
+    return pattern_of(np.asarray(cache.volume(row)), np.array(spacing))
+
+
+def groups_of_sequences(sequences: np.ndarray) -> Iterator[np.ndarray]:
+    """Places of the scans of every sequence with enough of them, and of all rare ones together."""
+    names, counts = np.unique(sequences, return_counts=True)
+    common = set(names[counts >= FEWEST_SCANS])
+    kinds = np.array([name if name in common else OTHERS for name in sequences], object)
+    for kind in sorted(set(kinds)):
+        places = np.flatnonzero(kinds == kind)
+        if len(places) >= FEWEST_SCANS:
+            yield places
+
+
+def near_equal(
+    cache: Cache, rows: np.ndarray, signatures: np.ndarray, subjects: np.ndarray
+) -> Iterator[tuple[int, int, float]]:
+    """Pairs of rows of different subjects that are near-equal, and their correlation."""
+    mean = signatures.mean(0, dtype=np.float32)
+    unit = normalised(signatures, mean)  # [n, K]
+    for first in range(0, len(unit), ROWS):
+        correlations = unit[first : first + ROWS] @ unit[first:].T  # [rows, n - first]
+        for one, other in np.argwhere(correlations > CANDIDATE) + first:
+            row, other_row = int(rows[one]), int(rows[other])
+            if one >= other or subjects[row] == subjects[other_row]:
+                continue
+            pattern = pattern_at(cache, other_row)
+            assert pattern is not None, other_row
+            correlation = in_register(unit[one], pattern, mean)
+            if correlation > NEAR_EQUAL:
+                yield row, other_row, round(correlation, 3)
+
+
+def normalised(signatures: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """float32 signatures [..., K] minus the mean, of length 1."""
+    centred = signatures.astype(np.float32) - mean
+    return centred / np.maximum(np.linalg.norm(centred, axis=-1, keepdims=True), 1e-12)
+
+
+def in_register(unit: np.ndarray, pattern: Pattern, mean: np.ndarray) -> float:
+    """The highest correlation of a normalised signature with a pattern, over shifts up to 12 mm:
+    a descent along the axes by 4, 2 and 1 mm.
+    """
+    shift = np.zeros(3)
+    highest = float(unit @ normalised(signature(pattern), mean))
+    for step in SHIFTS_MM:
+        improved = True
+        while improved:
+            improved = False
+            for move in (*(np.eye(3) * step), *(np.eye(3) * -step)):
+                tried = shift + move
+                if np.abs(tried).max() > FARTHEST_MM:
+                    continue
+                correlation = float(unit @ normalised(signature(pattern, tried), mean))
+                if correlation > highest + 1e-4:
+                    highest, shift, improved = correlation, tried, True
+    return highest
+
+
+def one_name(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """Subject -> the first name, in alphabetical order, of all that are joined by pairs."""
+    names: dict[str, str] = {}
+    for pair in pairs:
+        joined = {names.get(subject, subject) for subject in pair}
+        first = min(joined)
+        members = [subject for subject, name in names.items() if name in joined]
+        names |= dict.fromkeys([*members, *pair], first)
+    return names
+
+
+def people_table(index: pd.DataFrame, twins: Twins) -> pd.DataFrame:
+    """A table of scans in which `person` is one name for each person: as a source of a study, its
+    parts and its leakage are those of people.
+    """
+    subjects = index["source"] + "|" + index["subject"]
+    columns = ["path", "session", "sequence", "run", "site", "age", "sex", "label", "mask"]
+    table = index.loc[index["status"] == "ok", columns]
+    subjects = subjects[table.index]
+    table = table.assign(
+        subject=subjects, person=[twins.people.get(str(name), str(name)) for name in subjects]
+    )
+    return table[["path", "subject", "person", *columns[1:]]]
+
+
+def describe_twins(twins: Twins) -> list[str]:
+    """A sentence on scans that are nearly equal to one of another subject."""
+    pairs = twins.pairs
+    if pairs.empty:
+        return []
+    first = pairs.sort_values("correlation", ascending=False).iloc[0]
+    return [
+        f"{len(pairs)} pairs of scans of {len(twins.people)} subjects are nearly equal (resampled, "
+        f"defaced or normalised anew; or one person twice), first {first['path']} = "
+        f"{first['twin']} (correlation {first['correlation']:.2f})"
+    ]
