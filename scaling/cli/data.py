@@ -1,11 +1,14 @@
 """The verbs on collections of scans: write a synthetic one, check one, prepare one."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scaling.cli.terminal import console, progress_bar
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 data_app = typer.Typer(no_args_is_help=True, help="Write, check and prepare collections of scans.")
 
@@ -118,6 +121,13 @@ def data_prepare(
     compressed: Annotated[
         bool, typer.Option("--compressed", help="Take less of the disk, and be slower to read.")
     ] = False,
+    twins: Annotated[
+        bool,
+        typer.Option(
+            "--twins",
+            help="Also find scans that are nearly equal under two names: resampled, defaced.",
+        ),
+    ] = False,
 ) -> None:
     """Bring every scan below a folder to one grid, in a cache that training reads.
 
@@ -128,8 +138,6 @@ def data_prepare(
     from scaling.data.leakage import describe_backgrounds
     from scaling.data.participants import REMARKS
     from scaling.data.prepare import prepare
-    from scaling.data.twins import PEOPLE, describe_twins, find_twins, people_table
-    from scaling.files import write_table
     from scaling.study.config import Source, Split, Volumes
 
     listed = root.name.endswith(LISTINGS)
@@ -169,6 +177,17 @@ def data_prepare(
     for source, scans in usable.groupby("source"):
         for sentence in describe_backgrounds(str(source), scans["background"]):
             console.print(f"! {sentence}", markup=False)
+    if twins:
+        report_twins(cache, index, workers)
+    if len(usable) < len(index):
+        raise typer.Exit(1)
+
+
+def report_twins(cache: Path, index: "pd.DataFrame", workers: int) -> None:
+    """Print what is nearly equal under two names, and write who is one person."""
+    from scaling.data.twins import PEOPLE, describe_twins, find_twins, people_table
+    from scaling.files import write_table
+
     twins = find_twins(cache, workers)
     for sentence in describe_twins(twins):
         console.print(f"! {sentence}", markup=False)
@@ -178,5 +197,3 @@ def data_prepare(
             "them on one side of data.split",
             markup=False,
         )
-    if len(usable) < len(index):
-        raise typer.Exit(1)
