@@ -1,4 +1,4 @@
-"""A small digest of a prepared volume that survives resampling, defacing and another normalisation.
+"""A small digest of a prepared volume that survives defacing, noise and another normalisation.
 
 A signature is what a head shows between 4 and 10 mm (a difference of Gaussians), away from its
 edge, on a grid of 10 mm below its vertex: there is no face, and no rim of half empty voxels.

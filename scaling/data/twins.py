@@ -175,7 +175,7 @@ def describe_twins(twins: Twins) -> list[str]:
         return []
     first = pairs.sort_values("correlation", ascending=False).iloc[0]
     return [
-        f"{len(pairs)} pairs of scans of {len(twins.people)} subjects are nearly equal (resampled, "
-        f"defaced or normalised anew; or one person twice), first {first['path']} = "
+        f"{len(pairs)} pairs of scans of {len(twins.people)} subjects are nearly equal (defaced, "
+        f"moved or normalised anew; or one person twice), first {first['path']} = "
         f"{first['twin']} (correlation {first['correlation']:.2f})"
     ]
