@@ -1,10 +1,13 @@
 """The challenge record: published ones, and a user's own from TOML or Python."""
 
+import ast
 from pathlib import Path
 
 import pytest
 
-from scaling.study.challenge import built_in_challenges, load_challenge
+import scaling
+from scaling.study.challenge import load_challenge
+from scaling.study.challenges import built_in_challenges
 
 OWN = """
 name = "own"
@@ -68,6 +71,26 @@ def test_mistake_in_an_own_challenge_names_file_and_field(
 ) -> None:
     (tmp_path / "own.toml").write_text(OWN.replace(*change, 1))
     with pytest.raises(ValueError, match=rf"own\.toml is {message}"):
+        load_challenge(tmp_path / "own.toml")
+
+
+def test_no_module_outside_of_the_table_names_a_challenge() -> None:
+    package = Path(scaling.__file__).parent
+    names = built_in_challenges()
+    naming = []
+    for file in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            documentation = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            for part in ast.iter_child_nodes(node) if not documentation else ():
+                text = part.value if isinstance(part, ast.Constant) else ""
+                if isinstance(text, str) and any(name in text.lower() for name in names):
+                    naming.append(f"{file.relative_to(package)}: {text}")
+    assert naming == []
+
+
+def test_leaderboard_that_is_not_there_is_told(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text('leaderboard = "absent.csv"\n' + OWN)
+    with pytest.raises(ValueError, match=r"own\.toml names the leaderboard .*absent\.csv"):
         load_challenge(tmp_path / "own.toml")
 
 

@@ -33,7 +33,7 @@ def data_phantom(
 ) -> None:
     """Write a synthetic cohort as NIfTI: several scanners, labelled tasks, ages and lesions.
 
-    Folders and files are named as in FOMO25, or as --set challenge=fomo26 (or a file) says.
+    Folders and files are named as in a challenge: --set challenge=NAME, or a .toml or .py file.
     """
     from scaling.phantom.write import write_phantom
     from scaling.runs.experiment import override

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from scaling.cli.terminal import console, errors, progress_bar
+from scaling.study.challenges import CHOICES
 
 handin_app = typer.Typer()
 
@@ -34,7 +35,7 @@ def export(
     ] = False,
     challenge: Annotated[
         str,
-        typer.Option(help="Keep the contract of a challenge: fomo25, fomo26, or a .toml or .py."),
+        typer.Option(help=f"Keep the contract of a challenge: {CHOICES}."),
     ] = "",
     check: Annotated[
         bool,

@@ -6,6 +6,7 @@ import typer
 
 from scaling.cli.own_tables import read_models
 from scaling.cli.table_options import PANEL, Json, Table, emit
+from scaling.study.challenges import CHOICES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,8 +42,7 @@ def rank(
     challenge: Annotated[
         str,
         typer.Option(
-            help="Rank by a challenge's weights and its rank for a task not entered: "
-            "fomo25, fomo26, or a .toml or .py."
+            help=f"Rank by a challenge's weights and its rank for a task not entered: {CHOICES}."
         ),
     ] = "",
     json_: Json = False,

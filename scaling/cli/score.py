@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from scaling.cli.terminal import console, errors
+from scaling.study.challenges import CHOICES
 
 if TYPE_CHECKING:
     from scaling.handin.scores import Scores
@@ -35,7 +36,7 @@ def score(
     ] = None,
     challenge: Annotated[
         str,
-        typer.Option(help="Score by the rules of a challenge: fomo25, fomo26, or a .toml or .py."),
+        typer.Option(help=f"Score by the rules of a challenge: {CHOICES}."),
     ] = "",
     task: Annotated[
         str, typer.Option(help="Task of the challenge, e.g. 4 (default: from the labels).")

@@ -259,6 +259,10 @@ def plan(
         return
     spent = seconds_measured(study_dir, resolved, statuses)
     print_plan(resolved, statuses, console, spent)
+    from scaling.engines.preparing import pairs_of_plan
+
+    for sentence in pairs_of_plan(study_dir, resolved.study):
+        console.print(sentence, markup=False, highlight=False)
 
 
 def compile_programs(

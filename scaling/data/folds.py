@@ -3,46 +3,37 @@ cases.
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Iterator
 
 import numpy as np
 
+from scaling.data.dealing import fold_numbers, held_out_cases
 from scaling.data.tasks import Cases, TaskArrays
 from scaling.study.config import Task
 
 
 def folds(arrays: TaskArrays, task: Task) -> Iterator[TaskArrays]:
-    """The task itself, or, under `Task.folds`, one task a fold: it tests on the fold's cases and
-    trains on all others, so that every case is predicted once from models that have not seen it.
+    """The task itself; under `Task.held_out` the task that tests on the held-out cases and trains
+    on the others; or, under `Task.folds`, one task a fold: it tests on the fold's cases and trains
+    on all others, so that every case is predicted once from models that have not seen it.
     """
-    if not task.folds:
+    ids, labels = arrays.train.ids, arrays.train.labels
+    if task.held_out:
+        yield divided(arrays, held_out_cases(ids, labels, task))
+    elif task.folds:
+        numbers = fold_numbers(ids, labels, task.name, task.folds)
+        for fold in range(task.folds):
+            yield divided(arrays, numbers == fold)
+    else:
         yield arrays
-        return
-    numbers = fold_numbers(arrays.train, task.name, task.folds)
-    for fold in range(task.folds):
-        train, test = subset(arrays.train, numbers != fold), subset(arrays.train, numbers == fold)
-        yield dataclasses.replace(
-            arrays, train=train, test=test, in_domain=np.isin(test.sites, train.sites)
-        )
 
 
-def fold_numbers(cases: Cases, name: str, count: int) -> np.ndarray:
-    """Fold of every case [n]: a seeded deal of the subjects, class by class where labels are
-    numbers of classes; all sessions of a subject are in one fold.
-    """
-    subjects = np.array([case.rsplit("/", 1)[0] for case in cases.ids])
-    seed = hashlib.blake2b(f"{name}/folds".encode(), digest_size=16).digest()
-    names = np.unique(subjects)
-    order = np.random.default_rng(int.from_bytes(seed, "big")).permutation(len(names))
-    place = dict(zip(names[order], range(len(names)), strict=True))
-    if cases.labels.ndim == 1:
-        first = {subject: cases.labels[subjects == subject][0] for subject in names}
-        place = {
-            subject: rank
-            for rank, subject in enumerate(sorted(names, key=lambda s: (first[s], place[s])))
-        }
-    return np.array([place[subject] % count for subject in subjects])
+def divided(arrays: TaskArrays, tested: np.ndarray) -> TaskArrays:
+    """The task that tests on some of its training cases, `tested` [n], and trains on the others."""
+    train, test = subset(arrays.train, ~tested), subset(arrays.train, tested)
+    return dataclasses.replace(
+        arrays, train=train, test=test, in_domain=np.isin(test.sites, train.sites)
+    )
 
 
 def subset(cases: Cases, chosen: np.ndarray) -> Cases:

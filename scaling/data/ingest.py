@@ -16,6 +16,7 @@ from scaling.data.volume import mask_to_grid, prepare_scan
 from scaling.files import write_text
 from scaling.study.config import BACKGROUND, Volumes
 
+DOUBTFUL_MASK = "its mask is doubtful"  # begins what is said of a mask that is used all the same
 BRAIN_ML = (200.0, 2500.0)  # volume of a brain mask: of a newborn's to a generous adult's
 
 
@@ -127,7 +128,7 @@ def ingest_mask(
         "mask_volumes": label_volumes(mask, on_grid, grid),
     }
     if wrong:
-        report["reason"] = f"its mask is doubtful: {wrong}"
+        report["reason"] = f"{DOUBTFUL_MASK}: {wrong}"
     return report
 
 

@@ -5,7 +5,6 @@ sequences, labels that do not fit.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,8 @@ import pandas as pd
 from scaling.data.leakage import shared
 from scaling.data.reading import UnreadableVolume, read_scan
 from scaling.study.challenge import (
-    Challenge,
     ChallengeTask,
-    built_in_challenges,
-    load_challenge,
+    published_challenges,
 )
 
 AGES = (0.0, 120.0)
@@ -259,12 +256,6 @@ def task_of(rows: pd.DataFrame, source: str) -> tuple[str, tuple[str, ...]]:
     if labels.empty:
         return ("segmentation", ()) if (rows["mask"] != "").any() else ("", ())
     return ("classification", ()) if labels.isin([0, 1]).mean() > 0.8 else ("regression", ())
-
-
-@lru_cache
-def published_challenges() -> tuple[Challenge, ...]:
-    """The challenges that come with the package."""
-    return tuple(load_challenge(name) for name in built_in_challenges())
 
 
 def is_task_folder(folder: str, challenge: str, task: ChallengeTask) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from scaling.data.check import Checked
+from scaling.data.pairing import describe_pairs
 
 SHOWN = 5  # files named per finding
 MANY = 12  # values of labels that are listed one by one
@@ -13,7 +14,8 @@ MANY = 12  # values of labels that are listed one by one
 
 def describe_sources(manifest: pd.DataFrame) -> list[dict[str, Any]]:
     """Per source: scans, subjects, sessions, sites, labelled sessions, sessions with age, share of
-    sessions with each sequence, licences, how often each label and value of a mask was seen.
+    sessions with each sequence, what objectives that pair sequences leave out, licences, how often
+    each label and value of a mask was seen.
     """
     out = []
     masks = manifest[manifest["role"] == "mask"]
@@ -36,6 +38,7 @@ def describe_sources(manifest: pd.DataFrame) -> list[dict[str, Any]]:
                     str(name): round(count / sessions.ngroups, 3)
                     for name, count in sequences.items()
                 },
+                "pairs": describe_pairs(scans),
                 "licences": sorted(set(scans["licence"]) - {""}),
                 "labels": counted(first["label"]),
                 "mask_values": counted(masks.loc[masks["source"] == source, "values"].str.split()),
@@ -108,6 +111,7 @@ def summarise(root: Path, checked: Checked) -> str:
         lines += [
             f"{name}: {numbers}, {source['labelled']:,} labelled, {source['with_age']:,} with age",
             f"  {sequences}",
+            f"  for objectives that pair sequences: {source['pairs']}",
             f"  licence: {'; '.join(source['licences']) or 'not stated'}",
             *describe_labels(source),
         ]

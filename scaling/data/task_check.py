@@ -10,6 +10,7 @@ import pandas as pd
 from scaling.data.cache import Cache
 from scaling.data.labels import Sessions, mask_volumes
 from scaling.data.tasks import check_sessions, task_sessions
+from scaling.study.classes import named
 from scaling.study.config import Task
 from scaling.study.groups import parse_group
 from scaling.study.task_kinds import kind_of
@@ -25,6 +26,7 @@ def check_tasks(tasks: Sequence[Task], domain: str, cache_of: Callable[[Task], C
             cache = cache_of(task)
             sessions = task_sessions(cache, task)
             check_sessions(sessions, task)
+            check_labels_of_masks(cache, sessions, task)
             check_groups(cache, task)
             check_domain(sessions, task, domain)
         except ValueError as error:
@@ -35,7 +37,7 @@ def check_tasks(tasks: Sequence[Task], domain: str, cache_of: Callable[[Task], C
 
 def check_domain(sessions: dict[str, Sessions], task: Task, domain: str) -> None:
     """Raises ValueError when no test case is of the domain that the verdict is about."""
-    if task.folds:
+    if task.folds or task.held_out:
         return  # every test case is of a training site, and so is the verdict's domain
     sites = {session.site for session in sessions["training"].usable}
     inside = [session.site in sites for session in sessions["test"].usable]
@@ -50,6 +52,21 @@ def check_domain(sessions: dict[str, Sessions], task: Task, domain: str) -> None
             f"task {task.name!r} has no test case of its training sites "
             f"({', '.join(sorted(sites))}), and estimand.domain is 'in'; give test cases of them, "
             "or set estimand.domain to 'out'"
+        )
+
+
+def check_labels_of_masks(cache: Cache, sessions: dict[str, Sessions], task: Task) -> None:
+    """Raises ValueError for a label that no training mask has: nothing could learn it."""
+    if not kind_of(task).masks:
+        return
+    present: set[int] = set()
+    for session in sessions["training"].usable:
+        present |= set(mask_volumes(cache.index.iloc[session.mask_row]))
+    absent = [name for name, value in named(task.classes) if value not in present]
+    if absent:
+        raise ValueError(
+            f"task {task.name!r} has no training mask that holds the label {', '.join(absent)} "
+            f"({len(sessions['training'].usable)} masks were read); expected each in one at least"
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scaling.data.cache import Cache
+from scaling.data.dealing import held_out_cases
 from scaling.data.labels import Sessions, labelled_sessions, mask_volumes
 from scaling.study.classes import named
 from scaling.study.config import Data, Task, Volumes
@@ -34,7 +35,7 @@ class Cases:
 class TaskArrays:
     """Training and test cases of one task. `in_domain` [n] marks the test cases of a training site;
     `dropped` says what is left out; `inside` are labelled cases of sites that are tested out of
-    domain.
+    domain. Draws before `first_draw` are predicted already.
     """
 
     train: Cases
@@ -42,6 +43,7 @@ class TaskArrays:
     in_domain: np.ndarray
     dropped: tuple[str, ...]
     inside: Cases | None = None
+    first_draw: int = 0
 
 
 def task_volumes(task: Task, data: Data) -> Volumes:
@@ -64,7 +66,7 @@ def load_task(cache: Cache, task: Task, data: Data) -> TaskArrays:
     check_sessions(sessions, task)
     cases = {name: gather(cache, task, group) for name, group in sessions.items()}
     train = cases["training"]
-    test = cases.get("test", train)  # under folds every training case is tested
+    test = cases.get("test", train)  # `folds` divides the training cases later
     in_domain = np.isin(test.sites, train.sites)
     return TaskArrays(train, test, in_domain, tuple(dropped), cases.get("in-domain"))
 
@@ -73,7 +75,7 @@ def task_sessions(cache: Cache, task: Task) -> dict[str, Sessions]:
     """The labelled sessions that a task trains on, tests on, and has for its control in domain."""
     training = labelled_sessions(cache.index, task, (task.train,))
     sessions = {"training": training}
-    if not task.folds:
+    if not (task.folds or task.held_out):
         sessions["test"] = labelled_sessions(cache.index, task, task.test)
     if task.inside:
         inside = labelled_sessions(cache.index, task, task.inside)
@@ -97,6 +99,8 @@ def check_sessions(sessions: dict[str, Sessions], task: Task) -> None:
     """Raises ValueError when training and test cases overlap, a class is missing, or the training
     cases are too few.
     """
+    if task.held_out:
+        sessions = with_held_out(sessions, task)
     tested = {session.id for session in sessions["test"].usable} if "test" in sessions else set()
     for name, group in sessions.items():
         shared = tested & {session.id for session in group.usable}
@@ -111,9 +115,10 @@ def check_sessions(sessions: dict[str, Sessions], task: Task) -> None:
     if task.folds:
         training -= -(-training // task.folds)  # the largest fold is held out
     if training < max(task.shots):
+        left_out = "; ".join(sessions["training"].dropped)
         raise ValueError(
             f"task {task.name!r} has {training} training cases and wants shots={max(task.shots)}; "
-            "lower shots or add cases"
+            f"lower shots or add cases{f' ({left_out})' if left_out else ''}"
         )
     classes = len(task.classes) or 2
     if kind_of(task).stratified and min(task.shots) < classes:
@@ -121,6 +126,18 @@ def check_sessions(sessions: dict[str, Sessions], task: Task) -> None:
             f"task {task.name!r} has {classes} classes and wants shots={min(task.shots)}; expected "
             "a case of every class among the shots"
         )
+
+
+def with_held_out(sessions: dict[str, Sessions], task: Task) -> dict[str, Sessions]:
+    """The sessions with the held-out ones as those of the test."""
+    usable, dropped = sessions["training"].usable, sessions["training"].dropped
+    labels = np.array([session.label for session in usable], np.float32)
+    numbers = labels[:, 0] if labels.shape[1] == 1 else labels
+    tested = held_out_cases([session.id for session in usable], numbers, task)
+    pairs = list(zip(usable, tested, strict=True))
+    train = [session for session, is_tested in pairs if not is_tested]
+    test = [session for session, is_tested in pairs if is_tested]
+    return sessions | {"training": Sessions(train, dropped), "test": Sessions(test)}
 
 
 def check_classes(labels: set[float], group: Sessions, name: str, task: Task) -> None:
@@ -172,6 +189,13 @@ def lost_labels(cache: Cache, row: int, task: Task) -> np.ndarray:
     volumes = mask_volumes(cache.index.iloc[row])
     pairs = [volumes.get(value, (0.0, 0.0)) for _, value in named(task.classes)]
     return np.array([in_file > 0 and on_grid == 0 for in_file, on_grid in pairs])
+
+
+def draws_of(task: Task, arrays: TaskArrays, shots: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Number and cases [shots] of every draw that is not predicted yet."""
+    every = few_shot_draws(task, arrays.train, shots)
+    for draw in range(arrays.first_draw, len(every)):
+        yield draw, every[draw]
 
 
 def few_shot_draws(task: Task, cases: Cases, shots: int) -> np.ndarray:

@@ -80,7 +80,7 @@ def confirmed_tasks(study: Study, test: Path, names: tuple[str, ...]) -> tuple[T
     chosen = []
     for task in study.tasks:
         if not names or task.name in names:
-            chosen.append(dataclasses.replace(task, test=(source,), inside=(), folds=0))
+            chosen.append(dataclasses.replace(task, test=(source,), inside=(), folds=0, held_out=0))
     return tuple(chosen)
 
 

@@ -60,10 +60,10 @@ def protocol_of(study: Study, task: Task) -> str:
 
 
 def domain_of(study: Study, task: Task) -> str:
-    """The test sites that the verdict on a task is about; folds have cases of training sites
-    only.
+    """The test sites that the verdict on a task is about; folds and held-out cases
+    are of training sites.
     """
-    return "in" if task.folds else study.estimand.domain
+    return "in" if task.folds or task.held_out else study.estimand.domain
 
 
 def shots_of(study: Study, task: Task) -> int:

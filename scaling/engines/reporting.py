@@ -13,6 +13,7 @@ import pandas as pd
 from scaling.data.cache import INDEX
 from scaling.data.grids import recorded_parts
 from scaling.data.licences import COLLECTIONS
+from scaling.engines.by_group import by_group, confusions
 from scaling.engines.evidence import findings, judge
 from scaling.engines.standing import standing
 from scaling.engines.training_curves import training_curves
@@ -24,6 +25,7 @@ from scaling.runs.durations import plan_seconds
 from scaling.runs.plan import Plan
 from scaling.runs.rundir import DESCRIBING, DONE, Status, plan_status
 from scaling.runs.steps import PretrainStep, Step, TransferStep
+from scaling.study.challenge import published_challenges
 from scaling.study.config import Study
 from scaling.transfer.collect import PREDICTIONS, PRETRAINING, RESULTS
 
@@ -74,6 +76,9 @@ def write_study_report(study_dir: Path, plan: Plan) -> None:
         outlooks=look_beyond(results, estimand.protocol, estimand.domain, pretraining),
         self_tests=tests,
         findings=answers,
+        confusions=confusions(predictions, plan.study),
+        groups=by_group(predictions, plan.study),
+        leaderboard=leaderboard_of(plan.study) if answers else pd.DataFrame(),
         reconstructions=reconstructions(study_dir, plan),
         problems=problems,
         standing=sentences,
@@ -93,6 +98,18 @@ def flipped_table(study_dir: Path) -> Path | None:
     """A collected table whose content has changed by itself, if there is one."""
     collected = study_dir / "collect"
     return flipped(collected, (read_marker(collected / DONE) or {}).get("files", {}))
+
+
+def leaderboard_of(study: Study) -> pd.DataFrame:
+    """The leaderboard of the first published challenge whose tasks the study has, all of them; no
+    rows where there is none.
+    """
+    tried = {task.name for task in study.tasks}
+    for challenge in published_challenges():
+        names = {task.name for task in challenge.tasks}
+        if challenge.leaderboard and names <= tried:
+            return pd.read_csv(challenge.leaderboard, comment="#")
+    return pd.DataFrame()
 
 
 def collections_of(study_dir: Path) -> list[dict[str, Any]]:
@@ -194,7 +211,7 @@ def find_problems(study_dir: Path, plan: Plan, statuses: Mapping[str, Status]) -
     A step that has not run yet is no problem: the page counts those in its interim banner.
     """
     problems: list[str] = []
-    for name in ("leakage.json", "skipped.json", "grids.json"):
+    for name in ("leakage.json", "skipped.json", "grids.json", "pairs.json"):
         file = study_dir / "prepare" / name
         problems += read_json(file) if file.exists() else []
     for step in plan.steps:

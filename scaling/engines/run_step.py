@@ -177,7 +177,8 @@ def carry_out(
             from scaling.engines.preparing import prepare_study
 
             domain = plan.study.estimand.domain
-            prepare_study(folder, config, domain, execution.workers, progress)
+            objectives = plan.study.objectives
+            prepare_study(folder, config, domain, execution.workers, progress, objectives)
         case TransferStep() as config:
             from scaling.transfer.run import transfer
 

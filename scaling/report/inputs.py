@@ -85,7 +85,17 @@ class ReportInput:
     """Task -> how its verdict behaves on simulated studies."""
 
     findings: dict[str, Findings] = field(default_factory=dict)
-    """Protocol -> what FOMO25 found, asked of this study; the first one's ranking is shown."""
+    """Protocol -> what a challenge found, asked of this study; the first one's ranking is shown."""
+
+    confusions: pd.DataFrame = field(default_factory=without_rows)
+    """Cases by task, model, true and predicted class."""
+
+    groups: pd.DataFrame = field(default_factory=without_rows)
+    """Values by task, model, metric, variable, what and group: what is "group", "disparity",
+    "score" or "fairness"."""
+
+    leaderboard: pd.DataFrame = field(default_factory=without_rows)
+    """Published results on the study's tasks: team, track, rank, a column TASK_METRIC each."""
 
     reconstructions: Sequence[tuple[str, FloatArray, FloatArray, FloatArray]] = ()
     """(label, original, masked, reconstructed), arrays [D, H, W] in RAS order."""

@@ -20,7 +20,12 @@ from scaling.files import write_text
 from scaling.report.beyond import self_test_rows
 from scaling.report.cards import card
 from scaling.report.curves import FITTED_TO
-from scaling.report.fomo25 import against_rows, difference_rows, published_rows, ranking_rows
+from scaling.report.findings import (
+    against_rows,
+    difference_rows,
+    published_rows,
+    ranking_rows,
+)
 from scaling.report.forests import forest
 from scaling.report.images import montage, window
 from scaling.report.inputs import ReportInput
@@ -87,7 +92,7 @@ def write_report(study: ReportInput, out: Path) -> Path:
             by_objective=against_rows(study.findings, by_objective=True),
             differences=difference_rows(first) if first else [],
             ranking=ranking_rows(first) if first else ([], []),
-            published=published_rows(study.tasks) if first else ([], []),
+            published=published_rows(study.leaderboard),
             beyond=beyond,
             self_tests=self_test_rows(study.self_tests),
             fitted_to=FITTED_TO,

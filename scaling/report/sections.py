@@ -13,9 +13,10 @@ from scaling.laws.known_metrics import label_of
 from scaling.report.beyond import equal_compute
 from scaling.report.curves import agreement, fitted_views
 from scaling.report.figures import COLUMNS, Axis, performance_of
-from scaling.report.fomo25 import CHOICES
+from scaling.report.findings import CHOICES
 from scaling.report.forests import against_controls
 from scaling.report.gains import improvement_of
+from scaling.report.groups import confusion_tables, fairness_table, group_tables
 from scaling.report.inputs import ReportInput
 from scaling.report.losses import loss_against_compute, pretraining_loss, training_figure
 from scaling.report.measured import Measured, measured
@@ -89,6 +90,9 @@ def task_section(study: ReportInput, results: pd.DataFrame, name: str, slug: str
         "selectors": selectors(listed),
         "figures": drawn,
         "laws": law_rows(study, results, name),
+        "confusions": confusion_tables(study.confusions, name),
+        "groups": group_tables(study.groups, name),
+        "fairness": fairness_table(study.groups, name),
     }
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,16 @@ def with_defaults(old: Any, config: Any) -> Any:
         elif field.default is not dataclasses.MISSING:
             complete[field.name] = json.loads(json.dumps(as_plain(field.default)))
     return complete
+
+
+def only_more_draws(step: Step, changes: list[str]) -> bool:
+    """Whether a transfer differs in wanting more draws alone: those it has are seeded one by one,
+    and stay.
+    """
+    if step.kind != "transfer" or len(changes) != 1:
+        return False
+    change = re.fullmatch(r"task\.draws was (\d+), is (\d+)", changes[0])
+    return change is not None and int(change[1]) < int(change[2])
 
 
 def only_grown(step: Step, changes: list[str]) -> bool:

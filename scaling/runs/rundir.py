@@ -40,6 +40,7 @@ from scaling.runs.drift import (
     config_changes,
     config_digest,
     only_grown,
+    only_more_draws,
     resolved,
 )
 from scaling.runs.plan import Plan
@@ -60,6 +61,8 @@ PACKAGES = (
     "numpy",
 )
 DESCRIBING = ("collect", "report")
+# Predictions of a transfer, and those of fewer draws that it has taken over and not yet joined.
+PREDICTIONS, EARLIER = "predictions.parquet", "earlier.parquet"
 # Written about a step, not by it. The volumes of a cache have digests of their own, read with them.
 BESIDE = (LOCK, CONFIG, DONE, ERROR, ATTEMPTS, PROVENANCE)
 VOLUMES = (".npy", ".b2nd")
@@ -77,7 +80,7 @@ def step_status(study_dir: Path, step: Step, texts: dict[int, str] | None = None
     if done is None or done.get("config") != config_digest(step, texts):
         changes = config_changes(folder, step)
         failed = done is None and (folder / ERROR).exists()
-        if changes and (failed or step.kind in DESCRIBING or only_grown(step, changes)):
+        if changes and (failed or step.kind in DESCRIBING or grows(step, changes)):
             return "todo"
         if changes:
             raise ConfigDriftError(
@@ -153,21 +156,42 @@ def begin(study_dir: Path, step: Step, devices: str) -> Path:
     if not folder.resolve().is_relative_to(study_dir.resolve()):
         raise ValueError(f"step {step.name!r} lies outside of {study_dir}; expected a plain name")
     remove_leftovers(folder)
-    (folder / DONE).unlink(missing_ok=True)
-    if folder.exists() and config_changes(folder, step) != []:
+    changes = config_changes(folder, step) if folder.exists() else []
+    if changes and only_more_draws(step, changes):
+        keep_draws(folder)
+    elif changes and only_grown(step, changes):
+        pass  # the caches that are there stay; `prepare_grids` adds to them
+    elif changes != []:
+        (folder / DONE).unlink(missing_ok=True)
         start_anew(folder)
+    (folder / DONE).unlink(missing_ok=True)
     write_json(folder / CONFIG, resolved(step))
     write_json(folder / PROVENANCE, {"format": FORMAT, **provenance(devices)})
     (folder / ERROR).unlink(missing_ok=True)
     return folder
 
 
-def start_anew(folder: Path) -> None:
-    """Remove what an earlier attempt wrote, but its lock and what it has cost."""
+def grows(step: Step, changes: list[str]) -> bool:
+    """Whether what a step has done is a part of what it is to do now."""
+    return only_grown(step, changes) or only_more_draws(step, changes)
+
+
+def keep_draws(folder: Path) -> None:
+    """Put the predictions of a finished transfer aside for one of more draws, which takes them from
+    there; remove the rest. Where it was not finished, those of a transfer before it stay aside.
+    """
+    done = read_marker(folder / DONE)
+    if done is not None and not damage(folder, done.get("files", {})):
+        os.replace(folder / PREDICTIONS, folder / EARLIER)
+    start_anew(folder, EARLIER)
+
+
+def start_anew(folder: Path, *spared: str) -> None:
+    """Remove what an earlier attempt wrote, but its lock, what it has cost, and `spared` files."""
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        elif path.name not in (LOCK, ATTEMPTS):
+        elif path.name not in (LOCK, ATTEMPTS, DONE, *spared):
             path.unlink()
 
 

@@ -7,16 +7,16 @@ challenge by its name.
 
 import importlib.util
 import tomllib
-from dataclasses import field
+from dataclasses import field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from scaling.study.challenges import FOLDER, built_in_challenges
 from scaling.study.strict import STRICT
-
-BUILT_IN = Path(__file__).parent / "challenges"
 
 Kind = Literal["classification", "segmentation", "regression", "embedding"]
 
@@ -155,6 +155,9 @@ class Challenge:
     """Whether an empty mask is accepted as a prediction."""
     pretraining: Collection | None = None
     """What the method track may pretrain on; None: the challenge has no such track."""
+    leaderboard: str = ""
+    """Published results, a table beside the challenge's file: team, track, rank, and a column
+    TASK_METRIC for every metric; empty: none are known."""
 
     def __post_init__(self) -> None:
         identifiers = [task.id for task in self.tasks]
@@ -173,9 +176,10 @@ class Challenge:
         raise ValueError(f"{self.name} has no task {name!r}; expected one of {listed}")
 
 
-def built_in_challenges() -> list[str]:
-    """Names of the published challenges that come with the package."""
-    return sorted(file.stem for file in BUILT_IN.glob("*.toml"))
+@lru_cache
+def published_challenges() -> tuple[Challenge, ...]:
+    """The challenges that come with the package."""
+    return tuple(load_challenge(name) for name in built_in_challenges())
 
 
 def load_challenge(name: str | Path) -> Challenge:
@@ -185,7 +189,7 @@ def load_challenge(name: str | Path) -> Challenge:
     """
     file = Path(name)
     if file.suffix not in (".toml", ".py"):
-        file = BUILT_IN / f"{name}.toml"
+        file = FOLDER / f"{name}.toml"
     if not file.is_file():
         raise FileNotFoundError(
             f"no challenge {str(name)!r}: expected one of {', '.join(built_in_challenges())}, or "
@@ -197,11 +201,17 @@ def load_challenge(name: str | Path) -> Challenge:
 def _from_toml(file: Path) -> Challenge:
     try:
         table = tomllib.loads(file.read_text())
-        return TypeAdapter(Challenge).validate_python(table)
+        challenge = TypeAdapter(Challenge).validate_python(table)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is not valid TOML: {error}") from error
     except ValidationError as error:
         raise ValueError(f"{file} is no challenge: {_first_mistakes(error)}") from error
+    if not challenge.leaderboard:
+        return challenge
+    leaderboard = file.parent / challenge.leaderboard
+    if not leaderboard.is_file():
+        raise ValueError(f"{file} names the leaderboard {leaderboard}, which does not exist")
+    return replace(challenge, leaderboard=str(leaderboard))
 
 
 def _from_python(file: Path) -> Challenge:

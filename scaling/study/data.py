@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
+from scaling.study.challenges import DEFAULT
 from scaling.study.phantom import Phantom
 from scaling.study.protocols import Shape3
 from scaling.study.strict import STRICT
@@ -60,7 +61,7 @@ class Data:
     track: Literal["method", "open"] = "open"
     """Track of the challenge: a "method" study pretrains on the challenge's collection alone, and
     is refused when one of its scans is not listed in `manifest`."""
-    challenge: str = "fomo25"
+    challenge: str = DEFAULT
     """Challenge whose track it is: a published name, or a .toml or .py file."""
     manifest: str = ""
     """List of the collection, relative to `root`: what `scaling data check` wrote, one of its own

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
+from scaling.study.challenges import DEFAULT
 from scaling.study.strict import STRICT
 
 
@@ -266,7 +267,7 @@ class Phantom:
     label_maps: str = ""
     """Folder of anatomical label maps of real people (see `scaling.phantom.label_maps`); empty:
     anatomy is that of a template."""
-    challenge: str = "fomo25"
+    challenge: str = DEFAULT
     """Challenge whose tasks, folders and file names are written: a published name, or the .toml or
     .py file of one's own (see `scaling.study.challenge`)."""
     nerve: Cohort = Cohort(16, 6)

@@ -1,7 +1,9 @@
 """A downstream task: labelled scans, what is predicted, and how few labels are given."""
 
 from collections.abc import Iterator
+from typing import Annotated
 
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from scaling.study.classes import class_names, named
@@ -10,6 +12,11 @@ from scaling.study.groups import parse_group
 from scaling.study.protocols import Transfer
 from scaling.study.strict import STRICT
 from scaling.study.task_kinds import kind_of
+
+
+def whole_or_share(number: float) -> bool:
+    """Whether a number is below 1, or whole."""
+    return number < 1 or float(number).is_integer()
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -26,9 +33,8 @@ class Task:
     train: Source
     """Labelled training cases, of which the shots are drawn."""
     test: tuple[Source, ...]
-    """Test cases, () under `folds`; a case of a site without training cases counts as out of
-    domain.
-    """
+    """Test cases, () under `folds` or `held_out`; a case of a site without training cases counts as
+    out of domain."""
     shots: tuple[int, ...]
     """Numbers of labelled cases to train on; each is a few-shot experiment of its own."""
     draws: int = 3
@@ -53,6 +59,10 @@ class Task:
     """Number of folds of the training cases, each predicted from models of the others, for a task
     without `test`; 0: none."""
 
+    held_out: Annotated[float, Field(ge=0)] = 0.0
+    """Subjects of the training cases that are tested instead, for a task without `test`: a share
+    (below 1) or a number; 0: none."""
+
     def __post_init__(self) -> None:
         if mistakes := list(self._mistakes()):
             raise ValueError("; ".join(mistakes))
@@ -63,10 +73,17 @@ class Task:
                 f"task {self.name!r} has folds={self.folds} and {len(self.test)} test sources; "
                 "expected either test sources, or 2 folds or more"
             )
-        if not self.sequences or not (self.test or self.folds) or not self.shots:
+        if self.held_out and (self.test or self.folds or not whole_or_share(self.held_out)):
             yield (
-                f"task {self.name!r} needs at least one sequence, one test source and one number "
-                "of shots"
+                f"task {self.name!r} has held_out={self.held_out:g}, folds={self.folds} and "
+                f"{len(self.test)} test sources; expected test sources, folds, or a share below 1 "
+                "or whole number of subjects held out"
+            )
+        tested = self.test or self.folds or self.held_out
+        if not self.sequences or not tested or not self.shots:
+            yield (
+                f"task {self.name!r} needs at least one sequence, one number of shots, and cases "
+                "to test: test sources, folds or held_out"
             )
         elif self.draws < 1 or min(self.shots) < 2:
             yield (

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 
-from scaling.data.tasks import Cases, TaskArrays, few_shot_draws
+from scaling.data.tasks import Cases, TaskArrays, draws_of
 from scaling.study.config import BACKGROUND, Classical, Task
 from scaling.transfer.kinds import learner_of
 from scaling.transfer.predictions import Predicted
@@ -31,7 +31,7 @@ def classical(
     else:
         train, test = (smoothed_voxels(cases, spacing_mm, recipe.smoothing_mm) for cases in both)
     for shots in task.shots:
-        for draw, chosen in enumerate(few_shot_draws(task, arrays.train, shots)):
+        for draw, chosen in draws_of(task, arrays, shots):
             targets = learner.readout_targets(arrays.train.labels[chosen])
             if learner.masks:
                 shape = arrays.test.labels.shape

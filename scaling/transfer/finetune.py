@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
-from scaling.data.tasks import Cases, TaskArrays, few_shot_draws
+from scaling.data.tasks import Cases, TaskArrays, draws_of
 from scaling.objectives.interface import Parameters
 from scaling.study.config import Finetune, Task
 from scaling.study.ladder import Encoder
@@ -75,7 +75,7 @@ def few_shot_protocols(
     """What `finetune` does, a protocol at a time. `keep` keeps losses that take long to compute."""
     rows = []
     for shots in task.shots:
-        for draw, cases in enumerate(few_shot_draws(task, arrays.train, shots)):
+        for draw, cases in draws_of(task, arrays, shots):
             rows.append(Row(shots, draw, cases))
     yield from tuned_protocols(
         "finetune", encoder, parameters, arrays.train, rows, arrays.test, task, recipe, keep
@@ -110,7 +110,8 @@ def supervised_protocols(
     ):
         if cases is not None:
             everything = in_classes(cases, task)
-            rows = [Row(len(cases.ids), draw, everything) for draw in range(task.draws)]
+            new_draws = range(arrays.first_draw, task.draws)
+            rows = [Row(len(cases.ids), draw, everything) for draw in new_draws]
             yield from tuned_protocols(
                 protocol, encoder, parameters, cases, rows, arrays.test, task, recipe, keep
             )

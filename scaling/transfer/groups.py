@@ -15,7 +15,7 @@ from scaling.study.groups import parse_group
 from scaling.transfer.kinds import learner_of
 
 PREFIX = "group_"  # begins the columns of the variables
-KEYS = ["run", "protocol", "shots", "draw", "domain"]
+KEYS = ["run", "arm", "protocol", "shots", "draw", "domain"]
 
 
 def group_columns(index: pd.DataFrame, task: Task) -> pd.DataFrame:
@@ -33,9 +33,9 @@ def group_columns(index: pd.DataFrame, task: Task) -> pd.DataFrame:
 
 
 def group_table(predictions: pd.DataFrame, task: Task) -> pd.DataFrame:
-    """One row per run x protocol x shots x draw x domain x variable x metric x group: `value` and
-    `cases` of a group; and, under the group "", the `disparity` (largest minus smallest value of
-    all groups that have one) of the variable.
+    """One row per run x arm x protocol x shots x draw x domain x variable x metric x group: `value`
+    and `cases` of a group; and, under the group "", the `disparity` (largest minus smallest value
+    of all groups that have one) of the variable.
     """
     rows = []
     for text in task.groups:
@@ -78,7 +78,7 @@ def max_disparity(values: Iterable[float]) -> float:
 
 
 def fairness(groups: pd.DataFrame) -> pd.DataFrame:
-    """One row per run x protocol x shots x draw x domain x metric: the mean over variables of
+    """One row per run x arm x protocol x shots x draw x domain x metric: the mean over variables of
     1 - disparity, for metrics between 0 and 1; 1 is best.
     """
     disparities = groups[(groups["group"] == "") & np.isfinite(groups["disparity"])]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from scaling.data.tasks import TaskArrays, few_shot_draws
+from scaling.data.tasks import TaskArrays, draws_of
 from scaling.objectives.interface import Parameters
 from scaling.study.config import SgdProbe, Task
 from scaling.study.ladder import Encoder
@@ -32,7 +32,7 @@ def sgd_probe(
     classes = len(task.classes) or 2
     every = round(1 / recipe.validation_share)
     for shots in task.shots:
-        for draw, chosen in enumerate(few_shot_draws(task, arrays.train, shots)):
+        for draw, chosen in draws_of(task, arrays, shots):
             of_shots, of_test = absent_as_average(train[chosen], test)
             features = of_shots.mean(1).astype(np.float64)  # [shots, F]
             labels = arrays.train.labels[chosen].astype(np.int64)

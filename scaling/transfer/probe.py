@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import jax.numpy as jnp
 import numpy as np
 
-from scaling.data.tasks import TaskArrays, few_shot_draws
+from scaling.data.tasks import TaskArrays, draws_of
 from scaling.models.patches import patchify, unpatchify
 from scaling.objectives.interface import Parameters
 from scaling.study.config import Probe, Shape3, Task
@@ -34,7 +34,7 @@ def probe(
     test = encode_cases(encoder, parameters, arrays.test)
     shape: Shape3 = arrays.test.images.shape[2:]
     for shots in task.shots:
-        for draw, chosen in enumerate(few_shot_draws(task, arrays.train, shots)):
+        for draw, chosen in draws_of(task, arrays, shots):
             labels = arrays.train.labels[chosen]
             of_shots, of_test = absent_as_average(train[chosen], test)
             if learner.masks:

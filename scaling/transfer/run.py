@@ -1,5 +1,6 @@
 """One transfer step: one checkpoint or control on one task, every protocol, every draw."""
 
+import dataclasses
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -16,13 +17,15 @@ from scaling.data.tasks import TaskArrays, load_task
 from scaling.files import write_json, write_table
 from scaling.models.backbone import build_encoder
 from scaling.objectives.interface import Parameters
-from scaling.runs.rundir import Progress
+from scaling.runs.rundir import EARLIER, PREDICTIONS, Progress
 from scaling.runs.steps import ReferenceStep, TransferStep
+from scaling.study.config import Finetune
 from scaling.study.ladder import Encoder
 from scaling.study.task_kinds import kind_of
 from scaling.training.checkpoint import restore_encoder
 from scaling.transfer.classical import classical
 from scaling.transfer.drafts import DRAFTS, Keep, drafted, drafted_losses, file_name
+from scaling.transfer.earlier import earlier_predictions, first_missing, joined
 from scaling.transfer.finetune import few_shot_protocols, supervised_protocols
 from scaling.transfer.linear_probe import sgd_probe
 from scaling.transfer.predictions import KEYS, Predicted, score, tabulate
@@ -54,23 +57,26 @@ def transfer(
     def pause() -> None:
         progress(drawn(tables), draws_of_all_folds(config))
 
-    for number, fold in enumerate(folds(arrays, config.task)):
+    earlier = earlier_predictions(folder, expected(config) // config.task.draws)
+    growing = dataclasses.replace(arrays, first_draw=first_missing(earlier))
+    for number, fold in enumerate(folds(growing, config.task)):
         keep = partial(kept_losses, folder / DRAFTS, number, pause)
         for name, predicted in protocols(config, checkpoint, fold, spacing, cache, keep):
             draws = counted(predicted, config, done, progress)
             # Each protocol is kept as soon as it is done: a transfer may take longer than a job.
             compute = partial(tabulate, draws, fold, config.task, spacing, tolerance)
             file = folder / DRAFTS / f"{file_name(str(number), name)}.parquet"
-            table = drafted(file, compute)
+            table = joined(earlier, drafted(file, compute), fold)
             tables.append(table)
             done = drawn(tables)
             pause()
     predictions = pd.concat(tables, ignore_index=True)
-    write_table(predictions, folder / "predictions.parquet")
+    write_table(predictions, folder / PREDICTIONS)
     results = score(predictions, config.task)
     write_table(results, folder / "results.parquet")
     write_json(folder / "dropped.json", list(arrays.dropped))
     shutil.rmtree(folder / DRAFTS, ignore_errors=True)
+    (folder / EARLIER).unlink(missing_ok=True)
     means = results.groupby(["domain", "protocol", "shots", "metric"], as_index=False)[
         "value"
     ].mean()
@@ -124,10 +130,20 @@ def protocols(
         yield "sgd_probe", sgd_probe(encoder, parameters, arrays, task, recipes.sgd_probe)
     if recipes.finetune and "finetune" in suits:
         recipe = recipes.finetune
-        yield from few_shot_protocols(encoder, parameters, arrays, task, recipe, keep)
+        wanted = draws_to_fit(arrays, recipe)
+        yield from few_shot_protocols(encoder, parameters, wanted, task, recipe, keep)
     if recipes.supervised and config.arm == "scratch" and "supervised" in suits:
         recipe = recipes.supervised
-        yield from supervised_protocols(encoder, parameters, arrays, task, recipe, keep)
+        wanted = draws_to_fit(arrays, recipe)
+        yield from supervised_protocols(encoder, parameters, wanted, task, recipe, keep)
+
+
+def draws_to_fit(arrays: TaskArrays, recipe: Finetune) -> TaskArrays:
+    """The draws that are not predicted yet; all of them where learning rates compete, as one is
+    chosen over all draws together.
+    """
+    competing = len(recipe.learning_rates) > 1
+    return dataclasses.replace(arrays, first_draw=0) if competing else arrays
 
 
 def load_encoder(encoder: Encoder, seed: int, checkpoint: Path | None) -> Parameters:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float
 
-from scaling.data.tasks import TaskArrays, few_shot_draws
+from scaling.data.tasks import TaskArrays, draws_of
 from scaling.study.config import Task
 from scaling.transfer.features import absent_as_average
 from scaling.transfer.kinds import learner_of
@@ -26,7 +26,7 @@ def ridge_of_vectors(
     """
     learner = learner_of(task)
     for shots in task.shots:
-        for draw, chosen in enumerate(few_shot_draws(task, arrays.train, shots)):
+        for draw, chosen in draws_of(task, arrays, shots):
             targets = learner.readout_targets(arrays.train.labels[chosen])
             of_shots, of_test = absent_as_average(train[chosen], test)
             pair = (of_shots[:, 0], of_test[:, 0])

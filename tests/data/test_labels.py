@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling.data.folds import fold_numbers, folds
+from scaling.data.dealing import fold_numbers
+from scaling.data.folds import folds
 from scaling.data.grids import open_grid
 from scaling.data.reading import UnreadableVolume, read_mask
 from scaling.data.tasks import Cases, TaskArrays, class_shares, load_task, task_volumes
 from scaling.data.volume import mask_to_grid
-from scaling.engines.preparing import prepare_study
+from scaling.engines.preparing import prepare_study, without_unread_masks
 from scaling.runs.steps import PrepareStep
 from scaling.study.config import Data, Source, Task, Volumes
 
@@ -183,7 +184,7 @@ def test_folds_predict_every_subject_once_and_keep_classes() -> None:
     images = np.zeros((n, 1, 2, 2, 2), np.float16)
     cases = Cases(ids, ["x"] * n, images, np.ones((n, 1), bool), labels)
     one = task("folded", "classification", label="sex", test=(), folds=3, shots=(2,))
-    numbers = fold_numbers(cases, one.name, 3)
+    numbers = fold_numbers(cases.ids, cases.labels, one.name, 3)
     assert all(len(set(numbers[2 * i : 2 * i + 2])) == 1 for i in range(n // 2))
     tested = [
         case
@@ -192,3 +193,53 @@ def test_folds_predict_every_subject_once_and_keep_classes() -> None:
         if not set(fold.test.ids) & set(fold.train.ids)
     ]
     assert sorted(tested) == sorted(ids)
+
+
+@pytest.mark.parametrize(("held_out", "count"), [(0.25, 3), (4, 4), (0.01, 1)])
+def test_held_out_subjects_are_tested_once_and_are_of_every_class(
+    held_out: float, count: int
+) -> None:
+    n = 24
+    ids = [f"s/sub-{i // 2}/ses-{i % 2}" for i in range(n)]
+    labels = np.repeat(np.arange(12) % 2, 2).astype(np.float32)
+    cases = Cases(ids, ["x"] * n, np.zeros((n, 1, 2, 2, 2), np.float16), np.ones((n, 1)), labels)
+    one = task("part", "classification", label="sex", test=(), held_out=held_out, shots=(2,))
+    (divided,) = folds(TaskArrays(cases, cases, np.ones(n, bool), ()), one)
+    assert len({case.rsplit("/", 1)[0] for case in divided.test.ids}) == count
+    assert sorted([*divided.test.ids, *divided.train.ids]) == sorted(ids)
+    assert not {case.rsplit("/", 1)[0] for case in divided.test.ids} & {
+        case.rsplit("/", 1)[0] for case in divided.train.ids
+    }
+    if count > 1:
+        assert abs(divided.test.labels.mean() - 0.5) < 0.2
+
+
+def test_held_out_cases_are_no_shots_and_need_every_class(root: Path, tmp_path: Path) -> None:
+    fields = {"label": "sex", "classes": ("F", "M"), "test": ()}
+    half = task("half", "classification", held_out=0.5, shots=(3,), **fields)
+    more = task("more", "classification", held_out=4, shots=(3,), **fields)
+    single = task("single", "classification", held_out=1, shots=(3,), **fields)
+    with pytest.raises(ValueError) as told:
+        prepared(root, tmp_path / "prepare", half, more, single)
+    too_few, one_class = str(told.value).split("\n")
+    assert "'more' has 2 training cases and wants shots=3" in too_few
+    assert "'single' has a single class in its test cases" in one_class
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"held_out": 0.2}, {"held_out": 2.5, "test": ()}, {"held_out": 2, "test": (), "folds": 2}],
+)
+def test_held_out_beside_test_cases_or_of_half_a_subject_is_refused(fields: dict) -> None:
+    with pytest.raises(ValueError, match="held_out="):
+        task("wrong", "regression", label="age", **fields)
+
+
+def test_doubts_about_a_mask_are_told_of_the_grid_that_a_task_reads_it_on() -> None:
+    other = "its brain mask cannot be used: y"
+    reasons = ["its mask is doubtful: x", other, "its mask is doubtful: z"]
+    index = pd.DataFrame({"source": ["a", "a", "c"], "reason": reasons})
+    data = Data("data", (Source("a"), Source("c")), volumes=GRID)
+    config = PrepareStep(data, (task("fine", "segmentation", volumes=FINE),))
+    assert without_unread_masks(index, GRID, config)["reason"].tolist() == ["", other, ""]
+    assert without_unread_masks(index, FINE, config)["reason"].tolist() == [*reasons[:2], ""]

@@ -81,8 +81,10 @@ def test_three_tasks_of_a_bids_folder_go_from_files_to_a_page(tmp_path: Path) ->
     assert metrics["sex"] == {"auroc"}
     assert metrics["diagnosis"] == {"macro_auroc", "macro_f1"}
     assert metrics["wmh"] == {"dice", "nsd"}
-    classical = results[(results["arm"] == "classical") & (results["task"] != "wmh")]
-    assert classical.loc[classical["metric"].str.endswith("auroc"), "value"].min() > 0.9
+    classical = results[(results["arm"] == "classical")].groupby(["task", "metric"])["value"].min()
+    assert classical["sex", "auroc"] > 0.9
+    # MCI lies between the others, so that no line tells it from the rest: 0.83 at best.
+    assert classical["diagnosis", "macro_auroc"] > 0.6
     predictions = pd.read_parquet(study / "predictions.parquet")
     diagnosis = predictions[predictions["task"] == "diagnosis"]
     assert set(diagnosis["group_sex"]) == {"f", "m"}
@@ -90,4 +92,8 @@ def test_three_tasks_of_a_bids_folder_go_from_files_to_a_page(tmp_path: Path) ->
     assert (study / "groups.parquet").exists()
     fairness = pd.read_parquet(study / "fairness.parquet")
     assert fairness["fairness"].between(0, 1).all()
-    assert (study / "report.html").stat().st_size > 0
+    page = (study / "report.html").read_text()
+    assert page.count('<details class="classes">') == 2
+    assert page.count('<details class="groups">') == 1
+    # Masks are read on the grid of their task alone, not on the coarser one of pretraining.
+    assert "8 x 8 x 8 mm" not in (study / "prepare" / "skipped.json").read_text()

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from scaling.cli import app
+from scaling.study.challenge import load_challenge
 
 RUNNER = CliRunner()
 
@@ -233,6 +234,17 @@ def test_rank_where_compares_controls_with_the_chosen_rows_only(tmp_path) -> Non
     options = ("rank", "--where", "track=method", "--control", "baseline", "--json")
     (row,) = _json(_run(tmp_path, table, *options))["better_than"]
     assert (row["better"], row["of"]) == (1, 2)
+
+
+def test_rank_where_of_the_published_method_track_compares_with_twelve_models(tmp_path) -> None:
+    # The site lists both baselines on the method track; three teams are on both tracks, and their
+    # rows on the open one made 15 models of 12.
+    published = pd.read_csv(load_challenge("fomo25").leaderboard, comment="#")
+    published["track"] = published["track"].replace("method(organisers)", "method")
+    options = ("rank", "--where", "track=method", "--control", "baseline_unet_b", "--json")
+    rows = _json(_run(tmp_path, published, *options))["better_than"]
+    (row,) = [row for row in rows if row["metric"] == "infarct_auroc"]
+    assert (row["better"], row["of"]) == (10, 12)
 
 
 def test_rank_by_a_challenge_takes_its_weights_and_says_what_has_no_column(tmp_path) -> None:

@@ -117,7 +117,14 @@ def test_loss_of_one_label_against_the_background_is_close_to_that_of_a_mask() -
 def test_groups_have_metrics_disparities_and_a_fairness_score() -> None:
     sex = ["f", "f", "m", "m", ""]
     table = pd.DataFrame({"label": [0, 1, 0, 1, 1], "prediction": [0.1, 0.9, 0.6, 0.4, 0.5]})
-    keys = {"run": "r", "protocol": "probe", "shots": 6, "draw": 0, "domain": "out"}
+    keys = {
+        "run": "r",
+        "arm": "scratch",
+        "protocol": "probe",
+        "shots": 6,
+        "draw": 0,
+        "domain": "out",
+    }
     rows = group_table(table.assign(**keys, group_sex=sex), task("classification", groups=("sex",)))
     values = rows.set_index("group")
     assert (values.loc["f", "value"], values.loc["m", "value"]) == (1.0, 0.0)

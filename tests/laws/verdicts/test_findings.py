@@ -7,7 +7,8 @@ import pytest
 
 from scaling.laws import find
 from scaling.laws.verdicts.findings import against_controls
-from scaling.report.fomo25 import PUBLISHED, published_rows
+from scaling.report.findings import published_rows
+from scaling.study.challenge import load_challenge
 
 
 def table(gain: dict[str, float], metric: str = "dice", seed: int = 0) -> pd.DataFrame:
@@ -92,8 +93,9 @@ def test_a_task_without_controls_is_ranked_all_the_same_and_what_cannot_be_said_
 
 
 def test_published_leaderboards_are_shown_beside_the_challenges_own_tasks_only() -> None:
-    headings, rows = published_rows(["infarct", "meningioma", "brain-age"])
-    assert len(rows) == len(pd.read_csv(PUBLISHED, comment="#")) == 24
+    board = pd.read_csv(load_challenge("fomo25").leaderboard, comment="#")
+    headings, rows = published_rows(board)
+    assert len(rows) == len(board) == 24
     assert rows[0][:3] == ["FOMO2JOMO", "method", "2.7"]
     assert len(headings) == len(rows[0])
-    assert published_rows(["lesions"]) == ([], [])
+    assert published_rows(board[:0]) == ([], [])

@@ -1,11 +1,10 @@
-"""The findings of FOMO25 asked of a study, as rows of text.
+"""The findings of a challenge asked of a study, as rows of text.
 
 They are: pretraining against controls, objectives by task, the ranking.
 """
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 import pandas as pd
 
@@ -21,14 +20,6 @@ CHOICES = {
     "finetune": "full finetuning",
     "probe": "probe on frozen encoder",
     "neighbours": "nearest neighbours, frozen encoder",
-}
-# The challenge's leaderboards: fomo25.github.io, and "Findings from the FOMO25 Challenge"
-# (arXiv 2604.11679).
-PUBLISHED = Path(__file__).parent / "published_fomo25.csv"
-PUBLISHED_COLUMNS = {
-    "infarct": ("auroc",),
-    "meningioma": ("dice", "nsd"),
-    "brain-age": ("mae", "pearson"),
 }
 WIDEST = 1000.0  # beyond it an interval says no more than that there is none
 
@@ -120,28 +111,21 @@ def ranking_rows(found: Findings) -> tuple[list[str], Rows]:
     return headings, rows
 
 
-def published_rows(tasks: list[str]) -> tuple[list[str], Rows]:
-    """The challenge's own leaderboards: headings, and a row per team.
-
-    Nothing where the study lacks one of the three tasks.
+def published_rows(table: pd.DataFrame) -> tuple[list[str], Rows]:
+    """A challenge's leaderboard: headings, and a row per team. Its columns are team, track, rank,
+    and TASK_METRIC for every metric.
     """
-    if not set(PUBLISHED_COLUMNS) <= set(tasks):
+    if table.empty:
         return [], []
-    table = pd.read_csv(PUBLISHED, comment="#")
-    columns = [(task, metric) for task, metrics in PUBLISHED_COLUMNS.items() for metric in metrics]
-    headings = [
-        "Team",
-        "Track",
-        "Rank",
-        *(f"{task}: {label_of(metric)}" for task, metric in columns),
-    ]
-    rows = [
-        [
-            row["team"],
-            row["track"],
-            "–" if pd.isna(row["rank"]) else f"{row['rank']:.1f}",
-            *(score(row[f"{t}_{m}"], m) for t, m in columns),
+    columns = [str(name) for name in table.columns if name not in ("team", "track", "rank")]
+    pairs = [name.rsplit("_", 1) for name in columns]
+    headings = ["Team", "Track", "Rank"]
+    headings += [f"{task}: {label_of(metric)}" for task, metric in pairs]
+    rows = []
+    for row in table.to_dict("records"):
+        rank = "–" if pd.isna(row["rank"]) else f"{row['rank']:.1f}"
+        scores = [
+            score(row[name], metric) for name, (_, metric) in zip(columns, pairs, strict=True)
         ]
-        for row in table.to_dict("records")
-    ]
+        rows.append([row["team"], row["track"], rank, *scores])
     return headings, rows
