@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from scaling.study.pretraining import Pretrain
     from scaling.study.protocols import Classical, Finetune, Probe, SgdProbe, Transfer
     from scaling.study.question import Estimand, SmallestEffects
-    from scaling.study.references import Features
+    from scaling.study.references import Features, Function, Predictions, Weights
     from scaling.study.tasks import Task
 
 # Module of scaling.study -> what experiment files use of it.
@@ -56,7 +56,7 @@ PUBLIC = {
     "pretraining": ("Pretrain",),
     "protocols": ("Classical", "Finetune", "Probe", "SgdProbe", "Transfer"),
     "question": ("Estimand", "SmallestEffects"),
-    "references": ("Features",),
+    "references": ("Features", "Function", "Predictions", "Weights"),
     "tasks": ("Task",),
 }
 
@@ -71,12 +71,14 @@ __all__ = [
     "Execution",
     "Features",
     "Finetune",
+    "Function",
     "Hybrid",
     "Infarcts",
     "Mae",
     "Meningiomas",
     "Momentum",
     "Phantom",
+    "Predictions",
     "Pretrain",
     "Probe",
     "ResEnc",
@@ -91,6 +93,7 @@ __all__ = [
     "UNet",
     "ViT",
     "Volumes",
+    "Weights",
 ]
 
 

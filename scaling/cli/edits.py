@@ -28,7 +28,7 @@ def warn_of_edited_features(study_dir: Path, statuses: Mapping[str, Status]) -> 
     competitors = [name for name in finished if name.startswith("transfer/reference-")]
     if not competitors:
         return  # most studies: what reads features takes seconds to import
-    from scaling.transfer.references import is_edited
+    from scaling.transfer.references.stamps import is_edited
 
     edited = [name for name in competitors if is_edited(study_dir / name)]
     if edited:

@@ -1,6 +1,7 @@
 """The verbs on studies. `scaling run EXPERIMENT` does everything; the others do one part of it."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -90,6 +91,7 @@ def run(
         )
     overrides = [*(set_ or ()), *profile_override(profile)]
     plan, study_dir, statuses = planned(experiment, overrides, out, scale)
+    require_competitors(plan, statuses)
     keep_experiment(locate(experiment, out), study_dir)
     if statuses["prepare"] == "done":
         warn_of_edits(study_dir / "prepare")
@@ -103,6 +105,17 @@ def run(
         freeze(plan.study, study_dir)
         facts = load_cluster(cluster)
         tell(study_dir, slurm.submit(study_dir, plan, statuses, facts, max_jobs))
+
+
+def require_competitors(plan: Plan, statuses: Mapping[str, Status]) -> None:
+    """Raise ValueError where what a competitor's missing step would read is not there, or cannot
+    be what it should.
+    """
+    names = [step.name for step in plan.steps if isinstance(step.config, ReferenceStep)]
+    if any(statuses[name] != "done" for name in names):
+        from scaling.transfer.references.checks import require_sources
+
+        require_sources(plan.study)
 
 
 def profile_override(steps: str) -> list[str]:
@@ -253,6 +266,7 @@ def plan(
         compile_programs(experiment, [*(set_ or ())], scale, out, compile_for, compile_minutes)
         return
     resolved, study_dir, statuses = planned(experiment, set_, out, scale)
+    require_competitors(resolved, statuses)
     if json:
         freeze(resolved.study, study_dir)
         print(plan_as_json(study_dir, resolved, statuses))

@@ -107,15 +107,13 @@ def scored(
         (predictions["task"] == task.name) & (predictions["domain"] == domain_of(study, task))
     ]
     own = here["arm"].isin(SUPERVISED)
-    references = [reference.name for reference in study.references]
     same = (
         here["arm"].isin([PRETRAINED, baseline_arm(protocol)])
         & (here["protocol"] == protocol)
         & (here["shots"] == shots_of(study, task))
     )
-    classical = here["arm"].isin([CLASSICAL, HISTOGRAM, *references]) & (
-        here["shots"] == shots_of(study, task)
-    )
+    classical = here["arm"].isin([CLASSICAL, HISTOGRAM]) & (here["shots"] == shots_of(study, task))
+    classical |= competitors(here, study, task, protocol)
     # A rung of a family is a network, and its size is its parameters; durations branched off one
     # trunk are one cluster; a case is named by its site as well.
     cases = here[own | same | classical].rename(
@@ -136,6 +134,18 @@ def scored(
     elif metric == kind_of(task).metrics(task)[0]:
         cases = with_case_scores(cases, task)
     return cases
+
+
+def competitors(cases: pd.DataFrame, study: Study, task: Task, protocol: str) -> "pd.Series[bool]":
+    """Rows of the study's references at the estimand's shots: those under `protocol` of one that
+    was tried by it, all rows of one that has a readout of its own.
+    """
+    chosen = pd.Series(False, cases.index)
+    for reference in study.references:
+        rows = (cases["arm"] == reference.name) & (cases["shots"] == shots_of(study, task))
+        same = rows & (cases["protocol"] == protocol)
+        chosen |= same if same.any() else rows
+    return chosen
 
 
 def with_case_scores(cases: pd.DataFrame, task: Task) -> pd.DataFrame:

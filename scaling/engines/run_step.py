@@ -179,6 +179,7 @@ def carry_out(
             domain = plan.study.estimand.domain
             objectives = plan.study.objectives
             prepare_study(folder, config, domain, execution.workers, progress, objectives)
+            require_competitors(folder, plan.study)
         case TransferStep() as config:
             from scaling.transfer.run import transfer
 
@@ -203,6 +204,14 @@ def carry_out(
         case PretrainStep():
             raise AssertionError("pretraining runs on all processes")
     return []
+
+
+def require_competitors(prepared: Path, study: Study) -> None:
+    """Raise ValueError, before anything is trained, where competitors lack what a case needs."""
+    if study.references:
+        from scaling.transfer.references.checks import require_cases
+
+        require_cases(study, lambda task: open_grid(prepared, task_volumes(task, study.data)))
 
 
 def record_test_cases(folder: Path, study: Study, config: TransferStep) -> None:

@@ -35,7 +35,7 @@ from scaling.study.config import Study, Task
 from scaling.study.families import Family
 from scaling.study.ladder import Encoder, resolve_decoder, resolve_encoder
 from scaling.study.objectives import ObjectiveConfig
-from scaling.study.task_kinds import kind_of
+from scaling.study.references import Weights
 
 
 @dataclass(frozen=True)
@@ -134,21 +134,22 @@ def steps_of_size(
 
 
 def reference_steps(study: Study) -> list[Step]:
-    """Every competitor on every task that a vector of features can answer."""
+    """Every competitor on every task that it answers."""
     steps = []
     for reference, task in product(study.references, few_shot_tasks(study)):
-        if kind_of(task).masks:
+        if not reference.answers(task):
             continue
-        step = transfer_step(
-            study, "reference", "none", "", reference.name, None, 0.0, reference.samples, 0, task
-        )
+        encoder = reference.encoder if isinstance(reference, Weights) else None
+        name, samples = reference.name, reference.samples
+        step = transfer_step(study, "reference", "none", "", name, encoder, 0.0, samples, 0, task)
         assert isinstance(step.config, TransferStep)
         fields = {
             field.name: getattr(step.config, field.name)
             for field in dataclasses.fields(step.config)
         }
         resolved = ReferenceStep(**fields, reference=reference)
-        steps.append(dataclasses.replace(step, config=resolved, parameters=reference.parameters))
+        parameters = reference.parameters or step.parameters
+        steps.append(dataclasses.replace(step, config=resolved, parameters=parameters))
     return steps
 
 

@@ -8,7 +8,6 @@ from pydantic.dataclasses import dataclass as config
 from scaling.study.config import (
     Data,
     Estimand,
-    Features,
     Mesh,
     Pretrain,
     SmallestEffects,
@@ -18,6 +17,7 @@ from scaling.study.config import (
 from scaling.study.ladder import Decoder, Encoder
 from scaling.study.objectives import AnyObjective
 from scaling.study.phantom import Phantom
+from scaling.study.references import AnyReference
 from scaling.study.strict import STRICT
 
 Kind = Literal["phantom", "prepare", "trunk", "cooldown", "transfer", "collect", "report"]
@@ -80,7 +80,7 @@ class TransferStep:
 class ReferenceStep(TransferStep):
     """Try one competitor on one task."""
 
-    reference: Features
+    reference: AnyReference
 
 
 @config(frozen=True, config=STRICT)

@@ -23,7 +23,14 @@ from scaling.study.protocols import (
     Transfer,
 )
 from scaling.study.question import Estimand, SmallestEffects
-from scaling.study.references import Features
+from scaling.study.references import (
+    AnyReference,
+    Features,
+    Function,
+    Predictions,
+    Reference,
+    Weights,
+)
 from scaling.study.strict import STRICT
 from scaling.study.tasks import Task
 
@@ -38,11 +45,14 @@ __all__ = [
     "Family",
     "Features",
     "Finetune",
+    "Function",
     "Mae",
     "Mesh",
     "ObjectiveConfig",
+    "Predictions",
     "Pretrain",
     "Probe",
+    "Reference",
     "Remat",
     "ResEnc",
     "SgdProbe",
@@ -56,6 +66,7 @@ __all__ = [
     "UNet",
     "ViT",
     "Volumes",
+    "Weights",
 ]
 
 
@@ -87,7 +98,7 @@ class Study:
     """Optimisation of pretraining."""
     transfer: Transfer = Transfer()
     """How checkpoints and controls are tried on the tasks."""
-    references: tuple[Features, ...] = ()
+    references: tuple[AnyReference, ...] = ()
     """Competitors, tried on the same tasks, draws and cases."""
     estimand: Estimand = Estimand()
     """What the verdict is about."""

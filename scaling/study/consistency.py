@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from scaling.study.families import Family
 from scaling.study.names import name_problem
 from scaling.study.objectives import ObjectiveConfig
-from scaling.study.references import OWN_ARMS
+from scaling.study.references import OWN_ARMS, Features, Function, Predictions, Weights
 from scaling.study.task_kinds import kind_of
 
 if TYPE_CHECKING:
@@ -162,16 +162,62 @@ def protocols(study: Study) -> Iterator[str]:
 
 
 def references(study: Study) -> Iterator[str]:
-    """Competitors have names of their own, and a probe reads them."""
+    """Competitors have names of their own, answer a task, and something reads them."""
     names = [reference.name for reference in study.references]
-    for name in names:
+    tasks = [task.name for task in study.tasks]
+    for reference in study.references:
+        name = reference.name
         if names.count(name) > 1 or name in OWN_ARMS:
             yield f"a reference is named {name!r}; expected a name of its own"
         if problem := name_problem("a reference", name):
             yield problem
+        unknown = [task for task in reference.tasks if task not in tasks]
+        if unknown:
+            yield (
+                f"reference {name!r} names the task {unknown[0]!r}; expected some of "
+                f"{', '.join(tasks)}"
+            )
+        elif not any(reference.answers(task) for task in study.tasks):
+            yield (
+                f"reference {name!r} answers no task: {reference.kind} have no places, and its "
+                "tasks are segmentations; give predictions or weights"
+            )
+        match reference:
+            case Weights():
+                yield from architecture(study, reference)
+            case Features() | Function():
+                yield from probed(study, reference)
+            case Predictions():
+                pass
+
+
+def probed(study: Study, reference: Features | Function) -> Iterator[str]:
+    """The probe that reads vectors of features is not left out."""
     for task in study.tasks:
-        if names and not kind_of(task).masks and (task.transfer or study.transfer).probe is None:
-            yield f"task {task.name!r} leaves out transfer.probe, which reads references"
+        if reference.answers(task) and (task.transfer or study.transfer).probe is None:
+            yield (
+                f"task {task.name!r} leaves out transfer.probe, which reads the reference "
+                f"{reference.name!r}"
+            )
+
+
+def architecture(study: Study, reference: Weights) -> Iterator[str]:
+    """The architecture of public weights is on its family's ladder and fits the tasks' grids."""
+    family, name = reference.family, reference.name
+    if reference.size not in family.rungs():
+        yield (
+            f"reference {name!r}: size {reference.size!r} is not on the {family.kind} ladder; "
+            f"expected one of {', '.join(family.rungs())}"
+        )
+    cube = math.lcm(family.patch, family.stride)
+    for task in study.tasks:
+        shape = grid_of(study, task).shape
+        if reference.answers(task) and any(side % cube for side in shape):
+            yield (
+                f"reference {name!r}: the volumes of task {task.name!r} have shape {shape}; "
+                f"expected multiples of {cube} for {family.label}{family.hint}"
+            )
+            return
 
 
 def batches(study: Study) -> Iterator[str]:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import assert_never
 
 import jax
 import numpy as np
@@ -19,7 +20,7 @@ from scaling.models.backbone import build_encoder
 from scaling.objectives.interface import Parameters
 from scaling.runs.rundir import EARLIER, PREDICTIONS, Progress
 from scaling.runs.steps import ReferenceStep, TransferStep
-from scaling.study.config import Finetune
+from scaling.study.config import Features, Finetune, Function, Predictions, Weights
 from scaling.study.ladder import Encoder
 from scaling.study.task_kinds import kind_of
 from scaling.training.checkpoint import restore_encoder
@@ -30,7 +31,11 @@ from scaling.transfer.finetune import few_shot_protocols, supervised_protocols
 from scaling.transfer.linear_probe import sgd_probe
 from scaling.transfer.predictions import KEYS, Predicted, score, tabulate
 from scaling.transfer.probe import probe
-from scaling.transfer.references import READ, read_features, reference_probe, stamp_of
+from scaling.transfer.references.features import read_features, reference_probe
+from scaling.transfer.references.functions import encoded_features
+from scaling.transfer.references.predictions import reference_predictions
+from scaling.transfer.references.stamps import write_stamp
+from scaling.transfer.references.weights import public_encoder
 
 
 def transfer(
@@ -45,8 +50,7 @@ def transfer(
     ValueError when the task's data cannot be used (see `load_task`).
     """
     if isinstance(config, ReferenceStep):
-        path = config.reference.path
-        write_json(folder / READ, {"path": path, "stamp": stamp_of(Path(path))})
+        write_stamp(folder, config.reference)
     arrays = load_task(cache, config.task, config.data)
     spacing = (
         cache.volumes.spacing_mm or math.nan
@@ -60,8 +64,12 @@ def transfer(
     earlier = earlier_predictions(folder, expected(config) // config.task.draws)
     growing = dataclasses.replace(arrays, first_draw=first_missing(earlier))
     for number, fold in enumerate(folds(growing, config.task)):
-        keep = partial(kept_losses, folder / DRAFTS, number, pause)
-        for name, predicted in protocols(config, checkpoint, fold, spacing, cache, keep):
+        if isinstance(config, ReferenceStep) and config.encoder is None:
+            entries = competitor(config, fold, cache, folder.parents[1], pause)
+        else:
+            keep = partial(kept_losses, folder / DRAFTS, number, pause)
+            entries = protocols(config, checkpoint, fold, spacing, keep)
+        for name, predicted in entries:
             draws = counted(predicted, config, done, progress)
             # Each protocol is kept as soon as it is done: a transfer may take longer than a job.
             compute = partial(tabulate, draws, fold, config.task, spacing, tolerance)
@@ -105,25 +113,23 @@ def protocols(
     checkpoint: Path | None,
     arrays: TaskArrays,
     spacing_mm: float,
-    cache: Cache,
     keep: Keep,
 ) -> Iterator[tuple[str, Iterator[Predicted]]]:
     """Everything an arm is tried with that suits the kind of task, by name: a network by probes and
-    fine-tuning, the classical control and a competitor by themselves. Nothing is computed before
-    it is asked for.
+    fine-tuning, the classical control by itself. Nothing is computed before it is asked for.
     """
     task, recipes, suits = config.task, config.transfer, kind_of(config.task).protocols
-    if isinstance(config, ReferenceStep):
-        assert recipes.probe is not None
-        features = read_features(config.reference, cache, task)
-        yield "probe", reference_probe(features, arrays, task, recipes.probe)
-        return
     if config.encoder is None:
         assert recipes.classical is not None
         if "classical" in suits:
             yield "classical", classical(arrays, task, recipes.classical, spacing_mm)
         return
-    encoder, parameters = config.encoder, load_encoder(config.encoder, config.seed, checkpoint)
+    encoder = config.encoder
+    if isinstance(config, ReferenceStep):
+        assert isinstance(config.reference, Weights)
+        parameters = jax.device_put(public_encoder(config.reference), first_device())
+    else:
+        parameters = load_encoder(encoder, config.seed, checkpoint)
     if recipes.probe and "probe" in suits:
         yield "probe", probe(encoder, parameters, arrays, task, recipes.probe)
     if recipes.sgd_probe and "sgd_probe" in suits:
@@ -146,11 +152,42 @@ def draws_to_fit(arrays: TaskArrays, recipe: Finetune) -> TaskArrays:
     return dataclasses.replace(arrays, first_draw=0) if competing else arrays
 
 
+def competitor(
+    config: ReferenceStep,
+    arrays: TaskArrays,
+    cache: Cache,
+    study_dir: Path,
+    pause: Callable[[], None],
+) -> Iterator[tuple[str, Iterator[Predicted]]]:
+    """What a competitor that is no network of ours is tried with, by name."""
+    task, recipe = config.task, config.transfer.probe
+    match config.reference:
+        case Predictions() as reference:
+            yield "predictions", reference_predictions(reference, cache, arrays, task)
+        case Features() as reference:
+            assert recipe is not None
+            features = read_features(reference, cache, task)
+            yield "probe", reference_probe(features, arrays, task, recipe)
+        case Function() as reference:
+            assert recipe is not None
+            features = encoded_features(reference, cache, task, study_dir, pause)
+            yield "probe", reference_probe(features, arrays, task, recipe)
+        case Weights():
+            raise AssertionError("weights are tried as a network")
+        case _:
+            assert_never(config.reference)
+
+
+def first_device() -> jax.sharding.SingleDeviceSharding:
+    """Where a transfer's parameters are, so that arms share programs."""
+    return jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+
 def load_encoder(encoder: Encoder, seed: int, checkpoint: Path | None) -> Parameters:
     """The pretrained encoder, or the random one of a control of this seed; both on the first
     device, so that they share programs.
     """
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    device = first_device()
     init = build_encoder(encoder).init
     if checkpoint is None:
         return jax.jit(init, out_shardings=device)(jax.random.key(seed))
@@ -178,7 +215,7 @@ def draws_of_all_folds(config: TransferStep) -> int:
 def expected(config: TransferStep) -> int:
     """How many draws of all protocols a fold has."""
     recipes, task, suits = config.transfer, config.task, kind_of(config.task).protocols
-    if isinstance(config, ReferenceStep):
+    if isinstance(config, ReferenceStep) and config.encoder is None:
         return len(task.shots) * task.draws
     if config.encoder is None:
         controls = 2 if task.kind == "regression" else 1  # a histogram as well

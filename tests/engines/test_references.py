@@ -1,21 +1,30 @@
-"""Competitors from plan to collected results, without a network: phantom, prepare, collect."""
+"""Competitors from plan to collected results: phantom, prepare, their steps, collect."""
 
 import dataclasses
 from pathlib import Path
 
+import jax
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import save_file
 from sklearn.linear_model import RidgeCV
 
 from scaling.data.grids import open_grid
 from scaling.data.tasks import few_shot_draws, load_task
 from scaling.engines.evidence import scored
 from scaling.engines.run_step import run_step
+from scaling.models.backbone import build_encoder
+from scaling.models.published import encoder_to, with_aliases
 from scaling.runs.experiment import load_study, override
 from scaling.runs.plan import Plan, make_plan
-from scaling.study.config import Features, Study
-from scaling.transfer.references import is_edited, read_features
+from scaling.study.cnn_shape import CnnShape
+from scaling.study.config import Features, Function, Predictions, ResEnc, Study, Weights
+from scaling.transfer.references.checks import require_sources
+from scaling.transfer.references.features import read_features
+from scaling.transfer.references.predictions import reference_predictions
+from scaling.transfer.references.stamps import is_edited
 
 MICRO = Path(__file__).parents[1] / "micro_study.py"
 AGE = "brain-age"
@@ -152,3 +161,158 @@ def test_reference_that_is_called_like_a_control_is_refused() -> None:
     study = load_study(MICRO)
     with pytest.raises(ValueError, match="a name of its own"):
         dataclasses.replace(study, references=(Features("random", "table.csv"),))
+
+
+ENCODER = """
+import numpy as np
+
+calls = []
+
+
+def encode(volumes):
+    assert volumes.dtype == np.float32
+    with open({log!r}, "a") as file:
+        file.write(f"{{len(volumes)}}\\n")
+    if {fail}:
+        with open({log!r}) as file:
+            if len(file.readlines()) > 2:
+                raise RuntimeError("out of memory")
+    return np.stack([volumes.mean((1, 2, 3)), volumes.std((1, 2, 3))], axis=1)
+"""
+
+
+def test_function_is_run_once_per_scan_and_goes_on_after_a_failure(
+    prepared: tuple[Path, Study, pd.DataFrame], tmp_path: Path
+) -> None:
+    folder, study, _ = prepared
+    file, log = tmp_path / "mine.py", tmp_path / "log"
+    mine = Function("mine", f"{file}:encode", batch=3)
+    plan = make_plan(dataclasses.replace(study, references=(mine,)))
+    step = "transfer/reference-mine-brain-age"
+    text = ENCODER.format(log=str(log), fail=True)
+    file.write_text(text)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run(folder, plan, step)
+    assert len(log.read_text().split()) == 3  # two batches are kept, the third failed
+    stored = list((folder / "references" / "mine").rglob("*.npy"))
+    assert len(stored) == 6
+    # The same file to the letter: what is kept belongs to this function.
+    log.write_text("")
+    monkey = text.replace("> 2", "> 999")
+    file.write_text(monkey)
+    run(folder, plan, step)
+    index = open_grid(folder / "prepare", study.data.volumes).index
+    scans = index[
+        index["source"].str.startswith("fomo-task3") & index["sequence"].isin(["t1", "t2"])
+    ]
+    assert sum(map(int, log.read_text().split())) == len(scans)
+    assert not is_edited(folder / step)
+
+
+def test_predictions_of_a_table_and_of_a_folder_score_as_written(
+    prepared: tuple[Path, Study, pd.DataFrame], tmp_path: Path
+) -> None:
+    folder, study, _ = prepared
+    task = study.tasks[0]
+    arrays = load_task(open_grid(folder / "prepare", study.data.volumes), task, study.data)
+    cases, labels = arrays.test.ids, arrays.test.labels
+    rows = []
+    for draw in range(task.draws):
+        for case, label in zip(cases, labels, strict=True):
+            rows.append({"case": case, "draw": draw, "prediction": label + 2 + draw})
+            text = tmp_path / "texts" / AGE / f"draw_{draw}" / f"{case.split('/')[1]}.txt"
+            text.parent.mkdir(parents=True, exist_ok=True)
+            text.write_text(f"{label - 3}\n")
+    table = pd.DataFrame(rows)
+    table.to_csv(tmp_path / "table.csv", index=False)
+    subjects = [case.split("/")[1] for case in cases]
+    assert len(set(subjects)) == len(subjects)
+    references = (
+        Predictions("of-table", str(tmp_path / "table.csv")),
+        Predictions("of-folder", str(tmp_path / "texts")),
+    )
+    plan = make_plan(dataclasses.replace(study, references=references))
+    for reference, wanted in zip(references, ([2.0, 3.0], [3.0, 3.0]), strict=True):
+        step = f"transfer/reference-{reference.name}-brain-age"
+        run(folder, plan, step)
+        results = pd.read_parquet(folder / step / "results.parquet")
+        errors = results[results["metric"] == "mae"].groupby("draw")["value"].mean()
+        np.testing.assert_allclose(errors, wanted, rtol=1e-5)
+    table.iloc[:-1].to_csv(tmp_path / "table.csv", index=False)
+    (folder / "transfer/reference-of-table-brain-age/DONE").unlink()
+    with pytest.raises(ValueError, match=f"no prediction of {cases[-1]} for 4 shots, draw 1"):
+        run(folder, plan, "transfer/reference-of-table-brain-age")
+
+
+def test_masks_of_a_folder_are_scored_on_the_grid_of_the_study(
+    prepared: tuple[Path, Study, pd.DataFrame], tmp_path: Path
+) -> None:
+    folder, _, _ = prepared
+    study = override(load_study(MICRO), [f"data.root={folder.parent / 'cohort'}"])
+    task = next(task for task in study.tasks if task.name == "meningioma")
+    cache = open_grid(folder / "prepare", study.data.volumes)
+    root = folder.parent / "cohort"
+    # The masks that the cohort itself has, as somebody else's predictions.
+    for mask in sorted(root.glob("fomo-task2-test/**/seg.nii.gz")):
+        subject = next(part for part in mask.parts if part.startswith("sub_"))
+        copy = tmp_path / "masks" / f"{subject}.nii.gz"
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(mask.read_bytes())
+    arrays = load_task(cache, task, study.data)
+    perfect = Predictions("perfect", str(tmp_path / "masks"))
+    (predicted, *_) = reference_predictions(perfect, cache, arrays, task)
+    np.testing.assert_array_equal(predicted.outputs, arrays.test.labels)
+    image = nib.load(copy)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj) * 7, image.affine), copy)
+    with pytest.raises(ValueError, match="value 7, which the task's classes do not declare"):
+        list(reference_predictions(perfect, cache, arrays, task))
+
+
+def test_weights_are_probed_and_fine_tuned_as_a_checkpoint(
+    prepared: tuple[Path, Study, pd.DataFrame], tmp_path: Path
+) -> None:
+    folder, study, _ = prepared
+    public = Weights(
+        "public", str(tmp_path / "w.safetensors"), ResEnc(levels=3), "xxs", samples=1000
+    )
+    encoder = public.encoder
+    assert isinstance(encoder, CnnShape)
+    parameters = build_encoder(encoder).init(jax.random.key(3))
+    tensors = with_aliases(encoder_to(parameters, encoder))
+    save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, public.path)
+    study = dataclasses.replace(study, references=(public,))
+    plan = make_plan(study)
+    step = "transfer/reference-public-brain-age"
+    assert plan.step_of[step].parameters == encoder.parameters
+    require_sources(study)
+    run(folder, plan, step, "collect")
+    results = pd.read_parquet(folder / "results.parquet")
+    rows = results[results["arm"] == "public"]
+    assert {"probe", "finetune"} <= set(rows["protocol"])
+    assert set(rows["params"]) == {encoder.parameters}
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    table = scored(predictions, study, study.tasks[0], "mae", "finetune")
+    assert set(table.loc[table["arm"] == "public", "protocol"]) == {"finetune"}
+
+
+def test_sources_are_refused_when_a_study_is_planned_all_at_once(tmp_path: Path) -> None:
+    study = load_study(MICRO)
+    (tmp_path / "table.csv").write_text("path,age\na.nii.gz,3\n")
+    references = (
+        Features("absent", str(tmp_path / "no.csv")),
+        Features("columns", str(tmp_path / "table.csv")),
+        Predictions("empty", str(tmp_path), tasks=(AGE,)),
+        Function("nothing", "no_such_module:encode"),
+        Function("worded", "encode"),
+        Weights("file", str(tmp_path / "no.safetensors"), ResEnc(levels=3), "xxs"),
+    )
+    with pytest.raises(ValueError, match="no columns feature_0") as error:
+        require_sources(dataclasses.replace(study, references=references))
+    for words in (
+        "'absent'",
+        "holds no predictions of task 'brain-age'",
+        "no module 'no_such_module'",
+        "expected module:function",
+        "no.safetensors does not exist",
+    ):
+        assert words in str(error.value)

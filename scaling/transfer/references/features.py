@@ -1,6 +1,5 @@
 """Features from elsewhere, joined to the cases of a task and read out as those of our encoders."""
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -9,15 +8,19 @@ import pandas as pd
 
 from scaling.data.cache import Cache
 from scaling.data.delimited import read_table
-from scaling.data.identity import stamp
-from scaling.data.tasks import TaskArrays, task_sessions
-from scaling.files import read_json
+from scaling.data.tasks import TaskArrays
 from scaling.study.config import Probe, Task
 from scaling.study.references import Features
 from scaling.transfer.predictions import Predicted
+from scaling.transfer.references.joining import (
+    Slots,
+    case_names,
+    joined_once,
+    slots_of_cases,
+    tails,
+)
 from scaling.transfer.vectors import ridge_of_vectors
 
-READ = "features.json"  # of a step: the features that it has read, and their stamp
 TABLES = (".parquet", ".csv", ".tsv")
 KEYS = ("source", "subject", "session", "sequence", "run")
 
@@ -28,26 +31,6 @@ def reference_probe(
     """Fit ridge on every draw's features [S*F] of a case, and predict the test cases."""
     train, test = (of_cases(features, cases.ids) for cases in (arrays.train, arrays.test))
     return ridge_of_vectors("probe", train, test, arrays, task, recipe.penalties)
-
-
-def stamp_of(path: Path) -> str:
-    """Size and time of change of a table, or a digest of those of all files of a folder."""
-    if not path.is_dir():
-        return stamp(str(path))
-    stamps = [f"{file.relative_to(path)} {stamp(str(file))}" for file in sorted(path.rglob("*"))]
-    return hashlib.blake2b("\n".join(stamps).encode(), digest_size=16).hexdigest()
-
-
-def is_edited(step_dir: Path) -> bool:
-    """Whether the features that a finished step has read are others by now. Those that are not
-    there now are not counted.
-    """
-    file = step_dir / READ
-    if not file.exists():
-        return False
-    read = read_json(file)
-    path = Path(read["path"])
-    return path.exists() and stamp_of(path) != read["stamp"]
 
 
 def of_cases(features: Mapping[str, np.ndarray], ids: Sequence[str]) -> np.ndarray:
@@ -61,24 +44,36 @@ def read_features(reference: Features, cache: Cache, task: Task) -> dict[str, np
     Raises ValueError, naming row, file or case, when one is missing, doubled, ambiguous or not
     finite, and FileNotFoundError when there is no such table or folder.
     """
+    path = existing(reference)
+    slots = slots_of_cases(cache, task)
+    if path.is_dir():
+        return case_vectors(path, list(slots))
+    return side_by_side(slots, scan_vectors(path, cache.index.loc[rows_of(slots)]))
+
+
+def existing(reference: Features) -> Path:
+    """The folder or table of features. Raises ValueError, or FileNotFoundError without one."""
     path = Path(reference.path)
     if not path.exists():
         raise FileNotFoundError(
             f"reference {reference.name!r}: {path} does not exist; expected a table of features or "
             "a folder of .npy files"
         )
-    slots: dict[str, tuple[int | None, ...]] = {}
-    for group in task_sessions(cache, task).values():
-        slots |= {session.id: session.slots for session in group.usable}
-    if path.is_dir():
-        return case_vectors(path, list(slots))
-    if path.suffix not in TABLES:
+    if not path.is_dir() and path.suffix not in TABLES:
         raise ValueError(
             f"reference {reference.name!r}: {path} is neither a folder nor one of "
             f"{', '.join(TABLES)}"
         )
-    rows = {row for places in slots.values() for row in places if row is not None}
-    by_row = scan_vectors(path, cache.index.loc[sorted(rows)])
+    return path
+
+
+def rows_of(slots: Slots) -> list[int]:
+    """Rows of the cache's index that cases need, each once."""
+    return sorted({row for places in slots.values() for row in places if row is not None})
+
+
+def side_by_side(slots: Slots, by_row: Mapping[int, np.ndarray]) -> dict[str, np.ndarray]:
+    """Case -> features [S*F], its sequences side by side; absent ones are not a number."""
     length = len(next(iter(by_row.values())))
     features = {}
     for case, places in slots.items():
@@ -90,9 +85,6 @@ def read_features(reference: Features, cache: Cache, task: Task) -> dict[str, np
 def scan_vectors(file: Path, scans: pd.DataFrame) -> dict[int, np.ndarray]:
     """Row of the cache's index -> features [F] of that scan, from a table with a row per scan."""
     table = read_table(file)
-    columns = [column for column in table if str(column).startswith("feature_")]
-    if not columns:
-        raise ValueError(f"{file} has no columns feature_0 ...; found {', '.join(table.columns)}")
     names, candidates = scan_names(file, table, scans)
     joined = joined_once(file, names, candidates)
     missing = [str(scans.loc[row, "path"]) for row in scans.index if row not in joined]
@@ -102,13 +94,23 @@ def scan_vectors(file: Path, scans: pd.DataFrame) -> dict[int, np.ndarray]:
             "missing); expected a row of every scan of the task"
         )
     places = [joined[row] for row in scans.index]
-    cells = table.iloc[places][columns]
-    values = cells.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+    values = feature_values(file, table.iloc[places], [names[place] for place in places])
+    return dict(zip(scans.index, values, strict=True))
+
+
+def feature_values(file: Path, table: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
+    """The features float64 [n, F] of rows that are called `names`. Raises ValueError naming one."""
+    columns = [column for column in table if str(column).startswith("feature_")]
+    if not columns:
+        raise ValueError(
+            f"{file} has no columns feature_0 ...; found {', '.join(table.columns[:8])}"
+        )
+    values = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     finite = np.isfinite(values).all(axis=1)
     if not finite.all():
-        place = places[int(np.argmin(finite))]
-        raise ValueError(f"{file} has a feature that is no finite number in row {names[place]}")
-    return dict(zip(scans.index, values, strict=True))
+        name = names[int(np.argmin(finite))]
+        raise ValueError(f"{file} has a feature that is no finite number in row {name}")
+    return values
 
 
 def scan_names(
@@ -136,26 +138,14 @@ def scan_names(
     return names, candidates
 
 
-def tails(path: str) -> list[str]:
-    """A path, and what is left of it without its first folder, its first two, and so on."""
-    parts = PurePosixPath(path).parts
-    shorter = ["/".join(parts[start:]) for start in range(1, len(parts))]
-    return list(dict.fromkeys([PurePosixPath(path).as_posix(), *shorter]))
-
-
 def case_vectors(folder: Path, cases: Sequence[str]) -> dict[str, np.ndarray]:
     """Case -> features [F] from a folder with a .npy of every case.
 
     A file is named by source/subject/session, as folders, or by less where that is enough.
     """
-    candidates: dict[str, list[int]] = {}
-    for number, case in enumerate(cases):
-        source, subject, session = case.rsplit("/", 2)
-        for name in {case, f"{source}/{subject}", f"{subject}/{session}", subject}:
-            candidates.setdefault(name, []).append(number)
     files = sorted(folder.rglob("*.npy"))
     names = [file.relative_to(folder).with_suffix("").as_posix() for file in files]
-    joined = joined_once(folder, names, candidates)
+    joined = joined_once(folder, names, case_names(cases))
     missing = [case for number, case in enumerate(cases) if number not in joined]
     if missing:
         raise ValueError(
@@ -189,29 +179,3 @@ def read_vector(file: Path) -> np.ndarray:
     if not np.isfinite(vector).all():
         raise ValueError(f"{file} holds a feature that is no finite number")
     return vector
-
-
-def joined_once(
-    where: Path, names: Sequence[str], candidates: Mapping[str, Sequence[int]]
-) -> dict[int, int]:
-    """What is described (a scan, a case) -> the place of the one name that describes it.
-
-    Names of nothing are of other tasks. Raises ValueError for a name that fits several, and for two
-    that describe the same.
-    """
-    joined: dict[int, int] = {}
-    for place, name in enumerate(names):
-        described = candidates.get(name, [])
-        if len(described) > 1:
-            raise ValueError(
-                f"{where}: {name} fits {len(described)} scans or cases of the task; name them by "
-                "more of their path, such as source/subject/session"
-            )
-        for target in described:
-            if target in joined:
-                raise ValueError(
-                    f"{where} describes the same scan or case twice, by {names[joined[target]]} "
-                    f"and by {name}; expected one"
-                )
-            joined[target] = place
-    return joined

@@ -1,0 +1,1 @@
+"""Competitors, one file a kind: features, predictions, functions and weights from elsewhere."""
