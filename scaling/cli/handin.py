@@ -26,10 +26,13 @@ def export(
     checkpoint: Checkpoint,
     task: Annotated[
         str, typer.Option(help="Task of the study, e.g. infarct, or of the challenge, e.g. 6.")
-    ],
+    ] = "",
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="New folder for the container's content.")
-    ],
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="New folder for the container's content.", show_default=False
+        ),
+    ] = None,
     cuda: Annotated[
         bool, typer.Option("--cuda", help="Require jax for an NVIDIA GPU (default: CPU only).")
     ] = False,
@@ -45,12 +48,31 @@ def export(
         ),
     ] = False,
     cases: Annotated[int, typer.Option(help="Test cases of --check.", min=0)] = 3,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="New folder for the pretrained weights, for PyTorch's users, instead of a "
+            "container.",
+            show_default=False,
+        ),
+    ] = None,
+    licence: Annotated[
+        str, typer.Option(help="Licence of the weights of --weights, for their model card.")
+    ] = "",
 ) -> None:
     """Write the content of a submission container: Apptainer.def, app/predict.py, all they need.
 
     The checkpoint is fine-tuned on all labelled cases of the task; for a challenge's task of
     embeddings it is the encoder alone. Exit code 1 if --check finds what a challenge would reject.
+    With --weights: safetensors, a model card, and of a ViT the module in PyTorch.
     """
+    if weights is not None:
+        if task or out or challenge or check or cuda:
+            raise ValueError("--weights writes no container; leave out all options but --licence")
+        write_weights(checkpoint, weights, licence)
+        return
+    if not task or out is None:
+        raise ValueError("export needs --task and --out, or --weights")
     from scaling.handin.embedding_export import export_embedding
     from scaling.handin.export import export as write
     from scaling.handin.inference import read_description
@@ -73,6 +95,42 @@ def export(
         console.print(line, markup=False, highlight=False)
     if check and run_check(checkpoint, out, cases):
         raise typer.Exit(1)
+
+
+def write_weights(checkpoint: Path, out: Path, licence: str) -> None:
+    """Write the weights of a run for others, and say where they are."""
+    from scaling.handin.weights import export_weights
+
+    described = export_weights(checkpoint, out, licence)
+    for line in (
+        f"{out / 'weights.safetensors'}: {described['parameters']:,} parameters of the encoder"
+        + (", and its reconstruction decoder" if described["decoder"] else ""),
+        f"{out / 'README.md'}: the model card, with how to load them",
+    ):
+        console.print(line, markup=False, highlight=False)
+
+
+@handin_app.command("convert-weights", rich_help_panel=PANEL)
+def convert(
+    source: Annotated[
+        Path, typer.Argument(help="A file of torch.save, or .safetensors.", show_default=False)
+    ],
+    target: Annotated[
+        Path,
+        typer.Argument(
+            help="A .safetensors, or a .pth that nnU-Net reads as pretrained weights.",
+            show_default=False,
+        ),
+    ],
+) -> None:
+    """Convert weights from torch.save to safetensors, or back. Needs PyTorch (extra: torch).
+
+    A file is read by torch.load(weights_only=True): no code of it is run.
+    """
+    from scaling.handin.convert import convert_weights
+
+    count = convert_weights(source, target)
+    console.print(f"{target}: {count} tensors", markup=False, highlight=False)
 
 
 def run_check(checkpoint: Path, out: Path, count: int) -> bool:

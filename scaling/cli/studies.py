@@ -20,6 +20,7 @@ from scaling.runs.durations import seconds_measured
 from scaling.runs.experiment import freeze, keep_experiment, load_study
 from scaling.runs.plan import Plan, make_plan
 from scaling.runs.rundir import Status, plan_status
+from scaling.runs.steps import ReferenceStep
 
 studies_app = typer.Typer()
 

@@ -215,10 +215,19 @@ def restore_encoder(folder: Path, abstract_encoder: Any) -> Parameters:
     """The encoder's parameters of the newest checkpoint in `folder`, nothing else of it, for this
     process alone. Raises as `require_newest`.
     """
+    return restore_parts(folder, {"encoder": abstract_encoder})["encoder"]
+
+
+def restore_parts(folder: Path, abstract: dict[str, Any]) -> dict[str, Parameters]:
+    """Some parts of the parameters of the newest checkpoint in `folder`, for this process alone.
+    Raises as `require_newest`.
+    """
     context = context_of_one()
     context.pytree.loading.partial_load = True
-    partial = {"parameters": {"encoder": abstract_encoder}}
-    return loaded(require_newest(folder), partial, context)["parameters"]["encoder"]
+    parts: dict[str, Parameters] = loaded(
+        require_newest(folder), {"parameters": abstract}, context
+    )["parameters"]
+    return parts
 
 
 def loaded(checkpoint: Path, abstract: dict[str, Any], context: ocp.Context) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from scaling.data.cache import Cache
 from scaling.data.folds import folds
+from scaling.data.reference_leakage import reference_leakage
 from scaling.data.tasks import TaskArrays, load_task
 from scaling.files import write_json, write_table
 from scaling.models.backbone import build_encoder
@@ -82,7 +83,10 @@ def transfer(
     write_table(predictions, folder / PREDICTIONS)
     results = score(predictions, config.task)
     write_table(results, folder / "results.parquet")
-    write_json(folder / "dropped.json", list(arrays.dropped))
+    remarks = list(arrays.dropped)
+    if isinstance(config, ReferenceStep):
+        remarks += reference_leakage(config.reference, cache.index, config.task, config.data)
+    write_json(folder / "dropped.json", remarks)
     shutil.rmtree(folder / DRAFTS, ignore_errors=True)
     (folder / EARLIER).unlink(missing_ok=True)
     means = results.groupby(["domain", "protocol", "shots", "metric"], as_index=False)[

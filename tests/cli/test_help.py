@@ -19,6 +19,7 @@ from tests.conftest import scaling
                 "collect",
                 "report",
                 "export",
+                "convert-weights",
                 "embed",
                 "data",
                 "scaling run quickstart",

@@ -90,6 +90,9 @@ def test_competitors_are_collected_beside_the_controls_on_the_same_cases(
     # Against scikit-learn, on rows joined by pandas.
     arrays = load_task(open_grid(folder / "prepare", study.data.volumes), task, study.data)
     chosen = few_shot_draws(task, arrays.train, task.shots[0])[0]
+    drawn = pd.read_csv(folder / "prepare" / "draws.csv")
+    of_first = drawn[(drawn["draw"] == 0) & (drawn["shots"] == task.shots[0])]
+    assert of_first["case"].tolist() == [arrays.train.ids[place] for place in chosen]
     case_ids = table["source"] + "/" + table["subject"] + "/" + table["session"]
     values = table.filter(like="feature_").to_numpy()
 

@@ -18,13 +18,17 @@ from scipy.interpolate import RegularGridInterpolator
 
 from scaling.handin.export import export, finetune_on_all, hand_in, transfer_config
 from scaling.handin.inference import both_values, mask_like, read_session, run, run_network
+from scaling.handin.weights import export_weights
 from scaling.models.backbone import build_encoder
+from scaling.runs.finished import finished_run
 from scaling.runs.steps import TransferStep
-from scaling.study.config import Volumes
+from scaling.study.config import ViT, Volumes, Weights
 from scaling.study.ladder import CnnShape
 from scaling.training.checkpoint import Checkpoints
 from scaling.training.program import State
 from scaling.transfer.finetune import predict_cases
+from scaling.transfer.references.weights import public_encoder
+from scaling.transfer.run import load_encoder
 from tests.conftest import scaling
 
 CHECKPOINT = Path("runs/micro/pretrain/mae-xxs-seed0-320")
@@ -409,3 +413,32 @@ def test_validators_call_in_a_fresh_environment_takes_seconds(
     assert sorted(app.glob("compiled/*/*")) == compiled
     assert (tmp_path / "0.txt").read_text() == (tmp_path / "1.txt").read_text()
     assert 0 < float((tmp_path / "0.txt").read_text()) < 1
+
+
+def test_weights_of_a_finished_run_have_a_card_and_are_read_back(
+    finished: Path, tmp_path: Path
+) -> None:
+    checkpoint = finished / CHECKPOINT
+    out = tmp_path / "out"
+    described = export_weights(checkpoint, out, licence="CC0")
+    assert described["samples"] == 320
+    names = {file.name for file in out.iterdir()}
+    assert names == {"weights.safetensors", "vit.py", "model.json", "README.md"}
+    card = (out / "README.md").read_text()
+    for words in (
+        "| mae |",
+        "320 samples",
+        "CC0",
+        "fomo60k",
+        "## Verdicts",
+        "from vit import load",
+    ):
+        assert words in card
+    _, config = finished_run(checkpoint)
+    size = config.size
+    reference = Weights("again", str(out / "weights.safetensors"), ViT(), size)
+    read = public_encoder(reference)
+    trained = load_encoder(config.encoder, config.seed, checkpoint / "checkpoints")
+    jax.tree.map(np.testing.assert_array_equal, read, trained)
+    with pytest.raises(FileExistsError):
+        export_weights(checkpoint, out)
