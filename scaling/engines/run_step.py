@@ -6,11 +6,12 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from pathlib import Path
 
 import jax
+import pandas as pd
 
 from scaling.data.cache import Cache
 from scaling.data.grids import open_grid
 from scaling.data.tasks import task_volumes
-from scaling.files import read_json, read_parquet, write_json
+from scaling.files import read_json, read_parquet, write_json, write_table
 from scaling.processes import signals
 from scaling.processes.distributed import agreed, is_main, stop, stopping
 from scaling.runs.digests import DamagedError
@@ -39,7 +40,7 @@ from scaling.runs.steps import (
     Step,
     TransferStep,
 )
-from scaling.study.config import Study
+from scaling.study.config import Study, Task
 from scaling.tracking.groups import group_of
 from scaling.tracking.tracker import track
 from scaling.training.loop import pretrain
@@ -207,11 +208,20 @@ def carry_out(
 
 
 def require_competitors(prepared: Path, study: Study) -> None:
-    """Raise ValueError, before anything is trained, where competitors lack what a case needs."""
-    if study.references:
-        from scaling.transfer.references.checks import require_cases
+    """Write down which cases each draw has, for those who predict elsewhere. Raise ValueError,
+    before anything is trained, where competitors lack what a case needs.
+    """
+    if not study.references:
+        return
+    from scaling.data.draws import draw_table
+    from scaling.transfer.references.checks import require_cases
 
-        require_cases(study, lambda task: open_grid(prepared, task_volumes(task, study.data)))
+    def cache_of(task: Task) -> Cache:
+        return open_grid(prepared, task_volumes(task, study.data))
+
+    drawn = [draw_table(cache_of(task), task) for task in study.tasks]
+    write_table(pd.concat(drawn, ignore_index=True), prepared / "draws.csv")
+    require_cases(study, cache_of)
 
 
 def record_test_cases(folder: Path, study: Study, config: TransferStep) -> None:

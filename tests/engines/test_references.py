@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 from sklearn.linear_model import RidgeCV
 
+from scaling.data.draws import draw_table
 from scaling.data.grids import open_grid
 from scaling.data.tasks import few_shot_draws, load_task
 from scaling.engines.evidence import scored
@@ -90,7 +91,7 @@ def test_competitors_are_collected_beside_the_controls_on_the_same_cases(
     # Against scikit-learn, on rows joined by pandas.
     arrays = load_task(open_grid(folder / "prepare", study.data.volumes), task, study.data)
     chosen = few_shot_draws(task, arrays.train, task.shots[0])[0]
-    drawn = pd.read_csv(folder / "prepare" / "draws.csv")
+    drawn = draw_table(open_grid(folder / "prepare", study.data.volumes), task)
     of_first = drawn[(drawn["draw"] == 0) & (drawn["shots"] == task.shots[0])]
     assert of_first["case"].tolist() == [arrays.train.ids[place] for place in chosen]
     case_ids = table["source"] + "/" + table["subject"] + "/" + table["session"]
