@@ -19,7 +19,6 @@ from safetensors.numpy import save
 
 from scaling.data.licences import COLLECTIONS
 from scaling.files import read_json, write_bytes, write_json, write_text
-from scaling.handin import torch_vit
 from scaling.handin.export import require_empty
 from scaling.handin.model_card import model_card
 from scaling.models.backbone import build_backbone, build_encoder
@@ -34,6 +33,9 @@ from scaling.study.config import BACKGROUND
 from scaling.study.shapes import EncoderShape
 from scaling.study.vit_shape import VitShape
 from scaling.training.checkpoint import restore_parts
+
+# The module that goes beside the weights; not imported, PyTorch need not be installed.
+TORCH_VIT = Path(__file__).with_name("torch_vit.py")
 
 Tensors = dict[str, np.ndarray]
 
@@ -64,7 +66,7 @@ def export_weights(checkpoint: Path, out: Path, licence: str = "") -> dict[str, 
     partial.mkdir(parents=True)
     write_tensors(partial / "weights.safetensors", tensors, config.encoder)
     if isinstance(config.encoder, VitShape):
-        write_text(partial / "vit.py", Path(torch_vit.__file__).read_text())
+        write_text(partial / "vit.py", TORCH_VIT.read_text())
     write_json(partial / "model.json", described)
     write_text(partial / "README.md", card)
     partial.replace(out)

@@ -12,9 +12,9 @@ it where that is enough, such as sub_1.
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -156,9 +156,9 @@ def score_columns(task: Task) -> list[str]:
     return [f"{SCORE}{name}".lower() for name in class_names(task.classes)]
 
 
-def whole(file: Path, row: Mapping[str, str], column: str) -> int | None:
+def whole(file: Path, row: Mapping[Hashable, Any], column: str) -> int | None:
     """A whole number in a row, None where the table does not state it."""
-    text = row.get(column, "")
+    text = str(row.get(column, ""))
     if text == "":
         return None
     if not text.removesuffix(".0").isdigit():
