@@ -4,7 +4,7 @@ grid again, for the same accelerator-hours.
 Shows: per situation and way of spending the same hours, the half width of the verdict's 90 %
 interval once those runs exist, the share of studies in which it holds the true gain, and the share
 in which a gain of .05 is claimed. Pilots are simulated; the choice sees the pilot's scores only.
-Costs: two minutes on one core. Seeds: situation and study number. Command:
+Costs: half an hour on one core. Seeds: situation and study number. Command:
 
     python experiments/benchmarks/next_runs.py [STUDIES=40]
 """
