@@ -44,7 +44,7 @@ def altered(voxels: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
     match kind:
         case "defaced":
             out = voxels.copy()
-            out[:, 44:, :24] = 0
+            out[:, 48:, :20] = 0
             return out, same
         case "normalised":
             return np.where(BRAIN, (voxels / 700) ** 0.8 * 255 + 3, 0), same
