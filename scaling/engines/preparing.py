@@ -64,20 +64,21 @@ def prepare_study(
 
 
 def require_sources(root: Path, data: Data, tasks: Sequence[Task]) -> None:
-    """Raises FileNotFoundError with every source that is not there, one sentence each."""
+    """Raises FileNotFoundError that names every source that is not there, in one sentence."""
     sources = [("data.pretraining", source) for source in data.pretraining]
     for task in tasks:
         sources += [(f"task {task.name!r}", source) for source in task_sources(task)]
-    absent = []
-    for reader, source in sources:
-        if not (root / source.path).exists():
-            absent.append(
-                f"{reader} reads {root / source.path}, which does not exist; set data.root to "
-                f"the folder that holds {source.path!r}, or write a synthetic cohort with "
-                "`scaling data phantom`"
-            )
+    absent = [
+        f"{source.path} ({reader})"
+        for reader, source in sources
+        if not (root / source.path).exists()
+    ]
     if absent:
-        raise FileNotFoundError("\n".join(dict.fromkeys(absent)))
+        missing = ", no ".join(dict.fromkeys(absent))
+        raise FileNotFoundError(
+            f"{root} has no {missing}; set data.root to the folder that holds them, or write a "
+            "synthetic cohort with `scaling data phantom`"
+        )
 
 
 def without_unread_masks(
