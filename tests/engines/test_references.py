@@ -252,9 +252,6 @@ def test_masks_of_a_folder_are_scored_on_the_grid_of_the_study(
     prepared: tuple[Path, Study, pd.DataFrame], tmp_path: Path
 ) -> None:
     folder, _, _ = prepared
-    study = override(load_study(MICRO), [f"data.root={folder.parent / 'cohort'}"])
-    task = next(task for task in study.tasks if task.name == "meningioma")
-    cache = open_grid(folder / "prepare", study.data.volumes)
     root = folder.parent / "cohort"
     # The masks that the cohort itself has, as somebody else's predictions.
     for mask in sorted(root.glob("fomo-task2-test/**/seg.nii.gz")):
@@ -262,10 +259,17 @@ def test_masks_of_a_folder_are_scored_on_the_grid_of_the_study(
         copy = tmp_path / "masks" / f"{subject}.nii.gz"
         copy.parent.mkdir(exist_ok=True)
         copy.write_bytes(mask.read_bytes())
-    arrays = load_task(cache, task, study.data)
     perfect = Predictions("perfect", str(tmp_path / "masks"))
-    (predicted, *_) = reference_predictions(perfect, cache, arrays, task)
-    np.testing.assert_array_equal(predicted.outputs, arrays.test.labels)
+    study = override(load_study(MICRO), [f"data.root={root}", "data.phantom=null"])
+    task = next(task for task in study.tasks if task.name == "meningioma")
+    study = dataclasses.replace(study, tasks=(task,), references=(perfect,))
+    run(tmp_path / "study", make_plan(study), "prepare")
+    drawn = pd.read_csv(tmp_path / "study/prepare/draws.csv")
+    assert drawn.groupby("draw").size().tolist() == [3, 3]
+    cache = open_grid(tmp_path / "study/prepare", study.data.volumes)
+    arrays = load_task(cache, task, study.data)
+    predicted = list(reference_predictions(perfect, cache, arrays, task))
+    np.testing.assert_array_equal(predicted[0].outputs, arrays.test.labels)
     image = nib.load(copy)
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj) * 7, image.affine), copy)
     with pytest.raises(ValueError, match="value 7, which the task's classes do not declare"):
