@@ -48,11 +48,8 @@ from scaling.study.classes import named
 from scaling.study.config import Finetune, Shape3, Task
 from scaling.study.shapes import Platform
 from scaling.transfer.finetune import Fits
-from scaling.transfer.finetune_program import (
-    FinetuneProgram,
-    finetune_program,
-    finetuned_network,
-)
+from scaling.transfer.finetune_program import FinetuneProgram, finetune_program
+from scaling.transfer.finetune_row import finetuned_network
 from scaling.transfer.kinds import learner_of
 from scaling.transfer.rows import Row, in_classes
 from scaling.transfer.run import load_encoder
