@@ -59,7 +59,7 @@ def lesion_crops(
     images: Float[Array, "B S D H W"],
     masks: Shaped[Array, "B D H W"],
     window: Shape3,
-    foreground_share: float = 0.5,
+    foreground_share: float | Float[Array, ""] = 0.5,
 ) -> tuple[Float[Array, "B S d h w"], Shaped[Array, "B d h w"]]:
     """One random window of each case, images and mask cut alike:
     [B, S, D, H, W], [B, D, H, W] -> [B, S, d, h, w], [B, d, h, w].

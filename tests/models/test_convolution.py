@@ -40,10 +40,12 @@ def test_decomposed_convolution_equals_the_native_one_in_value_and_gradients(
 
 @pytest.mark.parametrize("convolution", [decomposed, native])
 def test_convolution_is_the_sum_over_channels_of_scipys_correlations(convolution) -> None:  # type: ignore[no-untyped-def]
-    x, kernel = (np.asarray(array) for array in arrays(3, 2))
+    x, kernel = arrays(3, 2)
+    volumes, weights = np.asarray(x), np.asarray(kernel)
     for feature in range(2):
         expected = sum(
-            correlate(x[0, ..., c], kernel[..., c, feature], mode="constant") for c in range(3)
+            correlate(volumes[0, ..., c], weights[..., c, feature], mode="constant")
+            for c in range(3)
         )
         np.testing.assert_allclose(convolution(x, kernel)[0, ..., feature], expected, atol=1e-4)
         np.testing.assert_allclose(
@@ -52,8 +54,11 @@ def test_convolution_is_the_sum_over_channels_of_scipys_correlations(convolution
 
 
 def test_pooling_reduces_each_cube() -> None:
-    x = np.asarray(arrays(3, 1)[0])
-    cubes = np.stack([x[:, i::2, j::2, k::2] for i in range(2) for j in range(2) for k in range(2)])
+    x = arrays(3, 1)[0]
+    values = np.asarray(x)
+    cubes = np.stack(
+        [values[:, i::2, j::2, k::2] for i in range(2) for j in range(2) for k in range(2)]
+    )
     np.testing.assert_array_equal(max_pool(x), cubes.max(0))
     np.testing.assert_allclose(mean_pool(x), cubes.mean(0), atol=1e-6)
 
