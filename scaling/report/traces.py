@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from scaling.laws import Curve
-from scaling.report.style import ACCENT, control_of, heading, metric_of, rgba, score, si
+from scaling.report.style import ACCENT, CONTROLS, control_of, heading, metric_of, rgba, score, si
 from scaling.report.views import View
 
 
@@ -58,7 +58,8 @@ def control_traces(
     """The band and the line of a control, from its scores `overall` and `by_size` (`Measured`).
 
     `along_size`: a line over sizes where the arm has an encoder of each. Else a level line at its
-    mean over sizes, between the `ends` of the axis.
+    mean over sizes, between the `ends` of the axis. A competitor's name stands at its line: all
+    have one colour.
     """
     label, colour, dash = control_of(arm)
     label = escape(label)
@@ -81,6 +82,9 @@ def control_traces(
         hovertext=texts,
         hoverinfo="text",
     )
+    if arm not in CONTROLS:
+        named = [escape(arm)] + [""] * (len(at) - 1)
+        line.update(mode="lines+text", text=named, textposition="top right")
     return [band(at, rows["low"], rows["high"], colour, 0.09, label, arm), line]
 
 

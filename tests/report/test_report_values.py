@@ -202,7 +202,8 @@ def test_competitor_is_a_labelled_point_where_its_place_is_stated_else_a_line() 
     assert list(point.text) == ["guest"]
     assert 10 ** figure.layout.xaxis.range[1] > 50_000_000
     line = trace(performance(stated, "brain-age", AGE, "duration"), "guest")
-    assert line.mode == "lines"
+    assert line.mode == "lines+text"
+    assert line.text[0] == "guest"
     assert list(line.y) == pytest.approx([mean] * 2)
 
 
