@@ -43,6 +43,14 @@ CAUSES = {
 }
 
 
+def check_before_rename() -> None:
+    """Ask every lock of this process whether it is still held. Threads that run steps side by side
+    take and leave locks meanwhile: those of this moment are asked.
+    """
+    for check in tuple(before_rename):
+        check()
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; when the block ends without an error, it becomes `path`.
@@ -55,8 +63,7 @@ def replacing(path: Path) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             flush(temporary)
-            for check in before_rename:
-                check()
+            check_before_rename()
             os.replace(temporary, path)
         except BaseException:
             # If the disk is what failed, removing may fail as well: the next run does it then.

@@ -84,11 +84,7 @@ def restored(folder: Path, config: PretrainStep) -> dict[str, Parameters]:
         decoder = jax.eval_shape(backbone.init, key)["decoder"]
         if trained == decoder:
             parts["decoder"] = decoder
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    abstract = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), parts
-    )
-    return restore_parts(folder, abstract)
+    return restore_parts(folder, parts)
 
 
 def tensors_of(encoder: EncoderShape, parameters: dict[str, Parameters]) -> Tensors:

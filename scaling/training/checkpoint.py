@@ -22,7 +22,7 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from scaling.files import before_rename, flush, read_marker, write_json
+from scaling.files import check_before_rename, flush, read_marker, write_json
 from scaling.objectives.interface import Parameters
 from scaling.processes.distributed import is_main
 from scaling.runs.digests import DamagedError, damage, record
@@ -129,8 +129,7 @@ def commit(staged: Path, final: Path) -> None:
     for path in (*files, *folders, staged):
         flush(path)
     write_json(staged / DIGESTS, record(staged, files))
-    for check in before_rename:
-        check()
+    check_before_rename()
     if final.exists():
         shutil.rmtree(final)
     os.rename(staged, final)
@@ -211,23 +210,30 @@ def load_state(checkpoint: Path, abstract: State) -> State:
     return State(**loaded(checkpoint, abstract._asdict(), context_of_all()))
 
 
-def restore_encoder(folder: Path, abstract_encoder: Any) -> Parameters:
-    """The encoder's parameters of the newest checkpoint in `folder`, nothing else of it, for this
-    process alone. Raises as `require_newest`.
-    """
-    return restore_parts(folder, {"encoder": abstract_encoder})["encoder"]
+def restore_encoder(folder: Path, shapes: Any) -> Parameters:
+    """The encoder's parameters of the newest checkpoint in `folder`, as `restore_parts`."""
+    return restore_parts(folder, {"encoder": shapes})["encoder"]
 
 
-def restore_parts(folder: Path, abstract: dict[str, Any]) -> dict[str, Parameters]:
-    """Some parts of the parameters of the newest checkpoint in `folder`, for this process alone.
-    Raises as `require_newest`.
+def restore_parts(folder: Path, shapes: dict[str, Any]) -> dict[str, Parameters]:
+    """Some parts of the parameters of the newest checkpoint in `folder`, nothing else of it, for
+    this process alone and on its first device. Raises as `require_newest`.
     """
+    device = first_device()
+    abstract = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), shapes
+    )
     context = context_of_one()
     context.pytree.loading.partial_load = True
     parts: dict[str, Parameters] = loaded(
         require_newest(folder), {"parameters": abstract}, context
     )["parameters"]
     return parts
+
+
+def first_device() -> jax.sharding.SingleDeviceSharding:
+    """Where networks lie that are tried on tasks: on one device, so that they share programs."""
+    return jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
 
 def loaded(checkpoint: Path, abstract: dict[str, Any], context: ocp.Context) -> dict[str, Any]:

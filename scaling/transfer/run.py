@@ -24,7 +24,7 @@ from scaling.runs.steps import ReferenceStep, TransferStep
 from scaling.study.config import Features, Finetune, Function, Predictions, Weights
 from scaling.study.ladder import Encoder
 from scaling.study.task_kinds import kind_of
-from scaling.training.checkpoint import restore_encoder
+from scaling.training.checkpoint import first_device, restore_encoder
 from scaling.transfer.classical import classical
 from scaling.transfer.drafts import DRAFTS, Keep, drafted, drafted_losses, file_name
 from scaling.transfer.earlier import earlier_predictions, first_missing, joined
@@ -182,24 +182,14 @@ def competitor(
             assert_never(config.reference)
 
 
-def first_device() -> jax.sharding.SingleDeviceSharding:
-    """Where a transfer's parameters are, so that arms share programs."""
-    return jax.sharding.SingleDeviceSharding(jax.devices()[0])
-
-
 def load_encoder(encoder: Encoder, seed: int, checkpoint: Path | None) -> Parameters:
     """The pretrained encoder, or the random one of a control of this seed; both on the first
     device, so that they share programs.
     """
-    device = first_device()
     init = build_encoder(encoder).init
     if checkpoint is None:
-        return jax.jit(init, out_shardings=device)(jax.random.key(seed))
-    shapes = jax.eval_shape(init, jax.random.key(0))
-    return restore_encoder(
-        checkpoint,
-        jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), shapes),
-    )
+        return jax.jit(init, out_shardings=first_device())(jax.random.key(seed))
+    return restore_encoder(checkpoint, jax.eval_shape(init, jax.random.key(0)))
 
 
 def counted(
