@@ -22,6 +22,7 @@ BLOCK, ROWS = 256, 512  # scans that a worker reads at once; rows of a block of 
 SHIFTS_MM = (4.0, 2.0, 1.0)
 FARTHEST_MM = 12.0
 PEOPLE = "people.csv"  # in the cache: its scans, with one name for each person
+PAIR = ["path", "twin", "correlation"]  # columns of a table of pairs
 OTHERS = ""  # the sequence that rare and unknown ones are compared as
 
 
@@ -43,15 +44,14 @@ def find_twins(cache: Path, workers: int = 0) -> Twins:
     opened = open_cache(cache)
     index = opened.index
     usable = np.flatnonzero(index["status"] == "ok")
-    if len(usable) < FEWEST_SCANS:
-        return Twins(pd.DataFrame(columns=["path", "twin", "correlation"]), {})
     blocks = [(cache, usable[first : first + BLOCK]) for first in range(0, len(usable), BLOCK)]
     rows, signatures = [], []
     for block_rows, block in unordered_map(read_signatures, blocks, workers or cores()):
-        rows.append(block_rows)
-        signatures.append(block)
-    if not rows:
-        return Twins(pd.DataFrame(columns=["path", "twin", "correlation"]), {})
+        if len(block_rows):
+            rows.append(block_rows)
+            signatures.append(block)
+    if sum(map(len, rows)) < FEWEST_SCANS:
+        return Twins(pd.DataFrame(columns=PAIR), {})
     order = np.argsort(np.concatenate(rows))
     places = np.concatenate(rows)[order]
     stacked = np.concatenate(signatures)[order]
@@ -64,7 +64,7 @@ def find_twins(cache: Path, workers: int = 0) -> Twins:
         for one, other, correlation in sorted(found)
     ]
     people = one_name([(subjects[one], subjects[other]) for one, other, _ in found])
-    return Twins(pd.DataFrame(pairs, columns=["path", "twin", "correlation"]), people)
+    return Twins(pd.DataFrame(pairs, columns=PAIR), people)
 
 
 def read_signatures(block: tuple[Path, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

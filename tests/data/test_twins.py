@@ -95,6 +95,18 @@ def test_same_scan_under_two_names_is_found_and_nobody_else(
     assert "4 pairs of scans of 8 subjects are nearly equal" in sentence
 
 
+def test_scans_without_a_head_that_are_read_together_are_left_out(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ball = np.where((MM**2).sum(0) < 16**2, 500 + 60 * COMMON, 0)
+    write(root / "c", "sub_200", ball, np.diag([3.0, 3, 3, 1]))
+    table = scan_sources(root, [Source("a"), Source("b"), Source("c")], Split())
+    index = prepare(root, table, VOLUMES, tmp_path / "cache", workers=1)
+    assert index["status"].eq("ok").all()
+    monkeypatch.setattr("scaling.data.twins.BLOCK", 1)
+    assert len(find_twins(tmp_path / "cache", workers=1).pairs) == len(KINDS)
+
+
 def test_split_by_people_keeps_both_names_on_one_side(
     prepared: tuple[pd.DataFrame, Twins], tmp_path: Path
 ) -> None:
