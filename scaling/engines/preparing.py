@@ -64,14 +64,16 @@ def prepare_study(
 
 
 def require_sources(root: Path, data: Data, tasks: Sequence[Task]) -> None:
-    """Raises FileNotFoundError that names every source that is not there, in one sentence."""
+    """Raises FileNotFoundError that names every source that is not there, or is an empty folder, in
+    one sentence.
+    """
     sources = [("data.pretraining", source) for source in data.pretraining]
     for task in tasks:
         sources += [(f"task {task.name!r}", source) for source in task_sources(task)]
     absent = [
         f"{source.path} ({reader})"
         for reader, source in sources
-        if not (root / source.path).exists()
+        if not (root / source.path).exists() or is_empty(root / source.path)
     ]
     if absent:
         missing = ", no ".join(dict.fromkeys(absent))
@@ -79,6 +81,11 @@ def require_sources(root: Path, data: Data, tasks: Sequence[Task]) -> None:
             f"{root} has no {missing}; set data.root to the folder that holds them, or write a "
             "synthetic cohort with `scaling data phantom`"
         )
+
+
+def is_empty(path: Path) -> bool:
+    """Whether a path is a folder without an entry."""
+    return path.is_dir() and not any(path.iterdir())
 
 
 def without_unread_masks(

@@ -120,30 +120,25 @@ def test_check_compares_sequences_and_labels_with_the_task(
 
 
 def test_check_looks_into_masks(tmp_path: Path) -> None:
-    for number, values in enumerate(
-        (np.ones((6, 7, 8)), np.zeros((6, 7, 8)), -np.ones((6, 7, 8)), np.ones((6, 7, 9)))
-    ):
+    lesion, other_grid = np.zeros((6, 7, 8)), np.zeros((6, 7, 9))
+    lesion[2:5, 2:5, 2:5] = other_grid[2:5, 2:5, 2:5] = 1
+    kinds_of_mask = (lesion, np.zeros_like(lesion), -lesion, other_grid, 1 - lesion)
+    for number, values in enumerate(kinds_of_mask):
         for n, sequence in enumerate(("flair", "dwi_b1000", "t2s")):
-            scan(
-                tmp_path
-                / "fomo-task2"
-                / "preprocessed"
-                / f"sub_{number}"
-                / "ses_1"
-                / f"{sequence}.nii.gz",
-                10 * number + n,
-            )
+            session = tmp_path / "fomo-task2" / "preprocessed" / f"sub_{number}" / "ses_1"
+            scan(session / f"{sequence}.nii.gz", 10 * number + n, mm=4.0)
         mask = tmp_path / "fomo-task2" / "labels" / f"sub_{number}" / "seg.nii.gz"
         mask.parent.mkdir(parents=True)
-        nib.save(nib.Nifti1Image(values.astype(np.int16), np.eye(4)), mask)
+        nib.save(nib.Nifti1Image(values.astype(np.int16), np.diag([4, 4, 4, 1])), mask)
     manifest = check(tmp_path, workers=1).manifest.set_index("path")
     masks = manifest[manifest["role"] == "mask"]
-    assert masks["verdict"].tolist() == ["ok", "warning", "bad", "warning"]
+    assert masks["verdict"].tolist() == ["ok", "warning", "bad", "ok", "warning"]
     scans = manifest[manifest["role"] == "scan"]
     assert scans.groupby("subject")["verdict"].first().tolist() == [
         "ok",
         "ok",
         "warning",
+        "ok",
         "warning",
     ]
 
