@@ -186,7 +186,7 @@ def checkpoints(folder: Path) -> None:
     with Checkpoints(folder) as saved:
         for number in range(SAVES):
             alone.append(sum(clock(step) for _ in range(5)))
-            calls.append(clock(partial(save, saved, number, step())))
+            calls.append(clock(partial(saved.save, number, step())))
             beside.append(sum(clock(step) for _ in range(5)))
             saved.wait()
     stall = float(np.median(calls[1:]) + max(0.0, np.median(np.array(beside) - np.array(alone))))

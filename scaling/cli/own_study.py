@@ -7,11 +7,11 @@ import typer
 
 from scaling.cli.table_options import emit
 from scaling.runs.experiment import FROZEN, load_study
+from scaling.runs.rundir import PREDICTIONS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PREDICTIONS = "predictions.parquet"
 TABLES = (PREDICTIONS, "results.parquet", "results.csv")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from scaling.data.layout import select
+from scaling.data.layout import SESSION, select
 from scaling.study.classes import named
 from scaling.study.config import Source, Task
 from scaling.study.task_kinds import kind_of
@@ -54,7 +54,7 @@ def labelled_sessions(index: pd.DataFrame, task: Task, sources: Iterable[Source]
     check_columns(rows, task)
     sessions = Sessions()
     unlabelled, misfits = 0, []
-    for (source, subject, name), scans in rows.groupby(["source", "subject", "session"]):
+    for (source, subject, name), scans in rows.groupby(SESSION):
         session_id = f"{source}/{subject}/{name}"
         usable = scans[scans["status"] == "ok"].sort_values("run")
         slots = tuple(first_present(usable, slot) for slot in task.sequences)

@@ -26,6 +26,7 @@ from scaling.data.names import ASIDE, SUBJECT, is_scan
 from scaling.data.participants import REMARKS
 from scaling.study.config import Source, Split
 
+SESSION = ["source", "subject", "session"]  # columns that tell sessions apart
 COLUMNS = (
     "path",
     "source",

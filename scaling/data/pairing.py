@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from scaling.data.layout import select
+from scaling.data.layout import SESSION, select
 from scaling.study.config import Source
 from scaling.study.objectives import ObjectiveConfig
 
-SESSION = ["source", "subject", "session"]
 UNNAMED = re.compile(r"(scan|unknown|image|volume)?[-_]?\d*")  # names that tell no sequence
 
 

@@ -17,6 +17,7 @@ import grain
 import numpy as np
 
 from scaling.data.cache import Cache
+from scaling.data.layout import SESSION
 from scaling.study.config import Shape3
 
 STEPS = 2**40  # "endless"
@@ -189,7 +190,7 @@ def session_pairs(cache: Cache, rows: np.ndarray) -> list[np.ndarray]:
     """
     described = cache.index.iloc[rows][["source", "subject", "session", "sequence"]].assign(i=rows)
     pairs = []
-    for _, scans in described.groupby(["source", "subject", "session"]):
+    for _, scans in described.groupby(SESSION):
         sequence, i = scans["sequence"].to_numpy(), scans["i"].to_numpy()
         first, second = np.nonzero(sequence[:, None] != sequence[None, :])
         if len(first):

@@ -18,6 +18,7 @@ from scaling.data.compressed import require_blosc2, volume_file
 from scaling.data.identity import LABELS, cache_identity, claim, differences, stamps
 from scaling.data.ingest import Job, has_changed, ingest
 from scaling.data.killed import named_when_killed
+from scaling.data.layout import SESSION
 from scaling.data.shards import Shards
 from scaling.files import read_json, read_marker, read_parquet, write_json, write_table
 from scaling.processes.parallel import cores, unordered_map
@@ -253,7 +254,7 @@ def place(table: pd.DataFrame, shards: Shards) -> pd.DataFrame:
 def _groups(index: pd.DataFrame) -> list[np.ndarray]:
     """Rows of whole sessions, about GROUP scans together."""
     groups: list[list[int]] = [[]]
-    for _, rows in index.groupby(["source", "subject", "session"], sort=False).groups.items():
+    for _, rows in index.groupby(SESSION, sort=False).groups.items():
         if len(groups[-1]) + len(rows) > GROUP and groups[-1]:
             groups.append([])
         groups[-1].extend(int(row) for row in rows)
@@ -268,7 +269,7 @@ def _job(number: int, rows: pd.DataFrame) -> Job:
             {"row_of_table": i, **{str(key): value for key, value in scan.items()}}
             for i, scan in zip(session.index, session[columns].to_dict("records"), strict=True)
         ]
-        for _, session in rows.groupby(["source", "subject", "session"], sort=False)
+        for _, session in rows.groupby(SESSION, sort=False)
     ]
     return Job(number, sessions)
 

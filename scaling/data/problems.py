@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scaling.data.ages import possible
+from scaling.data.layout import SESSION
 from scaling.data.leakage import shared
 from scaling.data.reading import UnreadableVolume, read_scan
 from scaling.study.challenge import (
@@ -18,10 +20,8 @@ from scaling.study.challenge import (
     published_challenges,
 )
 
-AGES = (0.0, 120.0)
 # How remarks on a mask's place and size read (`scaling.data.masks`).
 MISPLACED = "has its scan's shape|lies outside its scan|on the grid of|is it inverted"
-SESSION = ["source", "subject", "session"]
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def judge_source(manifest: pd.DataFrame, rows: "pd.Series[bool]", source: str) -
         manifest,
         "labels",
         f"{{n}} of {source} with an impossible age",
-        rows & ~manifest["age"].between(*AGES) & manifest["age"].notna(),
+        rows & manifest["age"].notna() & possible(manifest["age"]).isna(),
         "has an age of " + manifest["age"].astype(str),
     )
     manifest.loc[rows, "missing"] = missing(manifest[rows], sequences)

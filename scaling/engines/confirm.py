@@ -11,7 +11,7 @@ from scaling.engines.evidence import judge
 from scaling.files import write_json
 from scaling.runs.plan import Plan, make_plan
 from scaling.runs.registration import registered_in_words
-from scaling.runs.rundir import plan_status
+from scaling.runs.rundir import PREDICTIONS, plan_status
 from scaling.runs.steps import (
     CollectStep,
     PhantomStep,
@@ -22,7 +22,6 @@ from scaling.runs.steps import (
     TransferStep,
 )
 from scaling.study.config import Source, Study, Task
-from scaling.transfer.collect import PREDICTIONS
 
 
 def confirmation_plan(study: Study, study_dir: Path, test: Path, tasks: tuple[str, ...]) -> Plan:

@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 from rich.console import Console
 
+from scaling.costs.accelerators import ACCELERATORS
 from scaling.engines.progress import StudyProgress
 from scaling.engines.run_step import explain, run_step
 from scaling.files import remove_leftovers
@@ -146,12 +147,15 @@ def run_steps(
 
 def places_of(plan: Plan) -> int:
     """How many steps run side by side. On a CPU one step compiles, or waits for small operations,
-    while another computes; an accelerator, and several processes, do one after the other.
+    while another computes; an accelerator, several processes, and steps that together would not
+    fit the memory do one after the other.
     """
     execution = plan.study.execution
     several_devices = any(math.prod(step.mesh) > 1 for step in plan.steps)
     alone = jax.process_count() == 1 and not several_devices and execution.profile is None
-    if not alone or jax.default_backend() != "cpu":
+    memory = execution.side_by_side * max(step.memory for step in plan.steps)
+    fits = memory <= ACCELERATORS[execution.accelerator].usable
+    if not alone or not fits or jax.default_backend() != "cpu":
         return 1
     return min(execution.side_by_side, cores())
 

@@ -23,11 +23,11 @@ from scaling.runs.anonymity import identifying, without_paths, without_people
 from scaling.runs.digests import DamagedError, flipped, require_whole
 from scaling.runs.durations import plan_seconds
 from scaling.runs.plan import Plan
-from scaling.runs.rundir import DESCRIBING, DONE, Status, plan_status
+from scaling.runs.rundir import DESCRIBING, DONE, PREDICTIONS, Status, plan_status
 from scaling.runs.steps import PretrainStep, Step, TransferStep
 from scaling.study.challenge import published_challenges
 from scaling.study.config import Study
-from scaling.transfer.collect import PREDICTIONS, PRETRAINING, RESULTS
+from scaling.transfer.collect import PRETRAINING, RESULTS
 
 
 def write_study_report(study_dir: Path, plan: Plan) -> None:
@@ -194,7 +194,8 @@ def read_reconstruction(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarra
     DamagedError.
     """
     records = (read_marker(folder / DONE) or {}).get("files", {})
-    require_whole(folder, records, [name for name in (RECONSTRUCTION,) if name in records])
+    if RECONSTRUCTION in records:
+        require_whole(folder, records, [RECONSTRUCTION])
     try:
         with np.load(folder / RECONSTRUCTION) as arrays:
             original, seen, filled = (

@@ -21,6 +21,7 @@ from scaling.runs.plan import Plan
 from scaling.runs.rundir import (
     DESCRIBING,
     LOCK,
+    PREDICTIONS,
     Progress,
     Status,
     begin,
@@ -193,7 +194,7 @@ def carry_out(
                 tracker.table("results", read_parquet(folder / "results.parquet"))
             record_test_cases(folder, plan.study, config)
         case CollectStep():
-            from scaling.transfer.collect import PREDICTIONS, PRETRAINING, RESULTS, collect
+            from scaling.transfer.collect import PRETRAINING, RESULTS, collect
 
             collect(study_dir, plan)
             return [RESULTS, "results.csv", PREDICTIONS, PRETRAINING]
@@ -226,7 +227,7 @@ def require_competitors(prepared: Path, study: Study) -> None:
 
 def record_test_cases(folder: Path, study: Study, config: TransferStep) -> None:
     """Leave a line in the ledger beside the data: this study has evaluated on these test cases."""
-    cases = read_parquet(folder / "predictions.parquet")["case"].unique()
+    cases = read_parquet(folder / PREDICTIONS)["case"].unique()
     root = Path(config.data.root)
     problem = record_evaluation(root, study, config.task.name, [str(case) for case in cases])
     if problem:

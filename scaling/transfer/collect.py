@@ -12,12 +12,11 @@ from scaling.data.tasks import task_volumes
 from scaling.files import read_json, read_marker, read_parquet, write_table
 from scaling.runs.digests import DamagedError, require_whole
 from scaling.runs.plan import Plan, trunk_name
-from scaling.runs.rundir import DONE, disown
+from scaling.runs.rundir import DONE, PREDICTIONS, disown
 from scaling.runs.steps import PretrainStep, ReferenceStep, Step, TransferStep
 from scaling.transfer.groups import fairness, group_columns, group_table
 
 RESULTS = "results.parquet"
-PREDICTIONS = "predictions.parquet"
 PRETRAINING = "pretraining.parquet"
 COLLECTED = (RESULTS, PREDICTIONS, "summary.json")  # what is read of a transfer or of a cooldown
 GROUPS = "groups.parquet"

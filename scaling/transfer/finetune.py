@@ -193,8 +193,13 @@ class Fits:
         recipe: Finetune,
         keep: Keep = computed,
     ):
-        self.program, self.encoder, self.cases, self.rows = program, encoder, cases, rows
-        self.recipe, self.learner, self.keep = recipe, learner_of(task), keep
+        self.program = program
+        self.encoder = encoder
+        self.cases = cases
+        self.rows = rows
+        self.recipe = recipe
+        self.learner = learner_of(task)
+        self.keep = keep
         self.keys = row_keys(task, rows)
         self.made: dict[tuple[float, ...], tuple[Any, np.ndarray]] = {}  # rates -> fit
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from scaling.data.layout import SESSION
 from scaling.metrics import UNIT, metric_of
 from scaling.study.config import Task
 from scaling.study.groups import parse_group
@@ -22,7 +23,7 @@ def group_columns(index: pd.DataFrame, task: Task) -> pd.DataFrame:
     """Group of every session by variable, from a cache's index: a row per source/subject/session,
     a column "group_VARIABLE" each, "" where the value is missing.
     """
-    sessions = index.drop_duplicates(["source", "subject", "session"])
+    sessions = index.drop_duplicates(SESSION)
     names = sessions["source"] + "/" + sessions["subject"] + "/" + sessions["session"]
     columns = {}
     for text in task.groups:

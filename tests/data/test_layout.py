@@ -13,11 +13,11 @@ from scaling.data.layout import find_sources, scan_source, scan_sources
 from scaling.study.config import Source, Split
 
 
-def scan(path: Path, seed: int = 0) -> Path:
-    """A small valid scan, different for every seed."""
+def scan(path: Path, seed: int = 0, mm: float = 1.0) -> Path:
+    """A small valid scan of voxels of `mm`, different for every seed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     voxels = np.random.default_rng(seed).integers(0, 99, (6, 7, 8)).astype(np.int16)
-    nib.save(nib.Nifti1Image(voxels, np.eye(4)), path)
+    nib.save(nib.Nifti1Image(voxels, np.diag([mm, mm, mm, 1])), path)
     return path
 
 

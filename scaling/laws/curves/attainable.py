@@ -9,7 +9,7 @@ the one of a few under which the frontier of the smaller models fits the larger 
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -125,7 +125,7 @@ def attainable(
         sentence="",
         draws=draws,
     )
-    return Attainable(**{**vars(bare), "sentence": _in_words(bare)})
+    return replace(bare, sentence=_in_words(bare))
 
 
 def quantile_line(

@@ -5,7 +5,7 @@ fitted to the runs of least compute (size x data seen) and predicts the others.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -129,7 +129,7 @@ def fit_repeated(
         draws=draws[chosen],
     )
     sentences = (_backtest_sentence(bare), *_scans_or_epochs(bare, size, unique[seen > unique]))
-    return Repeated(**{**vars(bare), "sentences": sentences})
+    return replace(bare, sentences=sentences)
 
 
 def centred(
