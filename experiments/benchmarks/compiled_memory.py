@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from scaling.costs.memory import step_memory
-from scaling.costs.transfer_memory import finetune_layout, fitting_bytes, predicting_bytes
+from scaling.costs.transfer_memory import finetune_layout
 from scaling.files import write_text
 from scaling.study.config import Finetune, Mae, Mesh, Pretrain, Shape3
 from scaling.study.families import validate_family
@@ -113,11 +113,9 @@ def estimate(row: Row) -> int:
         return step_memory(Mae(), encoder, decoder, recipe, mesh_of(row), accelerator)
     masks, sequences = row["task"] == "segmentation", int(row["sequences"])
     volume, rows = shape3(row["volume"]), int(row["rows"])
-    arguments = encoder, finetuning_recipe(row), masks, sequences, volume, rows, accelerator
-    layout = finetune_layout(*arguments)
-    if row["program"] == "fine-tuning":
-        return fitting_bytes(layout, *arguments)
-    return predicting_bytes(layout, *arguments)
+    recipe = finetuning_recipe(row)
+    layout = finetune_layout(encoder, recipe, masks, sequences, volume, rows, accelerator)
+    return layout.fitting if row["program"] == "fine-tuning" else layout.predicting
 
 
 def compile_one(row: Row) -> None:

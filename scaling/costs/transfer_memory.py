@@ -30,8 +30,15 @@ class Layout:
     """Fine-tunes computed at once on a device."""
     cases: int
     """Cases predicted at once."""
-    memory: int
-    """Bytes that it takes on a device."""
+    fitting: int
+    """Bytes that fitting the networks takes on a device."""
+    predicting: int
+    """Bytes that predicting the cases takes on a device."""
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes on a device: fitting and predicting follow each other."""
+        return max(self.fitting, self.predicting)
 
 
 def finetune_layout(
@@ -55,43 +62,11 @@ def finetune_layout(
             predicting = predicting_memory(
                 encoder, masks, sequences, setting, volume, rows, count * cases
             )
-            memory = max(fitting, predicting)
-            layout = Layout(remat, count, cases, round(memory))
-            if memory <= ACCELERATORS[accelerator].usable:
+            layout = Layout(remat, count, cases, round(fitting), round(predicting))
+            if layout.memory <= ACCELERATORS[accelerator].usable:
                 return layout
             tried.append(layout)
     return min(tried, key=lambda layout: layout.memory)
-
-
-def fitting_bytes(
-    layout: Layout,
-    encoder: Encoder,
-    recipe: Finetune,
-    masks: bool,
-    sequences: int,
-    volume: Shape3,
-    rows: int,
-    accelerator: str,
-) -> int:
-    """Bytes of fine-tuning `rows` networks in one layout."""
-    setting = finetune_setting(layout.remat, recipe, masks, volume, accelerator)
-    return round(fitting_memory(encoder, recipe, masks, sequences, setting, rows, layout.rows))
-
-
-def predicting_bytes(
-    layout: Layout,
-    encoder: Encoder,
-    recipe: Finetune,
-    masks: bool,
-    sequences: int,
-    volume: Shape3,
-    rows: int,
-    accelerator: str,
-) -> int:
-    """Bytes of predicting the chunk of cases that one layout allows."""
-    setting = finetune_setting(layout.remat, recipe, masks, volume, accelerator)
-    pairs = layout.rows * layout.cases
-    return round(predicting_memory(encoder, masks, sequences, setting, volume, rows, pairs))
 
 
 def finetune_setting(

@@ -9,12 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
-from scaling.costs.transfer_memory import (
-    finetune_layout,
-    fitting_bytes,
-    predicting_bytes,
-    probe_bytes,
-)
+from scaling.costs.transfer_memory import finetune_layout, probe_bytes
 from scaling.models.backbone import build_encoder
 from scaling.models.compute import Compute, platform_of
 from scaling.runs.plan import Plan
@@ -154,8 +149,7 @@ def finetune_programs(
     task, shape, accelerator = run.task, volume_of(run), plan.study.execution.accelerator
     learner, sequences = learner_of(task), len(task.sequences)
     n = max(max(other.shots) for other in plan.study.tasks if other.name == task.name)
-    arguments = encoder, recipe, learner.masks, sequences, shape, rows, accelerator
-    layout = finetune_layout(*arguments)
+    layout = finetune_layout(encoder, recipe, learner.masks, sequences, shape, rows, accelerator)
     network = f"{run.backbone} {run.size}"
 
     def lower(kind: Kind, available: Devices) -> jax.stages.Lowered:
@@ -164,8 +158,8 @@ def finetune_programs(
         )
 
     estimates: dict[Kind, int] = {
-        "fine-tuning": fitting_bytes(layout, *arguments),
-        "prediction": predicting_bytes(layout, *arguments),
+        "fine-tuning": layout.fitting,
+        "prediction": layout.predicting,
     }
     for kind, estimate in estimates.items():
         key = (kind, encoder, task.kind, task.classes, sequences, shape, recipe, rows, n)
