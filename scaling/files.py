@@ -44,10 +44,8 @@ CAUSES = {
 
 
 def check_before_rename() -> None:
-    """Ask every lock of this process whether it is still held. Threads that run steps side by side
-    take and leave locks meanwhile: those of this moment are asked.
-    """
-    for check in tuple(before_rename):
+    """Ask every lock of this process whether it is still held."""
+    for check in before_rename:
         check()
 
 

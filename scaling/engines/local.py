@@ -1,29 +1,26 @@
-"""Carry a plan out in this process; steps of equal shape share their compiled programs."""
+"""Carry a plan out in this process, one step after the other; steps of equal shape share their
+compiled programs.
+"""
 
-import math
 import os
 import sys
 import traceback
-from collections.abc import Collection, Iterable, Sequence
-from concurrent import futures
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import jax
 from rich.console import Console
 
-from scaling.costs.accelerators import ACCELERATORS
 from scaling.engines.progress import StudyProgress
 from scaling.engines.run_step import explain, run_step
 from scaling.files import remove_leftovers
 from scaling.processes import signals
 from scaling.processes.distributed import agreed, is_main, stop, stopping
-from scaling.processes.parallel import cores
 from scaling.runs.digests import DamagedError
 from scaling.runs.lock import LockedError
 from scaling.runs.plan import Plan
-from scaling.runs.rundir import DESCRIBING, Progress, damage_of, plan_status
+from scaling.runs.rundir import DESCRIBING, damage_of, plan_status
 from scaling.runs.steps import Step
 from scaling.training.mesh import make_mesh
 
@@ -111,96 +108,46 @@ def unfinished(
 def run_steps(
     study_dir: Path, plan: Plan, steps: Sequence[Step], progress: StudyProgress, wait: bool
 ) -> Outcome:
-    """Run `steps`, each once those that it needs are done or cannot be, as many side by side as
-    there are places.
-    """
+    """Run `steps` one after the other, each once those that it needs are done or cannot be."""
     outcome = Outcome()
     queue = list(steps)
-    running: dict[futures.Future[Exception | None], Step] = {}
-    places, refused = places_of(plan), 0
-    with futures.ThreadPoolExecutor(places) as threads:  # is left once nothing runs any more
-        while queue or running:
-            step = next_step(queue, running.values()) if len(running) < places else None
-            if step is None:
-                ended, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
-                for future in ended:
-                    other = running.pop(future)
-                    is_refused = settle(other, future.result(), outcome, queue, progress, wait)
-                    refused = refused + 1 if is_refused else 0
+    refused = 0  # steps in a row that other processes run
+    while queue:
+        if refused > len(queue):
+            pause(POLL)
+            refused = 0
+        step = next_step(queue)
+        if stopping():
+            stop(f"{step.name} is next")
+        queue.remove(step)
+        cause = outcome.cause(step)
+        if cause:
+            outcome.waiting.setdefault(cause, []).append(step.name)
+            progress.skip(step)
+            continue
+        progress.begin(step)
+        try:
+            run_step(study_dir, plan, step, progress.advance)
+        except LockedError as error:
+            if wait:
+                progress.postpone(step, str(error))
+                queue.append(step)
+                refused += 1
                 continue
-            if refused > len(queue):  # other processes run all that is left
-                pause(POLL)
-                refused = 0
-            if stopping():
-                stop(f"{step.name} is next")
-            queue.remove(step)
-            cause = outcome.cause(step)
-            if cause:
-                outcome.waiting.setdefault(cause, []).append(step.name)
-                progress.skip(step)
-                continue
-            progress.begin(step)
-            advance = partial(progress.advance, step)
-            running[threads.submit(attempt, study_dir, plan, step, advance)] = step
+            outcome.failures[step.name] = str(error)
+        except Exception as error:  # whatever goes wrong in one step, the others go on
+            outcome.failures[step.name] = explain(error)
+            outcome.damaged |= isinstance(error, DamagedError)
+            leave_others_behind()
+        refused = 0
+        progress.end(step, outcome.failures.get(step.name, ""))
     return outcome
 
 
-def places_of(plan: Plan) -> int:
-    """How many steps run side by side. On a CPU one step compiles, or waits for small operations,
-    while another computes; an accelerator, several processes, and steps that together would not
-    fit the memory do one after the other.
-    """
-    execution = plan.study.execution
-    several_devices = any(math.prod(step.mesh) > 1 for step in plan.steps)
-    alone = jax.process_count() == 1 and not several_devices and execution.profile is None
-    memory = execution.side_by_side * max(step.memory for step in plan.steps)
-    fits = memory <= ACCELERATORS[execution.accelerator].usable
-    if not alone or not fits or jax.default_backend() != "cpu":
-        return 1
-    return min(execution.side_by_side, cores())
-
-
-def next_step(queue: Sequence[Step], running: Iterable[Step]) -> Step | None:
-    """The first step that needs none of those that wait or run."""
-    unfinished = {step.name for step in (*queue, *running)}
-    for step in queue:
-        if unfinished.isdisjoint(step.needs):
-            return step
-    return None
-
-
-def attempt(study_dir: Path, plan: Plan, step: Step, advance: Progress) -> Exception | None:
-    """Run a step; the error that it ended in. Raises Stopped when told to stop."""
-    try:
-        run_step(study_dir, plan, step, advance)
-    except LockedError as error:
-        return error
-    except Exception as error:  # whatever goes wrong in one step, the others go on
-        leave_others_behind()
-        return error
-    return None
-
-
-def settle(
-    step: Step,
-    error: Exception | None,
-    outcome: Outcome,
-    queue: list[Step],
-    progress: StudyProgress,
-    wait: bool,
-) -> bool:
-    """Count a step as over, or put one that another process runs to the end of the queue. Returns
-    whether another process runs it.
-    """
-    if isinstance(error, LockedError) and wait:
-        progress.postpone(step, str(error))
-        queue.append(step)
-        return True
-    if error is not None:
-        outcome.failures[step.name] = explain(error)
-        outcome.damaged |= isinstance(error, DamagedError)
-    progress.end(step, outcome.failures.get(step.name, ""))
-    return False
+def next_step(queue: Sequence[Step]) -> Step:
+    """The first step that needs none of those that wait."""
+    waiting = {step.name for step in queue}
+    return next(step for step in queue if waiting.isdisjoint(step.needs))
 
 
 def leave_others_behind() -> None:

@@ -24,10 +24,6 @@ class Execution:
     resident_gib: float = 1.0
     """Training volumes up to this many GiB stay on every device, which cuts its crops itself; of
     more, the host reads the crops."""
-    side_by_side: Count = 2
-    """Steps of a study that one process runs side by side on a CPU, at most one per core: while
-    one compiles, another computes. On accelerators, and with a mesh of several devices, it is one
-    step after the other."""
     workers: int = 2
     """Processes that read scans."""
     checkpoint_every: int = 500

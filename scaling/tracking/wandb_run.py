@@ -147,7 +147,6 @@ def open_wandb(
         console="off",
         disable_git=True,
         save_code=False,
-        reinit="create_new",  # steps side by side have a run each
         x_transaction_log_flush_interval=1,
         init_timeout=LONGEST - 1,
         finish_timeout=LONGEST - 2,

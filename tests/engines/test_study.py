@@ -224,8 +224,7 @@ def test_study_killed_at_any_moment_ends_with_the_same_bits(finished: Path, tmp_
     ]
     for ready in moments:
         wait_and_kill(tmp_path, ready)
-    # The rest one step after the other; uninterrupted it was two side by side.
-    done = scaling("run", EXPERIMENT, "--set", "execution.side_by_side=1", folder=tmp_path)
+    done = scaling("run", EXPERIMENT, folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
     for name in ("results.parquet", "predictions.parquet"):
