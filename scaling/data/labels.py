@@ -1,8 +1,9 @@
 """The labelled sessions of a task: which there are, and what their labels say. Reads no image."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,8 @@ from scaling.data.layout import SESSION, select
 from scaling.study.classes import named
 from scaling.study.config import Source, Task
 from scaling.study.task_kinds import kind_of
+
+Scan = Mapping[Any, Any]  # a row of a cache's index by column; "i" is its number
 
 FEW = 3  # misfits that one message names
 
@@ -54,9 +57,8 @@ def labelled_sessions(index: pd.DataFrame, task: Task, sources: Iterable[Source]
     check_columns(rows, task)
     sessions = Sessions()
     unlabelled, misfits = 0, []
-    for (source, subject, name), scans in rows.groupby(SESSION):
+    for (source, subject, name), usable in usable_scans(rows).items():
         session_id = f"{source}/{subject}/{name}"
-        usable = scans[scans["status"] == "ok"].sort_values("run")
         slots = tuple(first_present(usable, slot) for slot in task.sequences)
         if all(slot is None for slot in slots):
             sessions.dropped.append(
@@ -71,7 +73,7 @@ def labelled_sessions(index: pd.DataFrame, task: Task, sources: Iterable[Source]
         if not label and mask_row < 0:
             unlabelled += 1
             continue
-        site = str(usable["site"].iloc[0])
+        site = str(usable[0]["site"])
         sessions.usable.append(
             Session(session_id, f"{source}/{subject}", site, slots, label, mask_row)
         )
@@ -89,6 +91,16 @@ def labelled_sessions(index: pd.DataFrame, task: Task, sources: Iterable[Source]
         )
     if unlabelled:
         sessions.dropped.append(f"{unlabelled} sessions of {names} have no label")
+    return sessions
+
+
+def usable_scans(rows: pd.DataFrame) -> dict[tuple[str, str, str], list[Scan]]:
+    """The usable scans of every session (source, subject, name), the first run first."""
+    sessions: dict[tuple[str, str, str], list[Scan]] = {}
+    for scan in rows.sort_values([*SESSION, "run"], kind="stable").to_dict("records"):
+        usable = sessions.setdefault((scan["source"], scan["subject"], scan["session"]), [])
+        if scan["status"] == "ok":
+            usable.append(scan)
     return sessions
 
 
@@ -117,48 +129,47 @@ def label_columns(task: Task) -> list[str]:
     return [name.strip().lower() for name in task.label.split(",") if name.strip()]
 
 
-def first_present(scans: pd.DataFrame, slot: str) -> int | None:
+def first_present(scans: Sequence[Scan], slot: str) -> int | None:
     """Row of the index that fills a slot such as "t2s|swi": its first sequence that is there."""
     for sequence in slot.split("|"):
-        match = scans.loc[scans["sequence"] == sequence, "i"]
-        if len(match):
-            return int(match.iloc[0])
+        for scan in scans:
+            if scan["sequence"] == sequence:
+                return int(scan["i"])
     return None
 
 
-def read_label(scans: pd.DataFrame, task: Task) -> tuple[tuple[float, ...], int]:
+def read_label(scans: Sequence[Scan], task: Task) -> tuple[tuple[float, ...], int]:
     """The numbers of a session's label, or the row that has its mask; () and -1 without a label.
 
     Raises ValueError, naming the file, for a label that does not fit.
     """
     kind = kind_of(task)
     if kind.read is None:
-        masked = scans[scans["mask_row"] >= 0].head(1)
-        if masked.empty:
+        masked = next((scan for scan in scans if scan["mask_row"] >= 0), None)
+        if masked is None:
             return (), -1
-        check_mask(masked.iloc[0], task)
-        return (), int(masked["i"].iloc[0])
+        check_mask(masked, task)
+        return (), int(masked["i"])
     texts = label_texts(scans, task)
     if not all(texts):
         return (), -1
     try:
         return kind.read(texts, task), -1
     except ValueError as error:
-        path = scans["path"].iloc[0]
-        raise ValueError(f"the label of {path} is {', '.join(texts)!r}") from error
+        raise ValueError(f"the label of {scans[0]['path']} is {', '.join(texts)!r}") from error
 
 
-def label_texts(scans: pd.DataFrame, task: Task) -> tuple[str, ...]:
+def label_texts(scans: Sequence[Scan], task: Task) -> tuple[str, ...]:
     """A session's label as text: of the labels folder, else of the columns that the task names."""
-    text = str(scans["label"].iloc[0])
+    text = str(scans[0]["label"])
     columns = label_columns(task)
     if text or not columns:
         return (text,)
-    values = [scans[column].iloc[0] if column in scans else "" for column in columns]
+    values = [scans[0].get(column, "") for column in columns]
     return tuple("" if pd.isna(value) else str(value).strip() for value in values)
 
 
-def check_mask(scan: pd.Series, task: Task) -> None:
+def check_mask(scan: Scan, task: Task) -> None:
     """Raises ValueError when a mask holds a value that the task does not declare."""
     declared = {value for _, value in named(task.classes)}
     undeclared = sorted(set(mask_volumes(scan)) - declared)
@@ -170,7 +181,7 @@ def check_mask(scan: pd.Series, task: Task) -> None:
         )
 
 
-def mask_volumes(scan: pd.Series) -> dict[int, tuple[float, float]]:
+def mask_volumes(scan: Scan) -> dict[int, tuple[float, float]]:
     """Label -> its volume in mm3 in the file and on the grid, as `prepare` measured them."""
     text = str(scan.get("mask_volumes") or "")
     stored = json.loads(text) if text.startswith("{") else {}

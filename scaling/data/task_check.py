@@ -61,7 +61,7 @@ def check_labels_of_masks(cache: Cache, sessions: dict[str, Sessions], task: Tas
         return
     present: set[int] = set()
     for session in sessions["training"].usable:
-        present |= set(mask_volumes(cache.index.iloc[session.mask_row]))
+        present |= set(mask_volumes(cache.index.iloc[session.mask_row].to_dict()))
     absent = [name for name, value in named(task.classes) if value not in present]
     if absent:
         raise ValueError(
@@ -110,7 +110,7 @@ def lesion_volumes(cache: Cache, task: Task) -> pd.DataFrame:
     rows = []
     for group in task_sessions(cache, task).values():
         for session in group.usable:
-            stored = mask_volumes(cache.index.iloc[session.mask_row])
+            stored = mask_volumes(cache.index.iloc[session.mask_row].to_dict())
             for label, (in_file, on_grid) in stored.items():
                 rows.append({"case": session.id, "label": label, "in_file": in_file})
                 rows[-1]["on_grid"] = on_grid

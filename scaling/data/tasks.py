@@ -186,7 +186,7 @@ def label_numbers(mask: np.ndarray, task: Task) -> np.ndarray:
 
 def lost_labels(cache: Cache, row: int, task: Task) -> np.ndarray:
     """bool [C]: labels that the mask's file holds and the grid does not."""
-    volumes = mask_volumes(cache.index.iloc[row])
+    volumes = mask_volumes(cache.index.iloc[row].to_dict())
     pairs = [volumes.get(value, (0.0, 0.0)) for _, value in named(task.classes)]
     return np.array([in_file > 0 and on_grid == 0 for in_file, on_grid in pairs])
 
