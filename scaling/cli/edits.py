@@ -22,19 +22,22 @@ def warn_of_edits(prepared: Path) -> None:
         )
 
 
-def warn_of_edited_features(study_dir: Path, statuses: Mapping[str, Status]) -> None:
-    """Say that a competitor's features were edited after a finished step had read them."""
+def warn_of_edited_competitors(study_dir: Path, statuses: Mapping[str, Status]) -> None:
+    """Say what of a competitor was edited after a finished step had read it: a table, a folder, a
+    function, or a file that it imports.
+    """
     finished = [name for name, status in statuses.items() if status == "done"]
     competitors = [name for name in finished if name.startswith("transfer/reference-")]
     if not competitors:
         return  # most studies: what reads features takes seconds to import
-    from scaling.transfer.references.stamps import is_edited
+    from scaling.transfer.references.stamps import edited_files
 
-    edited = [name for name in competitors if is_edited(study_dir / name)]
-    if edited:
-        console.print(
-            f"The features that {', '.join(edited)} read were edited since: their results are of "
-            f"the earlier features. Delete these folders of {study_dir} and run again",
-            style="yellow",
-            markup=False,
-        )
+    for name in competitors:
+        edited = edited_files(study_dir / name)
+        if edited:
+            console.print(
+                f"{name} has read {', '.join(map(str, edited))}, edited since: its results are of "
+                f"what that was. Delete {study_dir / name} and run again",
+                style="yellow",
+                markup=False,
+            )

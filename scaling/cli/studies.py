@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from scaling.cli.edits import warn_of_edited_features, warn_of_edits
+from scaling.cli.edits import warn_of_edited_competitors, warn_of_edits
 from scaling.cli.locate import locate
 from scaling.cli.terminal import console, errors
 from scaling.costs.accelerators import ACCELERATORS
@@ -96,7 +96,7 @@ def run(
     keep_experiment(locate(experiment, out), study_dir)
     if statuses["prepare"] == "done":
         warn_of_edits(study_dir / "prepare")
-        warn_of_edited_features(study_dir, statuses)
+        warn_of_edited_competitors(study_dir, statuses)
     if all(status == "done" for status in statuses.values()):
         console.print(f"All {len(plan.steps)} steps are done.")
         show_summary(study_dir)

@@ -1,6 +1,7 @@
 """Competitors from plan to collected results: phantom, prepare, their steps, collect."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import jax
@@ -24,8 +25,9 @@ from scaling.study.cnn_shape import CnnShape
 from scaling.study.config import Features, Function, Predictions, ResEnc, Study, Weights
 from scaling.transfer.references.checks import require_sources
 from scaling.transfer.references.features import read_features
+from scaling.transfer.references.functions import source_files
 from scaling.transfer.references.predictions import reference_predictions
-from scaling.transfer.references.stamps import is_edited
+from scaling.transfer.references.stamps import edited_files
 
 MICRO = Path(__file__).parents[1] / "micro_study.py"
 AGE = "brain-age"
@@ -71,11 +73,11 @@ def test_competitors_are_collected_beside_the_controls_on_the_same_cases(
     step = "transfer/reference-guest-brain-age"
     assert names.index(step) == names.index("prepare") + 1
     run(folder, plan, step, "transfer/classical-brain-age", "collect")
-    assert not is_edited(folder / step)
+    assert edited_files(folder / step) == []
     table.iloc[::-1].to_parquet(file)
-    assert is_edited(folder / step)
+    assert edited_files(folder / step) == [file]
     file.unlink()
-    assert not is_edited(folder / step)  # it may be elsewhere by now
+    assert edited_files(folder / step) == []  # it may be elsewhere by now
     results = pd.read_parquet(folder / "results.parquet")
     assert set(results["arm"]) == {"guest", "classical", "histogram"}
     rows = results[results["arm"] == "guest"]
@@ -210,7 +212,48 @@ def test_function_is_run_once_per_scan_and_goes_on_after_a_failure(
         index["source"].str.startswith("fomo-task3") & index["sequence"].isin(["t1", "t2"])
     ]
     assert sum(map(int, log.read_text().split())) == len(scans)
-    assert not is_edited(folder / step)
+    assert edited_files(folder / step) == []
+
+
+def test_function_of_a_module_is_run_again_when_a_file_that_it_imports_is_edited(
+    prepared: tuple[Path, Study, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, study, _ = prepared
+    package = tmp_path / "my_encoders"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "door.py").write_text(
+        "from my_encoders.middle import vectors\n\n\ndef encode(volumes):\n"
+        "    return vectors(volumes)\n"
+    )
+    (package / "middle.py").write_text(
+        "def vectors(volumes):\n    from . import helper\n\n    return helper.moments(volumes)\n"
+    )
+    helper = package / "helper.py"
+    text = (
+        "import numpy as np\n\n\ndef moments(volumes):\n"
+        "    return np.stack([volumes.mean((1, 2, 3)), volumes.std((1, 2, 3))], axis=1)\n"
+    )
+    helper.write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = Function("packaged", "my_encoders.door:encode")
+    names = [file.name for file in source_files(mine)]
+    assert names == ["door.py", "__init__.py", "helper.py", "middle.py"]
+    plan = make_plan(dataclasses.replace(study, references=(mine,)))
+    step = "transfer/reference-packaged-brain-age"
+    run(folder, plan, step)
+    assert edited_files(folder / step) == []
+    helper.write_text(text.replace("volumes.std", "2 * volumes.std"))
+    assert edited_files(folder / step) == [helper]
+    # Deleted and run again in a process of its own, as the warning says, it computes all anew.
+    (folder / step / "DONE").unlink()
+    for name in [name for name in sys.modules if name.startswith("my_encoders")]:
+        monkeypatch.delitem(sys.modules, name)
+    run(folder, plan, step)
+    first, second = (folder / "references" / "packaged").iterdir()
+    pairs = [(np.load(file), np.load(second / file.name)) for file in first.iterdir()]
+    ratios = {tuple(np.round(b / a, 3)) for a, b in pairs}
+    assert ratios in ({(1.0, 2.0)}, {(1.0, 0.5)})  # the folders come in any order
 
 
 def test_predictions_of_a_table_and_of_a_folder_score_as_written(

@@ -2,8 +2,9 @@
 
     STUDY/references/NAME/KEY/HASH.npy    features [F] of the scan whose voxels have that hash
 
-KEY is a digest of the function's file, of what it reads and of the grid: an edited function, or
-another grid, begins anew. Two tasks share the scans that they have in common.
+KEY is a digest of the function's file and those of the user's that it imports, of what it reads and
+of the grid: an edited function, or another grid, begins anew. Two tasks share the scans that they
+have in common.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from scaling.data.cache import Cache
 from scaling.files import write_bytes
 from scaling.study.config import Function, Task
 from scaling.transfer.references.features import rows_of, side_by_side
+from scaling.transfer.references.imports import files_of_module
 from scaling.transfer.references.joining import slots_of_cases
 
 Encode = Callable[[Any], Any]
@@ -98,7 +100,8 @@ def require_one_length(reference: Function, by_row: dict[int, np.ndarray]) -> No
 def store_of(reference: Function, cache: Cache, study_dir: Path) -> Path:
     """The folder of the features that a function has made so far."""
     digest = hashlib.blake2b(digest_size=8)
-    digest.update(source_file(reference).read_bytes())
+    for file in source_files(reference):
+        digest.update(file.read_bytes())
     digest.update(f"{reference.function} {reference.reads}".encode())
     if reference.reads == "volumes":
         digest.update(repr(cache.volumes).encode())
@@ -141,6 +144,12 @@ def source_file(reference: Function) -> Path:
             f"module in {Path.cwd()}, or one that is installed"
         )
     return file.resolve()
+
+
+def source_files(reference: Function) -> list[Path]:
+    """The file that defines a function, and those of the user's own that it imports."""
+    module, _ = parts_of(reference)
+    return files_of_module(source_file(reference), "" if module.endswith(".py") else module)
 
 
 def imported(reference: Function) -> Encode:
