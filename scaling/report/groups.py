@@ -1,5 +1,8 @@
 """Confusion of classes and metrics by group of cases, as tables of the page."""
 
+import math
+import re
+
 import pandas as pd
 
 from scaling.report.style import control_of, heading, score
@@ -44,6 +47,7 @@ def group_tables(groups: pd.DataFrame, task: str) -> list[tuple[str, Table]]:
     tables = []
     for variable, rows in of_task.groupby("variable", sort=False):
         members = rows[rows["what"] == "group"].groupby("group")["cases"].max()
+        members = members.sort_index(key=lambda names: names.map(place_of_group), kind="stable")
         headings = ["Metric", "Model", *(f"{name} ({n:.3g})" for name, n in members.items())]
         lines = []
         for (name, model), values in rows.groupby(["metric", "model"], sort=False):
@@ -54,6 +58,16 @@ def group_tables(groups: pd.DataFrame, task: str) -> list[tuple[str, Table]]:
             lines.append([heading(metric), control_of(str(model))[0], *shown, disparity])
         tables.append((str(variable), ([*headings, "Largest disparity"], lines)))
     return tables
+
+
+def place_of_group(name: str) -> float:
+    """Where a group stands among the others: "<=25", "25-50" and "100+" by their lower bound, other
+    names after them.
+    """
+    bounds = re.fullmatch(r"(<=|<|>=|>)?(\d+(?:\.\d*)?)(?:\+|-\d+(?:\.\d*)?)?", name)
+    if bounds is None:
+        return math.inf
+    return -1.0 if str(bounds[1]).startswith("<") else float(bounds[2])
 
 
 def fairness_table(groups: pd.DataFrame, task: str) -> Table:

@@ -49,7 +49,8 @@ def controls(
     """Each control arm's scores per run and draw, those of the known controls first.
 
     Of the `networks` that the view shows, where a control has any of them. Arms without results are
-    left out. An arm that is none of the known ones is a reference: an encoder from elsewhere.
+    left out. An arm that is none of the known ones is a reference: a model from
+    elsewhere; one whose scores are the same after every draw counts as one draw.
     """
     of_task = results[results["task"] == task]
     arms = [arm for arm in of_task["arm"].unique() if arm != "pretrained"]
@@ -62,6 +63,8 @@ def controls(
         same_network = scores["network"].isin(shown)
         if same_network.any():
             scores = scores[same_network]
+        if arm not in KNOWN_ARMS and scores.groupby("run")["value"].nunique().max() == 1:
+            scores = scores.drop_duplicates("run")  # one model for all draws: no spread over draws
         if len(scores):
             chosen[arm] = scores
     return chosen

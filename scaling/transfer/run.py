@@ -34,9 +34,12 @@ from scaling.transfer.predictions import KEYS, Predicted, score, tabulate
 from scaling.transfer.probe import probe
 from scaling.transfer.references.features import read_features, reference_probe
 from scaling.transfer.references.functions import encoded_features
-from scaling.transfer.references.predictions import reference_predictions
+from scaling.transfer.references.predictions import all_stated, reference_predictions
 from scaling.transfer.references.stamps import write_stamp
 from scaling.transfer.references.weights import public_encoder
+
+# The cases of a fold -> the name of what a competitor is tried with, and what it predicts.
+Readout = Callable[[TaskArrays], tuple[str, Iterator[Predicted]]]
 
 
 def transfer(
@@ -64,9 +67,12 @@ def transfer(
 
     earlier = earlier_predictions(folder, expected(config) // config.task.draws)
     growing = dataclasses.replace(arrays, first_draw=first_missing(earlier))
+    readout: Readout | None = None
+    if isinstance(config, ReferenceStep) and config.encoder is None:
+        readout = competitor(config, cache, folder.parents[1], pause)
     for number, fold in enumerate(folds(growing, config.task)):
-        if isinstance(config, ReferenceStep) and config.encoder is None:
-            entries = competitor(config, fold, cache, folder.parents[1], pause)
+        if readout is not None:
+            entries = iter([readout(fold)])
         else:
             keep = partial(kept_losses, folder / DRAFTS, number, pause)
             entries = protocols(config, checkpoint, fold, spacing, keep)
@@ -157,29 +163,29 @@ def draws_to_fit(arrays: TaskArrays, recipe: Finetune) -> TaskArrays:
 
 
 def competitor(
-    config: ReferenceStep,
-    arrays: TaskArrays,
-    cache: Cache,
-    study_dir: Path,
-    pause: Callable[[], None],
-) -> Iterator[tuple[str, Iterator[Predicted]]]:
-    """What a competitor that is no network of ours is tried with, by name."""
+    config: ReferenceStep, cache: Cache, study_dir: Path, pause: Callable[[], None]
+) -> Readout:
+    """What a competitor that is no network of ours is tried with. Its file, folder or function is
+    read once, here, whatever the number of folds.
+    """
     task, recipe = config.task, config.transfer.probe
     match config.reference:
         case Predictions() as reference:
-            yield "predictions", reference_predictions(reference, cache, arrays, task)
+            stated = all_stated(reference, task)
+            return lambda arrays: (
+                "predictions",
+                reference_predictions(reference, stated, cache, arrays, task),
+            )
         case Features() as reference:
-            assert recipe is not None
             features = read_features(reference, cache, task)
-            yield "probe", reference_probe(features, arrays, task, recipe)
         case Function() as reference:
-            assert recipe is not None
             features = encoded_features(reference, cache, task, study_dir, pause)
-            yield "probe", reference_probe(features, arrays, task, recipe)
         case Weights():
             raise AssertionError("weights are tried as a network")
         case _:
             assert_never(config.reference)
+    assert recipe is not None
+    return lambda arrays: ("probe", reference_probe(features, arrays, task, recipe))
 
 
 def load_encoder(encoder: Encoder, seed: int, checkpoint: Path | None) -> Parameters:

@@ -13,21 +13,28 @@ from safetensors.numpy import save_file
 from sklearn.linear_model import RidgeCV
 
 from scaling.data.draws import draw_table
+from scaling.data.folds import folds
 from scaling.data.grids import open_grid
-from scaling.data.tasks import few_shot_draws, load_task
+from scaling.data.tasks import TaskArrays, few_shot_draws, load_task
 from scaling.engines.evidence import scored
 from scaling.engines.run_step import run_step
+from scaling.engines.standing import is_one_model
 from scaling.models.backbone import build_encoder
 from scaling.models.published import encoder_to, with_aliases
+from scaling.report.measured import controls
+from scaling.report.views import ALL, View, over_draws, with_series
 from scaling.runs.experiment import load_study, override
 from scaling.runs.plan import Plan, make_plan
+from scaling.runs.steps import ReferenceStep
 from scaling.study.cnn_shape import CnnShape
 from scaling.study.config import Features, Function, Predictions, ResEnc, Study, Weights
+from scaling.transfer.predictions import Predicted
 from scaling.transfer.references.checks import require_sources
 from scaling.transfer.references.features import read_features
 from scaling.transfer.references.functions import source_files
-from scaling.transfer.references.predictions import reference_predictions
+from scaling.transfer.references.predictions import all_stated, reference_predictions
 from scaling.transfer.references.stamps import edited_files
+from scaling.transfer.run import competitor
 
 MICRO = Path(__file__).parents[1] / "micro_study.py"
 AGE = "brain-age"
@@ -285,10 +292,48 @@ def test_predictions_of_a_table_and_of_a_folder_score_as_written(
         results = pd.read_parquet(folder / step / "results.parquet")
         errors = results[results["metric"] == "mae"].groupby("draw")["value"].mean()
         np.testing.assert_allclose(errors, wanted, rtol=1e-5)
+    # The folder has the same numbers after both draws: they are of one model.
+    run(folder, plan, "collect")
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    assert [is_one_model(predictions, one, task) for one in references] == [False, True]
+    view = View("mae", ALL, "out", "probe", task.shots[0])
+    results = with_series(pd.read_parquet(folder / "results.parquet"))
+    arms = controls(results, AGE, view, results["network"])
+    shown = {name: over_draws(arms[name].assign(arm=name), ["arm"]).iloc[0] for name in arms}
+    assert shown["of-table"]["draws"] == 2
+    assert shown["of-table"]["high"] > shown["of-table"]["low"]
+    assert shown["of-folder"]["draws"] == 1
+    assert np.isnan(shown["of-folder"]["low"])
+    assert shown["of-folder"]["mean"] == pytest.approx(3.0)
     table.iloc[:-1].to_csv(tmp_path / "table.csv", index=False)
     (folder / "transfer/reference-of-table-brain-age/DONE").unlink()
     with pytest.raises(ValueError, match=f"no prediction of {cases[-1]} for 4 shots, draw 1"):
         run(folder, plan, "transfer/reference-of-table-brain-age")
+
+
+def test_every_fold_is_predicted_from_what_was_read_once(
+    prepared: tuple[Path, Study, pd.DataFrame], tmp_path: Path
+) -> None:
+    folder, study, _ = prepared
+    task = dataclasses.replace(study.tasks[0], test=(), folds=3, shots=(2,))
+    cache = open_grid(folder / "prepare", study.data.volumes)
+    arrays = load_task(cache, task, study.data)
+    table = tmp_path / "table.csv"
+    rows = pd.DataFrame({"case": arrays.train.ids, "prediction": arrays.train.labels})
+    rows.to_csv(table, index=False)
+    reference = Predictions("folded", str(table))
+    study = dataclasses.replace(study, tasks=(task,), references=(reference,))
+    step = make_plan(study).step_of["transfer/reference-folded-brain-age"].config
+    assert isinstance(step, ReferenceStep)
+    readout = competitor(step, cache, tmp_path, lambda: None)
+    table.unlink()
+    tested = []
+    for fold in folds(arrays, task):
+        _, predicted = readout(fold)
+        for one in predicted:
+            np.testing.assert_allclose(one.outputs, fold.test.labels, rtol=1e-6)
+        tested += fold.test.ids
+    assert sorted(tested) == sorted(arrays.train.ids)
 
 
 def test_masks_of_a_folder_are_scored_on_the_grid_of_the_study(
@@ -311,12 +356,17 @@ def test_masks_of_a_folder_are_scored_on_the_grid_of_the_study(
     assert drawn.groupby("draw").size().tolist() == [3, 3]
     cache = open_grid(tmp_path / "study/prepare", study.data.volumes)
     arrays = load_task(cache, task, study.data)
-    predicted = list(reference_predictions(perfect, cache, arrays, task))
+
+    def predict(arrays: TaskArrays) -> list[Predicted]:
+        stated = all_stated(perfect, task)
+        return list(reference_predictions(perfect, stated, cache, arrays, task))
+
+    predicted = predict(arrays)
     np.testing.assert_array_equal(predicted[0].outputs, arrays.test.labels)
     image = nib.load(copy)
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj) * 7, image.affine), copy)
     with pytest.raises(ValueError, match="value 7, which the task's classes do not declare"):
-        list(reference_predictions(perfect, cache, arrays, task))
+        predict(arrays)
 
 
 def test_weights_are_probed_and_fine_tuned_as_a_checkpoint(

@@ -38,6 +38,20 @@ STUDY = Study(
 )
 
 
+def test_bins_of_ages_stand_in_the_order_of_their_numbers() -> None:
+    names = ["100-120", "25-100", "5-25", "<=5", ">120", "unknown"]
+    rows = [
+        {"variable": "age", "metric": "f1", "group": name, "value": 0.5, "cases": 2.0}
+        for name in sorted(names)
+    ]
+    rows.append({"variable": "age", "metric": "f1", "group": "", "value": 0.0, "cases": 12.0})
+    groups = pd.DataFrame(rows).assign(task="t", model="m", what="group")
+    groups.loc[groups["group"] == "", "what"] = "disparity"
+    (_, (headings, _)) = group_tables(groups, "t")[0]
+    expected = ["<=5", "5-25", "25-100", "100-120", ">120", "unknown"]
+    assert headings[2:-1] == [f"{name} (2)" for name in expected]
+
+
 @pytest.fixture(scope="module")
 def predictions() -> pd.DataFrame:
     """Two sizes by two durations, one control; two draws; 30 cases in two domains."""

@@ -48,14 +48,17 @@ class Stated(NamedTuple):
 
 
 def reference_predictions(
-    reference: Predictions, cache: Cache, arrays: TaskArrays, task: Task
+    reference: Predictions,
+    stated: Sequence[Stated],
+    cache: Cache,
+    arrays: TaskArrays,
+    task: Task,
 ) -> Iterator[Predicted]:
-    """The predictions of all test cases after every draw.
+    """The predictions of all test cases after every draw, out of all that are `stated`.
 
     Raises ValueError, naming file or row, for a case that is missing, doubled, ambiguous or no
-    valid prediction, and FileNotFoundError when there is no such table or folder.
+    valid prediction.
     """
-    stated = all_stated(reference, task)
     cases, masks = arrays.test.ids, learner_of(task).masks
     for shots in task.shots:
         for draw in range(arrays.first_draw, task.draws):
