@@ -27,8 +27,8 @@ def standing(study: Study, predictions: pd.DataFrame, study_dir: Path) -> list[s
         if of_one:
             sentences.append(
                 f"{reference.name} is one model for all draws of {', '.join(of_one)}: its "
-                "intervals carry the noise of the test cases and of what it is compared with, not that of "
-                "training it on other labelled cases."
+                "intervals carry the noise of the test cases and of what it is compared with, not "
+                "that of training it on other labelled cases."
             )
     return sentences
 
