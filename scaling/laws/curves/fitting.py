@@ -1,12 +1,6 @@
-"""Fitting a curve: which link and which forms the data can carry, and their resampled fits.
-
-The link is a candidate as the forms are. On the odds of the error a score saturates towards both of
-its bounds; on the error itself towards the better one only. Which foretells the later levels from
-the earlier ones is chosen by rolling origin, not by the metric's name.
-"""
+"""Fitting a curve: the forms that the data can carry, and their resampled fits."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,16 +8,15 @@ import pandas as pd
 
 from scaling.laws.arrays import FloatArray
 from scaling.laws.columns import require_columns
+from scaling.laws.curves.best_link import on_best_link
 from scaling.laws.curves.curve import Curve, FormFit
 from scaling.laws.curves.diagnostics import lack_of_fit, profile_intervals
 from scaling.laws.curves.forms import CURVES, SURFACES, Form
 from scaling.laws.curves.in_words import with_summary
 from scaling.laws.curves.likelihood import evaluate
-from scaling.laws.curves.link import Link, links_for
-from scaling.laws.curves.losses import Loss, least_squares
-from scaling.laws.curves.losses import student_t as student_t_loss
+from scaling.laws.curves.link import links_for
+from scaling.laws.curves.losses import Loss
 from scaling.laws.curves.newton import fit_batch
-from scaling.laws.curves.stacking import Foretold, rolling_origin
 
 LEVELS_NEEDED = {
     "flat": 1,
@@ -37,25 +30,7 @@ LEVELS_NEEDED = {
     "skaling": 8,
 }
 """Levels of x that a form needs to be tried at all."""
-CLEARLY = 0.7
-"""Another link must foretell with a mean squared error smaller by this factor to replace the
-odds.
-"""
 LACK_OF_FIT = 0.01
-
-
-@dataclass(frozen=True)
-class OnLink:
-    """The data on the scale of one link, and what rolling origin says of the forms there."""
-
-    link: Link
-    z: FloatArray
-    noise: float
-    loss: Loss
-    foretold: Foretold
-    error: float
-    """Squared error of the averaged forms at later levels on the scale of the metric, as the
-    geometric mean over origins."""
 
 
 def fit(
@@ -183,45 +158,6 @@ def candidate_forms(
     return candidates, [f"{levels} levels carry no more than the forms {carried}."]
 
 
-def on_best_link(
-    links: list[Link],
-    t: FloatArray,
-    scores: FloatArray,
-    candidates: list[Form],
-    loss: Loss | None = None,
-    prior: float = 1.0,
-) -> OnLink:
-    """The first link, or another one that foretells later levels clearly better."""
-    tried = [_on_link(link, t, scores, candidates, loss, prior) for link in links]
-    chosen = tried[0]
-    for other in tried[1:]:
-        if other.error < CLEARLY * chosen.error:
-            chosen = other
-    return chosen
-
-
-def _on_link(
-    link: Link,
-    t: FloatArray,
-    scores: FloatArray,
-    candidates: list[Form],
-    loss: Loss | None,
-    prior: float,
-) -> OnLink:
-    z = link.log_error(scores)
-    noise = _noise(t, z)
-    if loss is None:
-        loss = student_t_loss(noise) if len(z) >= 8 else least_squares
-    foretold = rolling_origin(candidates, t, z, loss, noise, prior)
-    error = np.inf
-    if foretold.mean is not None and foretold.later is not None:
-        misses = (link.metric(foretold.mean) - scores) ** 2  # [origins, n]
-        of_origin = (foretold.later * misses).sum(1) / foretold.later.sum(1)
-        # A mean of logarithms: the earliest origins miss by most and would decide alone.
-        error = float(np.exp(np.log(of_origin + 1e-12).mean()))
-    return OnLink(link, z, noise, loss, foretold, error)
-
-
 def _read(
     table: pd.DataFrame, names: tuple[str, ...], y: str, cluster: str | None
 ) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int64]]:
@@ -229,41 +165,19 @@ def _read(
     if table.empty:
         raise ValueError("The table has no rows: nothing to fit.")
     columns = []
-    for c in (*names, y):
-        numbers = pd.to_numeric(table[c], errors="coerce").to_numpy(float)
-        bad = ~np.isfinite(numbers) | (
-            (numbers <= 0) if c in names else np.zeros(len(numbers), bool)
-        )
+    for column in (*names, y):
+        numbers = pd.to_numeric(table[column], errors="coerce").to_numpy(float)
+        bad, kind = ~np.isfinite(numbers), "missing or non-numeric"
+        if column in names:
+            bad, kind = bad | (numbers <= 0), "missing, non-numeric or not positive"
         if bad.any():
-            kind = (
-                "missing, non-numeric or not positive" if c in names else "missing or non-numeric"
-            )
             raise ValueError(
-                f"Column {c} holds {int(bad.sum())} entries that are {kind} (first at row "
+                f"Column {column} holds {int(bad.sum())} entries that are {kind} (first at row "
                 f"{table.index[bad][0]}): drop them first."
             )
         columns.append(numbers)
     groups = pd.factorize(table[cluster])[0] if cluster else np.arange(len(table))
     return np.stack(columns[:-1]), columns[-1], np.asarray(groups, np.int64)
-
-
-def _noise(t: FloatArray, z: FloatArray) -> float:
-    """A first guess of a run's scatter: residuals around the levels where they repeat, else
-    around a quadratic in log x."""
-    _, level = np.unique(t, axis=1, return_inverse=True)
-    level = level.ravel()
-    counts = np.bincount(level)
-    if (counts > 1).sum() >= 3:
-        residual, df = z - (np.bincount(level, z) / counts)[level], len(z) - len(counts)
-    else:
-        design = np.concatenate(
-            [np.ones((1, len(z))), t, t**2 if len(np.unique(level)) > 3 else t[:0]]
-        ).T
-        residual, df = (
-            z - design @ np.linalg.lstsq(design, z, rcond=None)[0],
-            max(len(z) - design.shape[1], 1),
-        )
-    return max(float(np.sqrt((residual**2).sum() / df)), 1e-4)
 
 
 def _fit_form(

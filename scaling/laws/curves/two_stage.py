@@ -20,8 +20,9 @@ from scipy.stats import t as student_t
 
 from scaling.laws.arrays import FloatArray
 from scaling.laws.columns import require_columns
+from scaling.laws.curves.best_link import on_best_link
 from scaling.laws.curves.curve import Curve
-from scaling.laws.curves.fitting import candidate_forms, fit, on_best_link
+from scaling.laws.curves.fitting import candidate_forms, fit
 from scaling.laws.curves.link import links_for
 from scaling.laws.plain import plain
 
