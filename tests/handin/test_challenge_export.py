@@ -10,18 +10,12 @@ import pytest
 
 from scaling.data.cache import open_cache
 from scaling.files import write_json
+from scaling.handin.answers import label_probabilities, mask_like, most_probable
 from scaling.handin.container_check import check_container, check_format, flag_of
 from scaling.handin.contract import challenge_contract, own_contract
 from scaling.handin.embedding_export import export_embedding
 from scaling.handin.export import promised
-from scaling.handin.inference import (
-    label_probabilities,
-    mask_like,
-    most_probable,
-    read_session,
-    run,
-    run_network,
-)
+from scaling.handin.inference import read_session, run, run_network
 from scaling.study.challenge import load_challenge
 from scaling.study.config import Volumes
 

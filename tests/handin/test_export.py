@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from scipy.interpolate import RegularGridInterpolator
 
+from scaling.handin.answers import both_values, mask_like
 from scaling.handin.export import export, finetune_on_all, hand_in, transfer_config
-from scaling.handin.inference import both_values, mask_like, read_session, run, run_network
+from scaling.handin.inference import read_session, run, run_network
 from scaling.handin.weights import export_weights
 from scaling.models.backbone import build_encoder
 from scaling.runs.finished import finished_run
