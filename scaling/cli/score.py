@@ -26,7 +26,7 @@ def score(
     labels: Annotated[
         Path,
         typer.Argument(
-            help="Folder of sub_1[/ses_1]/label.txt or seg.nii.gz, ...; for embeddings a table.",
+            help="Folder of sub_1/ses_1/label.txt or seg.nii.gz, ...; for embeddings a table.",
             show_default=False,
         ),
     ],

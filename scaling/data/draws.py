@@ -38,4 +38,6 @@ def without_images(sessions: Sessions, task: Task) -> Cases:
         if labels.shape[1] == 1:
             labels = labels[:, 0]
     ids, sites = [session.id for session in usable], [session.site for session in usable]
-    return Cases(ids, sites, np.zeros((n, 0)), np.zeros((n, 0), bool), labels)
+    people = [session.person for session in usable]
+    nothing = np.zeros((n, 0))
+    return Cases(ids, sites, nothing, nothing.astype(bool), labels, people=people)

@@ -17,15 +17,22 @@ def folds(arrays: TaskArrays, task: Task) -> Iterator[TaskArrays]:
     on the others; or, under `Task.folds`, one task a fold: it tests on the fold's cases and trains
     on all others, so that every case is predicted once from models that have not seen it.
     """
-    ids, labels = arrays.train.ids, arrays.train.labels
+    people, labels = people_of_cases(arrays.train), arrays.train.labels
     if task.held_out:
-        yield divided(arrays, held_out_cases(ids, labels, task))
+        yield divided(arrays, held_out_cases(people, labels, task))
     elif task.folds:
-        numbers = fold_numbers(ids, labels, task.name, task.folds)
+        numbers = fold_numbers(people, labels, task.name, task.folds)
         for fold in range(task.folds):
             yield divided(arrays, numbers == fold)
     else:
         yield arrays
+
+
+def people_of_cases(cases: Cases) -> list[str]:
+    """Whom each case is of: all cases of one person are dealt together."""
+    if cases.people is not None:
+        return cases.people
+    return [case.rsplit("/", 1)[0] for case in cases.ids]
 
 
 def divided(arrays: TaskArrays, tested: np.ndarray) -> TaskArrays:
@@ -46,4 +53,5 @@ def subset(cases: Cases, chosen: np.ndarray) -> Cases:
         cases.present[places],
         cases.labels[places],
         None if cases.emptied is None else cases.emptied[places],
+        None if cases.people is None else [cases.people[place] for place in places],
     )

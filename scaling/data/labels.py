@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scaling.data.layout import SESSION, select
+from scaling.data.layout import SESSION, people_of, select
 from scaling.study.classes import named
 from scaling.study.config import Source, Task
 from scaling.study.task_kinds import kind_of
@@ -21,11 +21,12 @@ FEW = 3  # misfits that one message names
 @dataclass(frozen=True)
 class Session:
     """A labelled session: the index's row in each slot of `Task.sequences` (None: absent), its
-    label's numbers, or the index's row that has its mask.
+    label's numbers, or the index's row that has its mask. `person` is source/subject, or
+    source/person where the table of scans has one name for each person.
     """
 
     id: str
-    subject: str
+    person: str
     site: str
     slots: tuple[int | None, ...]
     label: tuple[float, ...] = ()
@@ -52,6 +53,7 @@ def labelled_sessions(index: pd.DataFrame, task: Task, sources: Iterable[Source]
             f"task {task.name!r}: the cache has no scans of {names}; prepare it with that source"
         )
     rows = index[chosen].reset_index(names="i")
+    people = dict(zip(rows["i"], people_of(rows), strict=True))
     if task.train in sources:
         check_sequences(rows, task, names)
     check_columns(rows, task)
@@ -74,9 +76,8 @@ def labelled_sessions(index: pd.DataFrame, task: Task, sources: Iterable[Source]
             unlabelled += 1
             continue
         site = str(usable[0]["site"])
-        sessions.usable.append(
-            Session(session_id, f"{source}/{subject}", site, slots, label, mask_row)
-        )
+        person = f"{source}/{people[usable[0]['i']]}"
+        sessions.usable.append(Session(session_id, person, site, slots, label, mask_row))
     if misfits:
         more = f", and {len(misfits) - FEW} more" if len(misfits) > FEW else ""
         raise ValueError(

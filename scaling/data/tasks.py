@@ -21,6 +21,7 @@ class Cases:
     `labels` are float32 [n] numbers or class numbers, [n, k] where a label has k numbers, or uint8
     masks [n, D, H, W] of label numbers (0 outside, 1 ... C in the order of `Task.classes`). `ids`
     are source/subject/session. `emptied` [n, C] marks labels that the file has and the grid lost.
+    `people` [n] are whom the cases are of: None for the subjects of `ids`.
     """
 
     ids: list[str]
@@ -29,6 +30,7 @@ class Cases:
     present: np.ndarray
     labels: np.ndarray
     emptied: np.ndarray | None = None
+    people: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def with_held_out(sessions: dict[str, Sessions], task: Task) -> dict[str, Sessio
     usable, dropped = sessions["training"].usable, sessions["training"].dropped
     labels = np.array([session.label for session in usable], np.float32)
     numbers = labels[:, 0] if labels.shape[1] == 1 else labels
-    tested = held_out_cases([session.id for session in usable], numbers, task)
+    tested = held_out_cases([session.person for session in usable], numbers, task)
     pairs = list(zip(usable, tested, strict=True))
     train = [session for session, is_tested in pairs if not is_tested]
     test = [session for session, is_tested in pairs if is_tested]
@@ -168,12 +170,14 @@ def gather(cache: Cache, task: Task, sessions: Sessions) -> Cases:
                 images[n, s] = cache.volume(row)
                 present[n, s] = True
     ids, sites = [session.id for session in usable], [session.site for session in usable]
+    people = [session.person for session in usable]
     if kind_of(task).masks:
         masks = np.stack([label_numbers(cache.mask(s.mask_row), task) for s in usable])
         emptied = np.stack([lost_labels(cache, session.mask_row, task) for session in usable])
-        return Cases(ids, sites, images, present, masks, emptied)
+        return Cases(ids, sites, images, present, masks, emptied, people)
     labels = np.array([session.label for session in usable], np.float32)
-    return Cases(ids, sites, images, present, labels[:, 0] if labels.shape[1] == 1 else labels)
+    numbers = labels[:, 0] if labels.shape[1] == 1 else labels
+    return Cases(ids, sites, images, present, numbers, people=people)
 
 
 def label_numbers(mask: np.ndarray, task: Task) -> np.ndarray:

@@ -57,10 +57,10 @@ class Task:
     """Protocols of the task's own; None: those of the study."""
     folds: int = 0
     """Number of folds of the training cases, each predicted from models of the others, for a task
-    without `test`; 0: none."""
+    without `test`; 0: none. All cases of a person are in one fold."""
 
     held_out: Annotated[float, Field(ge=0)] = 0.0
-    """Subjects of the training cases that are tested instead, for a task without `test`: a share
+    """People of the training cases that are tested instead, for a task without `test`: a share
     (below 1) or a number; 0: none."""
 
     def __post_init__(self) -> None:
