@@ -2,14 +2,17 @@
 library's.
 """
 
+import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic.dataclasses import dataclass
 from scipy.stats import spearmanr
 
 from scaling.models.backbone import Modules, build_encoder, make_head, modules_of
@@ -17,13 +20,16 @@ from scaling.models.compute import Compute
 from scaling.models.parameters import keys_from, parameters_of
 from scaling.objectives.build import build_objective
 from scaling.objectives.interface import Objective
-from scaling.runs.experiment import load_study
+from scaling.runs.definitions import keep_experiment
+from scaling.runs.experiment import REGISTERING, load_study
 from scaling.runs.plan import make_plan
+from scaling.runs.rundir import Status
 from scaling.runs.steps import PretrainStep
-from scaling.study.config import Mae, Pretrain, ViT
+from scaling.study.config import Mae, Pretrain, Task, ViT
 from scaling.study.ladder import resolve_decoder, resolve_encoder
 from scaling.study.objectives import OBJECTIVES, ObjectiveConfig, Work
 from scaling.study.shapes import EncoderShape
+from scaling.study.strict import STRICT
 from scaling.training.mesh import global_batch, make_mesh
 from scaling.training.program import pretraining_program
 from tests.conftest import scaling
@@ -127,6 +133,48 @@ def test_study_of_a_users_own_kinds_runs_to_its_page_and_again_from_its_folder(
     again = scaling("step", "runs/toys", step.relative_to(folder), folder=tmp_path)
     assert again.returncode == 0, again.stderr
     pd.testing.assert_frame_equal(pd.read_parquet(step / "results.parquet"), first)
+
+
+def test_subclass_that_is_not_registered_is_never_planned_as_its_parent() -> None:
+    @dataclass(frozen=True, config=STRICT)
+    class OtherMae(Mae):
+        """A masked autoencoder with a change of a user's."""
+
+    @dataclass(frozen=True, config=STRICT)
+    class OtherViT(ViT):
+        """A vision transformer with a change of a user's."""
+
+    @dataclass(frozen=True, config=STRICT)
+    class OtherTask(Task):
+        """A task with a change of a user's."""
+
+    study = load_study(MICRO)
+    values = {field: getattr(study.tasks[0], field) for field in Task.__dataclass_fields__}
+    changes: list[tuple[str, Any]] = [
+        ("objectives", OtherMae()),
+        ("families", OtherViT()),
+        ("tasks", OtherTask(**values)),
+    ]
+    for field, entry in changes:
+        with pytest.raises(ValueError, match=f"{field} has an entry of class Other"):
+            dataclasses.replace(study, **{field: (entry,)})
+
+
+def test_changed_definition_is_refused_by_name_once_it_was_used(tmp_path: Path) -> None:
+    toys = (ROOT / "tests" / "toy_extensions.py").read_text()
+    file, folder = tmp_path / "toys.py", tmp_path / "runs"
+    file.write_text(toys + STUDY)
+    keep_experiment(file, folder, {"prepare": "done"})
+    done: dict[str, Status] = {"prepare": "done", "pretrain/a": "done"}
+    # The study itself, comments and what nothing registered uses may change.
+    file.write_text(toys + STUDY.replace("durations=(120,)", "durations=(240,)") + "# a comment\n")
+    keep_experiment(file, folder, done)
+    assert "(240,)" in (folder / REGISTERING).read_text()
+    file.write_text(toys.replace("FLOAT32 = 4", "FLOAT32 = 8") + STUDY)
+    with pytest.raises(ValueError, match=r"toys.py defines FLOAT32 otherwise than"):
+        keep_experiment(file, folder, done)
+    keep_experiment(file, folder, {"prepare": "done", "pretrain/a": "failed"})
+    assert "FLOAT32 = 8" in (folder / REGISTERING).read_text()
 
 
 @pytest.mark.parametrize("family", [Patches(), ViT()], ids=lambda family: family.kind)

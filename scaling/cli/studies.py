@@ -16,8 +16,9 @@ from scaling.engines.engine import Queued
 from scaling.engines.jobs import does_not_fit, load_cluster
 from scaling.engines.listing import plan_as_json, print_plan, print_status
 from scaling.engines.queue_listing import print_jobs
+from scaling.runs.definitions import keep_experiment
 from scaling.runs.durations import seconds_measured
-from scaling.runs.experiment import freeze, keep_experiment, load_study
+from scaling.runs.experiment import freeze, load_study
 from scaling.runs.plan import Plan, make_plan
 from scaling.runs.rundir import Status, plan_status
 from scaling.runs.steps import ReferenceStep
@@ -93,7 +94,7 @@ def run(
     overrides = [*(set_ or ()), *profile_override(profile)]
     plan, study_dir, statuses = planned(experiment, overrides, out, scale)
     require_competitors(plan, statuses)
-    keep_experiment(locate(experiment, out), study_dir)
+    keep_experiment(locate(experiment, out), study_dir, statuses)
     if statuses["prepare"] == "done":
         warn_of_edits(study_dir / "prepare")
         warn_of_edited_competitors(study_dir, statuses)

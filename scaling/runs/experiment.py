@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from scaling.files import FORMAT, check_format, write_json, write_text
+from scaling.files import FORMAT, check_format, write_json
 from scaling.runs.user_input import blame, read_value, wrap_single_values
 from scaling.study.config import Study
 from scaling.study.phantom import Phantom
@@ -29,15 +29,6 @@ def freeze(study: Study, study_dir: Path) -> None:
     text = json.dumps(values, indent=1, allow_nan=False) + "\n"
     if not file.exists() or file.read_bytes() != text.encode():
         write_json(file, values)
-
-
-def keep_experiment(file: Path, study_dir: Path) -> None:
-    """Copy an experiment file that registers kinds of its own into the study's folder: jobs that
-    read the study there register them first.
-    """
-    if file.is_file() and "register_" in file.read_text():
-        study_dir.mkdir(parents=True, exist_ok=True)
-        write_text(study_dir / REGISTERING, file.read_text())
 
 
 def load_study(file: Path, overrides: Sequence[str] = (), scale: str | None = None) -> Study:

@@ -32,6 +32,7 @@ from scaling.study.references import (
     Weights,
 )
 from scaling.study.strict import STRICT
+from scaling.study.subclasses import unregistered
 from scaling.study.tasks import Task
 
 __all__ = [
@@ -108,5 +109,5 @@ class Study:
     """Where and how the study runs: changes no result."""
 
     def __post_init__(self) -> None:
-        if mistakes := inconsistencies(self):
+        if mistakes := [*unregistered(self), *inconsistencies(self)]:
             raise ValueError("; ".join(mistakes))

@@ -44,6 +44,14 @@ class Registry(Generic[Config]):
         self.classes[kind] = config
         self.registered[kind] = config
 
+    def knows(self, config: type) -> bool:
+        """Whether a class is the library's or registered; one that was registered from its file
+        and read from there again is.
+        """
+        kind = kind_of(config)
+        known, own = self.classes.get(kind), self.registered.get(kind)
+        return config is known or (own is not None and own.__qualname__ == config.__qualname__)
+
     def validate(self, value: Any) -> Config:
         """A config out of itself or of plain values, by their `kind`.
 
