@@ -5,7 +5,9 @@ and pretraining mostly needs none of it.
 """
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
+BLAS = ThreadpoolController()
 FWHM = 2.3548  # full width at half maximum of a Gaussian, in standard deviations
 
 
@@ -40,9 +42,12 @@ def spline_weights(size: int, start: float, step: float, count: int) -> np.ndarr
 def apply_weights(
     image: np.ndarray, weights: tuple[np.ndarray, np.ndarray, np.ndarray]
 ) -> np.ndarray:
-    """float32 image [D, H, W] resampled along every axis by its matrix."""
+    """float32 image [D, H, W] resampled along every axis by its matrix. On one thread: on several,
+    sums end in other bits, and a scan must give the same array in every process.
+    """
     first, second, third = weights
-    out = np.matmul(np.asarray(image, np.float32), third.T)  # [d, h, W]
-    out = np.matmul(second, out)  # [d, H, W]
-    flat = out.reshape(out.shape[0], -1)  # [d, H, W] -> [d, H*W]
-    return (first @ flat).reshape(first.shape[0], *out.shape[1:])  # [D, H*W] -> [D, H, W]
+    with BLAS.limit(limits=1):
+        out = np.matmul(np.asarray(image, np.float32), third.T)  # [d, h, W]
+        out = np.matmul(second, out)  # [d, H, W]
+        flat = out.reshape(out.shape[0], -1)  # [d, H, W] -> [d, H*W]
+        return (first @ flat).reshape(first.shape[0], *out.shape[1:])  # [D, H*W] -> [D, H, W]
