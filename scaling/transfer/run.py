@@ -170,11 +170,11 @@ def competitor(
     """
     task, recipe = config.task, config.transfer.probe
     match config.reference:
-        case Predictions() as reference:
-            stated = all_stated(reference, task)
+        case Predictions() as predictions:
+            stated = all_stated(predictions, task)
             return lambda arrays: (
                 "predictions",
-                reference_predictions(reference, stated, cache, arrays, task),
+                reference_predictions(predictions, stated, cache, arrays, task),
             )
         case Features() as reference:
             features = read_features(reference, cache, task)
