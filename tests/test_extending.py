@@ -156,8 +156,9 @@ def test_subclass_that_is_not_registered_is_never_planned_as_its_parent() -> Non
         ("tasks", OtherTask(**values)),
     ]
     for field, entry in changes:
+        changed: dict[str, Any] = {field: (entry,)}
         with pytest.raises(ValueError, match=f"{field} has an entry of class Other"):
-            dataclasses.replace(study, **{field: (entry,)})
+            dataclasses.replace(study, **changed)
 
 
 def test_changed_definition_is_refused_by_name_once_it_was_used(tmp_path: Path) -> None:
