@@ -3,6 +3,7 @@
 import bz2
 import io
 import logging
+import re
 import struct
 import warnings
 import zlib
@@ -285,6 +286,12 @@ def unreadable(path: Path, error: Exception) -> UnreadableVolume:
         return UnreadableVolume(
             f"{path} cannot be read here ({first_line(error)}); install the package or convert it "
             "to NIfTI"
+        )
+    unread = re.fullmatch(r"data code (-?\d+) not (supported|recognized)", str(error))
+    if unread:
+        return UnreadableVolume(
+            f"{path} has voxels of NIfTI's data type {unread[1]}, which is not read (1: one bit a "
+            "voxel); convert it to integers or floats"
         )
     if "Binary block is wrong size" in str(error):
         return UnreadableVolume(f"{path} is corrupt or truncated (it holds no image's header)")

@@ -392,3 +392,14 @@ def test_voxels_behind_those_announced_are_remarked_on(
     content = nifti_bytes(brain, **fields)
     path = write(tmp_path / name, gzip.compress(content) if name.endswith("gz") else content)
     assert "bytes behind the voxels that its header announces" in describe_header(path)["remark"]
+
+
+@pytest.mark.parametrize("code", [0, 1, 255, 9999])
+def test_type_that_is_not_read_is_named(tmp_path: Path, code: int) -> None:
+    file = tmp_path / "t1.nii"
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.uint8), np.eye(4)), file)
+    content = bytearray(file.read_bytes())
+    content[70:72] = code.to_bytes(2, "little")  # the header's field datatype
+    file.write_bytes(content)
+    with pytest.raises(UnreadableVolume, match=f"t1.nii has voxels of NIfTI's data type {code},"):
+        read_scan(file)
