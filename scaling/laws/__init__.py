@@ -25,9 +25,9 @@ How it works. Curves: `link` turns a metric into the logarithm of an error, `for
 `jets`) are the laws, `engine` fits one globally to all resamples at once (`objective`, `losses`),
 `stacking` weighs the forms, `diagnostics` says what the data determine. Verdicts: `scores` turns
 a table into an array runs x draws x cases, `crossed` gives the variance of a contrast on it,
-`effects` the contrasts and the rule, `trend` a test of any rise, `verdict` the sentence;
-`simulate` makes studies of known truth, `power` counts how often the verdict on them is right.
-`tables` reads anybody's columns.
+`effects` the contrasts and the rule, `settling` what more would decide, `trend` a test of any
+rise, `verdict` the sentence; `simulate` makes studies of known truth, `power` counts how often the
+verdict on them is right. `tables` reads anybody's columns.
 """
 
 from scaling.laws.curves.curve import Curve, FormFit

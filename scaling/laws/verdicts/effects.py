@@ -4,14 +4,13 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-import pandas as pd
 from scipy.stats import t as student_t
 
 from scaling.laws.arrays import FloatArray
 from scaling.laws.verdicts.crossed import Components, contrast_variance
 from scaling.laws.verdicts.design_of_runs import Design
 from scaling.laws.verdicts.scores import Scores
+from scaling.laws.verdicts.settling import cases_needed, seeds_needed
 
 Decision = Literal[
     "improves",
@@ -191,38 +190,3 @@ def half_width(se: float, df: float, confidence: float, bias: float = 0.0) -> fl
         else:
             high = middle
     return se * high
-
-
-def variance_goal(estimate: float, smallest: float, confidence: float) -> float:
-    """The variance at which an interval around the present estimate would exclude nought, or lie
-    within the smallest effect."""
-    half = max(abs(estimate), smallest - abs(estimate))
-    return (half / float(student_t.ppf((1 + confidence) / 2, np.inf))) ** 2
-
-
-def seeds_needed(
-    estimate: float,
-    parts: Components,
-    runs: pd.DataFrame,
-    smallest: float,
-    confidence: float,
-) -> int | None:
-    """Seeds per cell in all that would settle it; None where more seeds alone never would."""
-    left = variance_goal(estimate, smallest, confidence) - parts.case - parts.draw
-    if left <= 0:
-        return None
-    cells = 2  # two arms
-    if "size" in runs:
-        cells = len(runs[[c for c in ("size", "duration", "block") if c in runs]].drop_duplicates())
-    seeds = len(runs) / cells
-    return max(math.ceil(seeds) + 1, math.ceil(seeds * parts.run / left))
-
-
-def cases_needed(
-    estimate: float, parts: Components, cases: int, smallest: float, confidence: float
-) -> int | None:
-    """Test cases in all that would settle it; None where more cases alone never would."""
-    left = variance_goal(estimate, smallest, confidence) - parts.run - parts.draw
-    if left <= 0 or parts.case <= 0:
-        return None
-    return max(cases + 1, math.ceil(cases * parts.case / left))
