@@ -2,7 +2,8 @@
 
 A signature is what a head shows between 4 and 10 mm (a difference of Gaussians), away from its
 edge, on a grid of 10 mm below its vertex: there is no face, and no rim of half empty voxels.
-Signatures of one sequence are compared by their correlation, after their mean is taken away.
+Signatures of one sequence are compared by their correlation where both show tissue, after their
+mean is taken away.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ REACH_MM = (60.0, 80.0, 30.0)  # from its middle, along each axis
 DEPTH_MM = 80.0  # below the vertex; the grid's middle is halfway
 EDGE_MM = 8.0  # of the head that are left out: resampling mixes them with the background
 VOXEL_MM = 4.0  # finer volumes are averaged to about this
-DARK = 2.0  # deviations below the median; darker voxels at the edge are no tissue
+DARKEST = 0.005  # share of the head's voxels
+VERTEX_SHARE = 0.5  # of the largest slice; higher up, a rim of mixed voxels shifts the vertex
 FEWEST = 500  # voxels of tissue
 
 
@@ -40,11 +42,10 @@ def pattern_of(volume: np.ndarray, spacing: np.ndarray) -> Pattern | None:
     values, head, spacing = averaged(np.asarray(volume, np.float32), np.asarray(spacing, float))
     if np.count_nonzero(head) < FEWEST:
         return None
-    # Voxels at the edge that resampling has mixed with the background are dark. The median and its
-    # deviation do not depend on how many there are.
-    median = float(np.median(values[head]))
-    deviation = 1.4826 * float(np.median(np.abs(values[head] - median)))
-    tissue = largest_piece(head & (values > median - DARK * deviation))
+    # Voxels at the edge that resampling has mixed with the background are dark, and the more of
+    # them there are, the larger is the head: tissue is nearer to the median than to the darkest.
+    darkest, median = np.quantile(values[head], [DARKEST, 0.5])
+    tissue = largest_piece(head & (values > (darkest + median) / 2))
     if np.count_nonzero(tissue) < FEWEST:
         return None
     reach = 2 * np.rint(EDGE_MM / spacing).astype(int) + 1  # voxels across, of what is eroded
@@ -84,7 +85,7 @@ def largest_piece(mask: np.ndarray) -> np.ndarray:
 def centre_below_vertex(tissue: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """Middle [3], in voxels, of the 80 mm below the vertex; the third axis points up."""
     area = tissue.sum((0, 1)).astype(np.float64)
-    limit = 0.1 * area.max()
+    limit = VERTEX_SHARE * area.max()
     top = int(np.flatnonzero(area > limit)[-1])
     above = area[top + 1] if top + 1 < len(area) else 0.0
     vertex = top + (area[top] - limit) / (area[top] - above)
@@ -96,7 +97,9 @@ def centre_below_vertex(tissue: np.ndarray, spacing: np.ndarray) -> np.ndarray:
 
 
 def signature(pattern: Pattern, shift_mm: np.ndarray | None = None) -> np.ndarray:
-    """float32 [K]: the pattern on its grid, whose middle may be shifted by some mm."""
+    """float32 [K]: the pattern on its grid, whose middle may be shifted by some mm; 0 where there
+    is no tissue.
+    """
     centre = pattern.centre + (0 if shift_mm is None else shift_mm / pattern.spacing)
     levels = []
     for sigma in (FINE_MM, COARSE_MM):
@@ -115,7 +118,12 @@ def signature(pattern: Pattern, shift_mm: np.ndarray | None = None) -> np.ndarra
         total = apply_weights(pattern.values, weights)
         levels.append((total / np.maximum(share, 1e-3), share))
     (fine, share), (coarse, _) = levels
-    return np.where(share > 0.5, fine - coarse, 0).astype(np.float32).ravel()
+    bumps = np.where(share > 0.5, fine - coarse, 0).astype(np.float32).ravel()
+    # Intensities were normalised by the whole head, rim and face included: here the pattern alone.
+    shown = bumps != 0
+    if not shown.any():
+        return bumps
+    return bumps / max(float(bumps[shown].std()), 1e-6)
 
 
 def gaussian_weights(

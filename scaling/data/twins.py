@@ -15,8 +15,9 @@ from scaling.data.cache import Cache, open_cache
 from scaling.data.signatures import Pattern, pattern_of, signature
 from scaling.processes.parallel import cores, unordered_map
 
-NEAR_EQUAL = 0.87  # correlation in register
-CANDIDATE = 0.7  # correlation before a shift, above which a pair is brought into register
+NEAR_EQUAL = 0.88  # correlation in register
+CANDIDATE = 0.6  # correlation before a shift, above which a pair may be brought into register
+NEAREST = 4  # scans of other subjects that each is brought into register with, at most
 FEWEST_SCANS = 16  # of a sequence, whose mean signature is else not known
 BLOCK, ROWS = 256, 512  # scans that a worker reads at once; rows of a block of correlations
 SHIFTS_MM = (4.0, 2.0, 1.0)
@@ -102,33 +103,63 @@ def near_equal(
     cache: Cache, rows: np.ndarray, signatures: np.ndarray, subjects: np.ndarray
 ) -> Iterator[tuple[int, int, float]]:
     """Pairs of rows of different subjects that are near-equal, and their correlation."""
-    mean = signatures.mean(0, dtype=np.float32)
-    unit = normalised(signatures, mean)  # [n, K]
-    for first in range(0, len(unit), ROWS):
-        correlations = unit[first : first + ROWS] @ unit[first:].T  # [rows, n - first]
-        for one, other in np.argwhere(correlations > CANDIDATE) + first:
-            row, other_row = int(rows[one]), int(rows[other])
-            if one >= other or subjects[row] == subjects[other_row]:
-                continue
-            pattern = pattern_at(cache, other_row)
-            assert pattern is not None, other_row
-            correlation = in_register(unit[one], pattern, mean)
-            if correlation > NEAR_EQUAL:
-                yield row, other_row, round(correlation, 3)
+    shown = signatures != 0
+    mean = signatures.sum(0, dtype=np.float32) / np.maximum(shown.sum(0), 1)  # [K]
+    values = less_mean(signatures, mean)  # [n, K]
+    people = np.unique(subjects[rows], return_inverse=True)[1]
+    for one, other in candidates(values, people):
+        pattern = pattern_at(cache, int(rows[other]))
+        assert pattern is not None, rows[other]
+        highest = in_register(values[one], pattern, mean)
+        if highest > NEAR_EQUAL:
+            yield int(rows[one]), int(rows[other]), round(highest, 3)
 
 
-def normalised(signatures: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """float32 signatures [..., K] minus the mean, of length 1."""
-    centred = signatures.astype(np.float32) - mean
-    return centred / np.maximum(np.linalg.norm(centred, axis=-1, keepdims=True), 1e-12)
+def candidates(values: np.ndarray, people: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of scans of different people [n] of which one is among the nearest of the other, by
+    the correlation of their values [n, K].
+    """
+    pairs: set[tuple[int, int]] = set()
+    for first in range(0, len(values), ROWS):
+        correlations = correlation(values[first : first + ROWS], values)  # [rows, n]
+        correlations[people[first : first + ROWS, None] == people] = -1
+        nearest = np.argpartition(-correlations, NEAREST, axis=1)[:, :NEAREST]  # [rows, NEAREST]
+        for row, others in enumerate(nearest):
+            near = others[correlations[row, others] > CANDIDATE]
+            pairs |= {(min(first + row, int(o)), max(first + row, int(o))) for o in near}
+    return sorted(pairs)
 
 
-def in_register(unit: np.ndarray, pattern: Pattern, mean: np.ndarray) -> float:
-    """The highest correlation of a normalised signature with a pattern, over shifts up to 12 mm:
+def less_mean(signatures: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """float32 signatures [n, K] less the mean [K] where they show tissue; 0 elsewhere."""
+    values = signatures.astype(np.float32)
+    return np.where(values != 0, values - mean, 0)
+
+
+def correlation(ones: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Correlations [n, m] of values [n, K] and [m, K] over the places where both are not 0; -1
+    where these are fewer than half of either's.
+    """
+    shown, others_shown = (values != 0 for values in (ones, others))
+    first, second = shown.astype(np.float32), others_shown.astype(np.float32)
+    both = first @ second.T  # [n, m]
+    squares = (ones**2 @ second.T) * (first @ (others**2).T)
+    fewest = np.maximum(shown.sum(1)[:, None], others_shown.sum(1)) / 2
+    known = (both >= fewest) & (squares > 0)
+    return np.where(known, ones @ others.T / np.sqrt(np.where(known, squares, 1)), -1)
+
+
+def in_register(values: np.ndarray, pattern: Pattern, mean: np.ndarray) -> float:
+    """The highest correlation of a signature's values [K] with a pattern, over shifts up to 12 mm:
     a descent along the axes by 4, 2 and 1 mm.
     """
+
+    def at(shift: np.ndarray) -> float:
+        moved = less_mean(signature(pattern, shift)[None], mean)  # [1, K]
+        return float(correlation(values[None], moved)[0, 0])
+
     shift = np.zeros(3)
-    highest = float(unit @ normalised(signature(pattern), mean))
+    highest = at(shift)
     for step in SHIFTS_MM:
         improved = True
         while improved:
@@ -137,9 +168,9 @@ def in_register(unit: np.ndarray, pattern: Pattern, mean: np.ndarray) -> float:
                 tried = shift + move
                 if np.abs(tried).max() > FARTHEST_MM:
                     continue
-                correlation = float(unit @ normalised(signature(pattern, tried), mean))
-                if correlation > highest + 1e-4:
-                    highest, shift, improved = correlation, tried, True
+                found = at(tried)
+                if found > highest + 1e-4:
+                    highest, shift, improved = found, tried, True
     return highest
 
 
