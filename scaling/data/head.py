@@ -29,7 +29,7 @@ DARK = 0.25  # of the tissue's level: the outermost voxels of a field with air i
 PIECE = 0.02  # of the largest piece; smaller ones are specks and ghosts, not a scalp cut off
 AIR_MM = 10.0  # air lies this far from the head somewhere; the rim of a stripped brain does not
 LARGEST_BRAIN = 2200.0  # ml; what is larger is a head, whose faint rim is no part of it
-SMALLEST_HEAD = 0.1  # of the measured blocks; less is a bright lesion in a large stripped brain
+SMALLEST_HEAD = 450.0  # ml; what is smaller is a bright lesion, of up to a hemisphere's artery
 AIR_SHARE = 0.05  # of the measured voxels, at least, lie that far away
 FAR_AIR = 0.2  # of the head's level: air is darker, the brain around a bright lesion is not
 
@@ -257,21 +257,21 @@ def has_air(samples: Samples, head: np.ndarray, padding: float, millilitres: flo
     """Whether what was measured, of `millilitres`, is a `head` with air around it: enough of it
     lies far from the head and is dark beside it. A bright lesion is no head.
     """
-    if not head.any():
-        return False
-    is_large = millilitres > LARGEST_BRAIN
-    distance = ndimage.distance_transform_edt(~head, sampling=samples.spacing)
     field = samples.share(samples.measured) > 0.5
+    if not head.any() or millilitres * float(head[field].mean()) < SMALLEST_HEAD:
+        return False
+    if millilitres > LARGEST_BRAIN:
+        return True
+    distance = ndimage.distance_transform_edt(~head, sampling=samples.spacing)
     far = field & (distance > AIR_MM)
     if far.sum() <= AIR_SHARE * field.sum():
-        return is_large
+        return False
     around = thinned(samples.values[samples.on_samples(far) & samples.measured])
     level = float(np.median(samples.values[samples.on_samples(head) & samples.measured]))
     darkest = darkest_air(float(np.percentile(around, 1)), padding)
     # Of a brain the fluid is dark as well; the noise of air reaches higher than its median.
     highest = float(np.percentile(around, 70))
-    is_dark = highest - darkest <= FAR_AIR * (level - darkest)
-    return is_dark or (is_large and float(head[field].mean()) >= SMALLEST_HEAD)
+    return highest - darkest <= FAR_AIR * (level - darkest)
 
 
 def head_above(

@@ -139,19 +139,22 @@ def test_hole_of_a_stripped_brain_is_inside_and_does_not_count(head: Head) -> No
 
 
 @pytest.mark.parametrize("millilitres", [60.0, 200.0, 400.0])
-@pytest.mark.parametrize("contrast", [2.0, 3.0, 4.0])
+@pytest.mark.parametrize("contrast", [2.0, 3.0, 4.0, 8.0, 20.0])
+@pytest.mark.parametrize("brain_millilitres", [1400.0, 2600.0])
 def test_stripped_brain_with_a_bright_lesion_is_no_head_in_air(
-    head: Head, contrast: float, millilitres: float
+    head: Head, contrast: float, millilitres: float, brain_millilitres: float
 ) -> None:
-    # As on diffusion weighting: fluid is dark, the brain even, an infarct far brighter.
+    # As on diffusion weighting: fluid is dark, the brain even, an infarct far brighter. Thick
+    # slices with a wide rim make a brain large.
+    spacing = (brain_millilitres * 1000 / head.brain.sum()) ** (1 / 3)
     rng = np.random.default_rng(0)
     levels = np.where(head.ventricles, 60.0, 250.0) * rng.normal(1, 0.1, head.brain.shape)
     offset = np.indices(head.brain.shape) - np.array([26, 48, 50])[:, None, None, None]
-    radius = (millilitres * 1000 * 3 / (4 * np.pi)) ** (1 / 3) / SPACING
+    radius = (millilitres * 1000 * 3 / (4 * np.pi)) ** (1 / 3) / spacing
     lesion = head.brain & ((offset**2).sum(0) < radius**2)
     rim = head.brain & ~ndimage.binary_erosion(head.brain, iterations=2)
     levels = np.where(rim, 0.7, 1.0) * np.where(lesion, contrast, 1.0) * levels
-    found = find_head(HERE, np.where(head.brain, levels, 0).astype(np.float32), MM)
+    found = find_head(HERE, np.where(head.brain, levels, 0).astype(np.float32), np.full(3, spacing))
     assert found.background == "constant"
     np.testing.assert_array_equal(found.inside, head.brain)
 
