@@ -125,7 +125,7 @@ def data_prepare(
         bool,
         typer.Option(
             "--twins",
-            help="Also find scans that are nearly equal under two names: defaced, normalised anew.",
+            help="Also find scans that are nearly equal under two names: defaced, resampled.",
         ),
     ] = False,
 ) -> None:
