@@ -4,13 +4,14 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 from scipy.stats import t as student_t
 
 from scaling.laws.arrays import FloatArray
 from scaling.laws.verdicts.crossed import Components, contrast_variance
 from scaling.laws.verdicts.design_of_runs import Design
 from scaling.laws.verdicts.scores import Scores
-from scaling.laws.verdicts.settling import cases_needed, seeds_needed
+from scaling.laws.verdicts.settling import cases_needed, level_of_harm, seeds_needed
 
 Decision = Literal[
     "improves",
@@ -19,13 +20,6 @@ Decision = Literal[
     "harms",
     "undetermined",
 ]
-
-
-FEW_CASES = 50
-"""With fewer cases than this a rare case that gains much may be missing altogether."""
-HARM_WITH_FEW_CASES = 0.98
-"""Two-sided confidence that a harm needs there: where one case in twenty gains by .5 and the others
-lose as much in total, test sets of 20 miss every such case in one study of three."""
 
 
 @dataclass(frozen=True)
@@ -87,21 +81,22 @@ def estimate_effect(
     estimate, a = contrast_in_units(data, a, fitted, sign, relative_to)
     parts = contrast_variance(data.values, a, fitted.noise, data.strata)
     effect = effect_of(name, estimate, parts, smallest, confidence, fixed_runs)
-    if effect.decision == "harms" and 1 < data.values.shape[2] < FEW_CASES:
-        effect = _surely_harms(effect, parts)
+    cases = data.values.shape[2]
+    if effect.decision == "harms":
+        effect = _surely_harms(effect, parts, float(level_of_harm(np.array(cases), confidence)))
     if effect.decision != "undetermined" or effect.low is None:
         return effect
     return replace(
         effect,
-        seeds_needed=seeds_needed(estimate, parts, data.runs, smallest, confidence),
-        cases_needed=cases_needed(estimate, parts, data.values.shape[2], smallest, confidence),
+        seeds_needed=seeds_needed(estimate, parts, data.runs, cases, smallest, confidence),
+        cases_needed=cases_needed(estimate, parts, cases, smallest, confidence),
     )
 
 
-def _surely_harms(effect: Effect, parts: Components) -> Effect:
-    """The effect, undetermined unless it harms at the sterner level that few cases call for."""
+def _surely_harms(effect: Effect, parts: Components, level: float) -> Effect:
+    """The effect, undetermined unless it harms at the confidence that a harm needs."""
     assert effect.se is not None
-    if effect.estimate + half_width(effect.se, parts.df, HARM_WITH_FEW_CASES) < 0:
+    if effect.estimate + half_width(effect.se, parts.df, level) < 0:
         return effect
     return replace(effect, decision="undetermined")
 

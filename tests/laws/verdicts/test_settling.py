@@ -53,5 +53,14 @@ def test_seeds_needed_count_the_trunks_that_each_adds() -> None:
         for seeds in range(2, 100)
         if _half_width(run / seeds, df + 3 * (seeds - 1), 1e-12) < ESTIMATE
     )
-    assert seeds_needed(ESTIMATE, _parts(run, df, 1e-12), runs, SMALLEST, 0.9) == fewest
+    assert seeds_needed(ESTIMATE, _parts(run, df, 1e-12), runs, 60, SMALLEST, 0.9) == fewest
     assert fewest == 4
+
+
+def test_a_harm_that_few_cases_do_not_establish_needs_as_many_as_establish_it() -> None:
+    # Excludes nought at 90 % already; with fewer than 50 cases a harm needs 98 %.
+    parts = _parts(run=1e-12, run_df=30.0, case=0.01**2)
+    assert 1.645 * 0.01 < ESTIMATE < stats.norm.ppf(0.99) * 0.01
+    needed = cases_needed(-ESTIMATE, parts, 48, SMALLEST, 0.9)
+    assert needed is not None
+    assert 50 <= needed <= 51
