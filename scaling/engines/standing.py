@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from scaling.report.words import listed
 from scaling.runs.ledger import seen_before
 from scaling.runs.registration import registered_in_words
 from scaling.study.config import Reference, Study, Task
@@ -17,18 +18,28 @@ def standing(study: Study, predictions: pd.DataFrame, study_dir: Path) -> list[s
     """
     sentences = [registered_in_words(study_dir, study)]
     root = Path(study.data.root)
+    unseen = []
     for task in study.tasks:
         cases = predictions.loc[predictions["task"] == task.name, "case"].unique()
-        if len(cases):
-            sentences.append(seen_before(root, study, task.name, list(cases)))
+        seen = seen_before(root, study, task.name, list(cases))
+        if seen is not None:
+            sentences.append(seen)
+        elif len(cases):
+            unseen.append(f"{task.name} ({len(cases)})")
+    if unseen:
+        sentences.append(
+            f"No earlier study on record had evaluated the test cases of {listed(unseen)}."
+        )
+    if study.references:
+        stated = listed([pretraining_in_words(reference) for reference in study.references])
+        sentences.append(f"From elsewhere come {stated}.")
     for reference in study.references:
-        sentences.append(pretraining_in_words(reference))
         of_one = [task.name for task in study.tasks if is_one_model(predictions, reference, task)]
         if of_one:
             sentences.append(
-                f"{reference.name} is one model for all draws of {', '.join(of_one)}: its "
-                "intervals carry the noise of the test cases and of what it is compared with, not "
-                "that of training it on other labelled cases."
+                f"{reference.name} is one model for all draws of {listed(of_one)}: its intervals "
+                "carry the noise of the test cases and of what it is compared with, not that of "
+                "training it on other labelled cases."
             )
     return sentences
 
@@ -44,9 +55,10 @@ def is_one_model(predictions: pd.DataFrame, reference: Reference, task: Task) ->
 
 
 def pretraining_in_words(reference: Reference) -> str:
-    """What a competitor was pretrained on, as the study states it."""
-    track = f" (track {reference.track})" if reference.track else ""
-    if not reference.collections:
-        return f"{reference.name}{track} comes from elsewhere; its pretraining is not stated."
-    collections = ", ".join(reference.collections)
-    return f"{reference.name}{track} comes from elsewhere, pretrained on {collections}."
+    """A competitor and what it was pretrained on, as the study states it."""
+    stated = [f"track {reference.track}"] if reference.track else []
+    if reference.collections:
+        stated.append(f"pretrained on {', '.join(reference.collections)}")
+    else:
+        stated.append("pretraining not stated")
+    return f"{reference.name} ({'; '.join(stated)})"

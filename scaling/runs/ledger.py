@@ -86,8 +86,10 @@ def same_evaluation(one: Evaluation, other: Evaluation) -> bool:
     )
 
 
-def seen_before(root: Path, study: Study, task: str, cases: Sequence[str]) -> str:
-    """What the ledger says of earlier looks at these test cases, in one sentence."""
+def seen_before(root: Path, study: Study, task: str, cases: Sequence[str]) -> str | None:
+    """What the ledger says of earlier looks at these test cases, in one sentence; None where it
+    names none.
+    """
     wanted = set(cases)
     design = design_digest(study)
     ledger = read_ledger(root)
@@ -99,7 +101,7 @@ def seen_before(root: Path, study: Study, task: str, cases: Sequence[str]) -> st
         if of_another and entry.time <= begun and wanted & set(entry.cases):
             earlier.append(entry)
     if not earlier:
-        return f"No earlier study on record had evaluated the {len(wanted)} test cases of {task}."
+        return None
     studies = {(entry.study, entry.design) for entry in earlier}
     designs = {entry.design for entry in earlier}
     overlap = wanted & {case for entry in earlier for case in entry.cases}
