@@ -156,7 +156,10 @@ def run_check(checkpoint: Path, out: Path, count: int) -> bool:
 def embed(
     checkpoint: Checkpoint,
     folder: Annotated[
-        Path, typer.Argument(help="Folder of NIfTI files, in any layout.", show_default=False)
+        Path,
+        typer.Argument(
+            help="Folder of scans, in any layout, or a table of them.", show_default=False
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Table to write, .parquet or .csv.")],
     grid: Annotated[

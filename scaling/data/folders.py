@@ -84,26 +84,32 @@ def folder_of_subjects(folder: Path) -> Path:
 def list_scans(scans: Path, allowed: tuple[Path, ...]) -> list[dict[str, object]]:
     """A row per scan below `scans`, and per folder below it that is not entered."""
     rows = []
-    brain_masks: dict[Path, dict[str, Path]] = {}  # of a folder: stem -> file
+    label_maps = []
     for file in walk(scans):
         if is_scan(file, scans):
             problem = name_problem(file) or link_problem(file, *allowed)
             rows.append(describe(file, scans) | {"problem": problem})
         elif extension(file.name) and is_label_map(file.name):
-            brain_masks.setdefault(file.parent, {})[stem(file.name)] = file
+            label_maps.append(file)
         elif file.is_dir() and not set(ASIDE) & set(file.relative_to(scans).parts):
             rows += unentered(file, scans)
-    if not brain_masks:
-        return rows
+    add_brain_masks(rows, label_maps)
+    return rows
+
+
+def add_brain_masks(rows: list[dict[str, object]], label_maps: list[Path]) -> None:
+    """Give each row `brainmask`, the brain mask that lies beside its scan ("" for none), where any
+    scan has one.
+    """
+    masks = {(file.parent, stem(file.name)): file for file in label_maps}
+    beside = []
     for row in rows:
         path = Path(str(row["path"]))
-        beside = brain_masks.get(path.parent, {})
-        names = [name for name in brain_mask_names(path.name) if name in beside]
-        row["brainmask"] = str(beside[names[0]]) if names else ""
-    if not any(row["brainmask"] for row in rows):
-        for row in rows:
-            del row["brainmask"]
-    return rows
+        places = [(path.parent, name) for name in brain_mask_names(path.name)]
+        beside.append(next((str(masks[place]) for place in places if place in masks), ""))
+    if any(beside):
+        for row, mask in zip(rows, beside, strict=True):
+            row["brainmask"] = mask
 
 
 def unentered(folder: Path, scans: Path) -> list[dict[str, object]]:
@@ -131,7 +137,7 @@ def visits(table: pd.DataFrame, scans: Path) -> "pd.Series[str]":
     Two visits are never a pair of sequences of one session.
     """
     session = table["session"].copy()
-    below = len(str(scans)) + 1
+    below = 0 if scans == Path() else len(printable(str(scans))) + 1  # "./a" is written "a"
     places = zip(table["path"], table["subject"], strict=True)
     inside = [path[below + len(subject) + 1 :] for path, subject in places]
     folders = pd.Series([place.partition("/")[0] for place in inside], index=table.index)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from scaling.data.cache import Cache, open_cache
 from scaling.data.files import extension, folder_problem, name_problem, printable, walk
+from scaling.data.folders import add_brain_masks, visits
 from scaling.data.layout import COLUMNS, LISTINGS, scan_sources
 from scaling.data.names import (
     ASIDE,
@@ -33,6 +34,7 @@ from scaling.transfer.features import cell_means, embedder
 from scaling.transfer.run import load_encoder
 
 Progress = Callable[[int, int], None]
+SHOWN = 5  # files that a message names
 DESCRIBED = ["path", "subject", "session", "sequence", "run"]
 
 
@@ -63,8 +65,8 @@ def embed(
     if usable.empty:
         shutil.rmtree(prepared)
         raise ValueError(
-            f"none of the {len(index)} scans in {folder} can be used; first: "
-            f"{failed['reason'].iloc[0]}"
+            f"none of the {len(index)} scans in {folder} can be used: "
+            + "; ".join(failed["reason"].iloc[:SHOWN])
         )
     parameters = load_encoder(config.encoder, config.seed, checkpoint / "checkpoints")
     features = pooled_features(
@@ -92,7 +94,8 @@ def list_scans(folder: Path) -> pd.DataFrame:
     """Every scan below a folder, or of a table of scans, in the columns of `scan_sources`.
 
     Masks, label maps and folders of other kinds are left out as `scaling data check` leaves them
-    out. Subject and session are known where the path tells them (FOMO60K, FOMO25 and BIDS layouts);
+    out; links to folders are not followed. A brain mask beside a scan is used as `prepare` uses it.
+    Subject and session are known where the path tells them (FOMO60K, FOMO25 and BIDS layouts);
     another file stands for itself.
 
     Raises FileNotFoundError without a folder or table and ValueError without a scan.
@@ -105,30 +108,29 @@ def list_scans(folder: Path) -> pd.DataFrame:
             "table of them"
         )
     rows = []
+    label_maps = []
     for file in walk(folder):
-        *above, name = file.relative_to(folder).parts
-        if set(above) & {*ASIDE, *BIDS_ASIDE}:
+        parts = file.relative_to(folder).parts
+        if set(parts[:-1]) & {*ASIDE, *BIDS_ASIDE}:
             continue
-        if file.is_dir() and not file.is_symlink():
+        if file.is_dir():
             rows.append(alone(file, folder) | {"problem": folder_problem(file)})
-            continue
-        if not extension(name) or is_label_map(name):
-            continue
-        if subject_place(tuple(above)) is not None:
-            row = describe(file, folder)
-        else:
-            row = alone(file, folder)
-        rows.append(row | {"problem": name_problem(file)})
+        elif extension(file.name) and is_label_map(file.name):
+            label_maps.append(file)
+        elif extension(file.name):
+            known = subject_place(parts[:-1]) is not None
+            row = describe(file, folder) if known else alone(file, folder)
+            rows.append(row | {"problem": name_problem(file)})
     if not rows:
         raise ValueError(
             f"{folder} holds no scans; expected files that end in {', '.join(EXTENSIONS)}"
         )
-    table = pd.DataFrame(rows).assign(
-        source=".", part="all", site="", age=np.nan, sex="", label="", mask=""
-    )
-    return table.sort_values(["subject", "session", "sequence", "run", "path"], ignore_index=True)[
-        list(COLUMNS)
-    ]
+    add_brain_masks(rows, label_maps)
+    table = pd.DataFrame(rows)
+    table["session"] = visits(table, folder)
+    table = table.assign(source=".", part="all", site="", age=np.nan, sex="", label="", mask="")
+    table = table.sort_values(["subject", "session", "sequence", "run", "path"], ignore_index=True)
+    return table[[*COLUMNS, *table.columns.difference(COLUMNS)]]
 
 
 def alone(file: Path, folder: Path) -> dict[str, object]:

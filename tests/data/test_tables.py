@@ -176,6 +176,15 @@ def test_participants_csv_and_columns_of_ages_by_other_names_are_read(tmp_path: 
     assert scan_source(tmp_path, ".")["age"].tolist() == [45]
 
 
+def test_visits_in_the_folder_that_one_stands_in_are_sessions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("first", "second"):
+        scan(tmp_path / "sub-01" / folder / "t1.nii.gz", seed=len(folder))
+    monkeypatch.chdir(tmp_path)
+    assert scan_source(Path(), ".")["session"].tolist() == ["first", "second"]
+
+
 def test_visits_are_sessions_and_never_a_pair_of_one(tmp_path: Path) -> None:
     for seed, name in enumerate(
         (

@@ -89,6 +89,25 @@ def test_list_of_no_scans_is_refused_in_a_sentence(tmp_path: Path) -> None:
         list_scans(tmp_path / "nowhere")
 
 
+def test_visits_are_sessions_and_brain_masks_are_used_as_in_training(tmp_path: Path) -> None:
+    files = ("a/t1", "a/t1_brainmask", "b/t1", "loose")
+    for name in files:
+        path = tmp_path / "scans" / ("sub_1" if "/" in name else ".") / f"{name}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"0")
+    table = list_scans(tmp_path / "scans")
+    assert table["session"].tolist() == ["", "a", "b"]
+    mask = tmp_path / "scans/sub_1/a/t1_brainmask.nii.gz"
+    assert table["brainmask"].tolist() == ["", str(mask), ""]
+
+
+def test_links_to_folders_are_listed_and_not_followed(folder: Path) -> None:
+    (folder / "linked").symlink_to(folder / "loose")
+    table = list_scans(folder)
+    (problem,) = table.loc[table["problem"] != "", "problem"]
+    assert problem.startswith(f"{folder / 'linked'} is a link to a folder")
+
+
 @pytest.mark.parametrize(
     ("out", "grid", "words"),
     [("x.txt", 1, "should end in .parquet"), ("x.csv", 4, "grid is 4; expected 1 to 3 cells")],
