@@ -159,6 +159,19 @@ def test_stripped_brain_with_a_bright_lesion_is_no_head_in_air(
     np.testing.assert_array_equal(found.inside, head.brain)
 
 
+@pytest.mark.parametrize("millilitres", [1400.0, 2000.0, 2600.0])
+def test_stripped_brain_in_thick_slices_keeps_its_dark_rim(head: Head, millilitres: float) -> None:
+    # T1: fluid around the brain is dark, and half-filled voxels make the rim wide.
+    rng = np.random.default_rng(0)
+    rim = head.brain & ~ndimage.binary_erosion(head.brain, iterations=2)
+    levels = np.where(rim, 150.0, np.where(head.ventricles, 200.0, 1100.0))
+    voxels = np.where(head.brain, levels * rng.normal(1, 0.2, levels.shape), 0)
+    spacing = (millilitres * 1000 / head.brain.sum()) ** (1 / 3)
+    found = find_head(HERE, voxels.astype(np.float32), np.full(3, spacing))
+    assert found.background == "constant"
+    np.testing.assert_array_equal(found.inside, head.brain)
+
+
 def test_brain_mask_normalises_by_the_brain(head: Head) -> None:
     affine = np.diag([SPACING] * 3 + [1.0])
     scan = Scan(in_noise(head, 20), affine)
