@@ -101,6 +101,8 @@ def add_brain_masks(rows: list[dict[str, object]], label_maps: list[Path]) -> No
     """Give each row `brainmask`, the brain mask that lies beside its scan ("" for none), where any
     scan has one.
     """
+    if not label_maps:
+        return
     masks = {(file.parent, stem(file.name)): file for file in label_maps}
     beside = []
     for row in rows:

@@ -36,6 +36,11 @@ REPORTED = (
     "mask_hash",
     "mask_volumes",
 )
+# What a worker is told of a scan, where the table says it.
+OF_JOB = (
+    *("path", "mask", "brainmask", "problem", "stamp"),
+    *("shard", "row", "mask_shard", "mask_row"),
+)
 GROUP = 16  # scans that one worker reads between two marks of progress
 COMPRESSED = 0.5  # of a volume's bytes at most, as far as brains on a constant background go
 SPARE = 64 * 2**20  # bytes that must stay free beside the shards
@@ -76,17 +81,18 @@ def prepare(
     for left_over in (cache / "parts").glob(".*"):
         left_over.unlink()
     remove_broken_shards(shards, index)
+    scans = index[[name for name in (*SESSION, *OF_JOB) if name in index.columns]]
     waiting = [
         number
         for number, rows in enumerate(groups)
-        if report_of(shards, number, index.loc[rows]) is None
+        if report_of(shards, number, scans.loc[rows]) is None
     ]
     done = len(index) - sum(len(groups[number]) for number in waiting)
     try:
         _allocate(shards, index)
         if progress is not None:
             progress(done, len(index))
-        jobs = (_job(number, index.loc[groups[number]]) for number in waiting)
+        jobs = (_job(number, scans.loc[groups[number]]) for number in waiting)
         work = partial(ingest, volumes=volumes, shards=shards)
         with named_when_killed(cache / "parts"):
             for number in unordered_map(work, jobs, workers or cores()):
@@ -103,7 +109,7 @@ def prepare(
         ) from error
     reports = []
     for number, rows in enumerate(groups):
-        reports += report_of(shards, number, index.loc[rows]) or []
+        reports += report_of(shards, number, scans.loc[rows]) or []
     results = pd.DataFrame(reports).set_index("row_of_table")
     index = index.assign(**{name: results[name].reindex(index.index) for name in REPORTED})
     index.loc[~results["masked"].reindex(index.index), ["mask_shard", "mask_row"]] = -1
@@ -262,16 +268,13 @@ def _groups(index: pd.DataFrame) -> list[np.ndarray]:
 
 
 def _job(number: int, rows: pd.DataFrame) -> Job:
-    columns = ["path", "mask", "problem", "stamp", "shard", "row", "mask_shard", "mask_row"]
-    columns += [column for column in ("brainmask",) if column in rows.columns]
-    sessions = [
-        [
-            {"row_of_table": i, **{str(key): value for key, value in scan.items()}}
-            for i, scan in zip(session.index, session[columns].to_dict("records"), strict=True)
-        ]
-        for _, session in rows.groupby(SESSION, sort=False)
-    ]
-    return Job(number, sessions)
+    sessions: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    scans = rows[[name for name in OF_JOB if name in rows.columns]].to_dict("records")
+    of_session = rows[SESSION].itertuples(index=False, name=None)
+    for row, scan, session in zip(rows.index, scans, of_session, strict=True):
+        described = {str(key): value for key, value in scan.items()}
+        sessions.setdefault(session, []).append({"row_of_table": row, **described})
+    return Job(number, list(sessions.values()))
 
 
 def _allocate(shards: Shards, index: pd.DataFrame) -> None:
