@@ -11,6 +11,7 @@ ends at one duration.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -19,6 +20,7 @@ from typing import assert_never
 from scaling.costs.choose_mesh import choose_mesh
 from scaling.costs.flops import pretraining_flops, transfer_flops
 from scaling.costs.transfer_memory import transfer_memory
+from scaling.runs.few_shot import FewShot, few_shot_tasks
 from scaling.runs.steps import (
     Arm,
     CollectStep,
@@ -31,7 +33,7 @@ from scaling.runs.steps import (
     Step,
     TransferStep,
 )
-from scaling.study.config import Study, Task
+from scaling.study.config import Study
 from scaling.study.families import Family
 from scaling.study.ladder import Encoder, resolve_decoder, resolve_encoder
 from scaling.study.objectives import ObjectiveConfig
@@ -64,20 +66,21 @@ def make_plan(study: Study) -> Plan:
     steps.append(Step("prepare", "prepare", PrepareStep(study.data, study.tasks), before))
 
     saved = 0.0
+    tasks = few_shot_tasks(study)
     # Competitors first: what does not fit is told before anything is trained.
-    transfers = reference_steps(study)
+    transfers = reference_steps(study, tasks)
     steps += transfers
     names = [step.name for step in transfers]
     transfers = []
     for seed in study.seeds:
         for family in study.families:
             for rung in family.sizes or study.sizes:
-                pretraining, tried, unshared = steps_of_size(study, family, rung, seed)
+                pretraining, tried, unshared = steps_of_size(study, tasks, family, rung, seed)
                 steps += pretraining
                 transfers += tried
                 saved += unshared
-    for task in few_shot_tasks(study):
-        if (task.transfer or study.transfer).classical:
+    for task in tasks:
+        if task.recipes.classical:
             transfers.append(
                 transfer_step(study, "classical", "none", "", "", None, 0.0, 0, 0, task)
             )
@@ -92,7 +95,7 @@ def make_plan(study: Study) -> Plan:
 
 
 def steps_of_size(
-    study: Study, family: Family, rung: str, seed: int
+    study: Study, tasks: Sequence[FewShot], family: Family, rung: str, seed: int
 ) -> tuple[list[Step], list[Step], float]:
     """The pretraining and the transfer steps of one size of a family for one seed, and the FLOPs
     that sharing trunks saves.
@@ -111,7 +114,7 @@ def steps_of_size(
             for run in runs
             if isinstance(run.config, PretrainStep) and run.kind == "cooldown"
         ]
-        for end, task in product(ends, few_shot_tasks(study)):
+        for end, task in product(ends, tasks):
             transfers.append(
                 transfer_step(
                     study,
@@ -126,18 +129,18 @@ def steps_of_size(
                     task,
                 )
             )
-    for task in few_shot_tasks(study):
+    for task in tasks:
         transfers.append(
             transfer_step(study, "scratch", "none", family.label, size, encoder, 0.0, 0, seed, task)
         )
     return pretraining, transfers, saved
 
 
-def reference_steps(study: Study) -> list[Step]:
+def reference_steps(study: Study, tasks: Sequence[FewShot]) -> list[Step]:
     """Every competitor on every task that it answers."""
     steps = []
-    for reference, task in product(study.references, few_shot_tasks(study)):
-        if not reference.answers(task):
+    for reference, task in product(study.references, tasks):
+        if not reference.answers(task.task):
             continue
         encoder = reference.encoder if isinstance(reference, Weights) else None
         name, samples = reference.name, reference.samples
@@ -223,16 +226,6 @@ def pretraining_steps(
     return steps, float(per_sample * sum(study.durations))
 
 
-def few_shot_tasks(study: Study) -> list[Task]:
-    """Every task once for each of its numbers of shots: each is a transfer of its own, so that one
-    can be added to a finished study.
-    """
-    tasks = []
-    for task in study.tasks:
-        tasks += [dataclasses.replace(task, shots=(shots,)) for shots in task.shots]
-    return tasks
-
-
 def transfer_step(
     study: Study,
     arm: Arm,
@@ -243,7 +236,7 @@ def transfer_step(
     fraction: float,
     duration: int,
     seed: int,
-    task: Task,
+    few_shot: FewShot,
 ) -> Step:
     """One arm on one task. A pretrained arm needs its cooldown, a control only the data."""
     trunk = trunk_name(objective, size, fraction, seed)
@@ -258,14 +251,8 @@ def transfer_step(
             source, needs = f"reference-{size}", ("prepare",)
         case _:
             assert_never(arm)
-    recipes = task.transfer or study.transfer
-    first = next(other.shots[0] for other in study.tasks if other.name == task.name)
-    name = f"transfer/{source}-{task.name}"
-    if task.shots != (first,):
-        # The controls that learn from every labelled case belong to the first number of shots.
-        name = f"{name}-{task.shots[0]}shots"
-        recipes = dataclasses.replace(recipes, supervised=None)
-    # What a task is compared by, and whose recipes it takes, is no part of a transfer's identity.
+    task, recipes = few_shot.task, few_shot.recipes
+    name = f"transfer/{source}-{few_shot.folder}"
     resolved = TransferStep(
         arm,
         objective,
@@ -275,7 +262,7 @@ def transfer_step(
         fraction,
         duration,
         seed,
-        dataclasses.replace(task, groups=(), transfer=None),
+        task,
         study.data,
         recipes,
     )

@@ -17,7 +17,7 @@ from scaling.models.vit import MaeDecoder, VitEncoder
 from scaling.objectives.build import build_objective
 from scaling.runs.experiment import load_study
 from scaling.runs.plan import make_plan
-from scaling.runs.steps import PretrainStep
+from scaling.runs.steps import PretrainStep, TransferStep
 from scaling.study.config import Mae, Pretrain, Remat, ViT
 from scaling.study.ladder import VIT_WIDTHS, resolve_decoder, resolve_encoder
 from scaling.study.objectives import (
@@ -255,3 +255,13 @@ def test_a_number_of_shots_that_is_added_leaves_the_other_transfers_as_they_are(
     assert all(after[name] == before[name] for name in transfers)
     added = sorted(after.keys() - before.keys())
     assert [name.rsplit("-", 1)[1] for name in added] == ["5shots"] * 4
+
+
+def test_transfers_of_a_task_share_it_so_that_thousands_are_resolved_once() -> None:
+    plan = make_plan(load_study(MICRO, ["seeds=[0,1,2]"]))
+    transfers = [step.config for step in plan.steps if isinstance(step.config, TransferStep)]
+    assert len(transfers) == 30
+    for name in ("infarct", "meningioma", "brain-age"):
+        ours = [config for config in transfers if config.task.name == name]
+        for field in ("task", "transfer", "data"):
+            assert len({id(getattr(config, field)) for config in ours}) == 1, (name, field)
