@@ -1,14 +1,16 @@
-"""A whole scaling study on two CPU cores in about six minutes, on a synthetic cohort of its own.
+"""A whole scaling study on two CPU cores in about seven minutes, on a synthetic cohort of its own.
 
 Shows:    the complete pipeline: NIfTI files in the FOMO layouts -> cache -> 3 sizes x 3 durations
-          of a 3D MAE, each with its cooldown -> few-shot transfer to infarct, meningioma and brain
-          age, against controls -> curves, verdicts, page
+          x 2 seeds of a 3D MAE, each with its cooldown -> few-shot transfer to infarct, meningioma
+          and brain age, against controls -> curves, verdicts, page
 Command:  scaling run experiments/quickstart.py
 Ends in:  runs/quickstart/report.html
-Not for:  conclusions. The cohort was built to have its answers: infarcts so large that any encoder
-          sees them, so that more budget is not worth having; meningiomas that longer training
-          learns to outline; ages of which models this small tell little.
+Not for:  conclusions. The cohort was built so that something is seen: meningiomas that longer
+          training learns to outline; infarcts so large that the shortest runs see them all, so that
+          more budget cannot help; ages of which models this small tell little.
 """
+
+from dataclasses import replace
 
 from scaling import (
     Cohort,
@@ -26,13 +28,17 @@ from scaling import (
     Transfer,
     Volumes,
 )
-from scaling.study.phantom import TEST_SCANNERS
+from scaling.study.phantom import FINETUNING_SCANNER
 
 SHAPE = (24, 32, 24)
 PHANTOM = Phantom(
     spacing_mm=5.0,
     pretraining_subjects=60,
-    test_scanners=TEST_SCANNERS[:3],
+    # Sites that nobody trained on, with scanners of the labelled cases' make: at unlike scanners
+    # the shift would decide, not the models.
+    test_scanners=tuple(
+        replace(FINETUNING_SCANNER, name=name) for name in ("river", "lake", "coast")
+    ),
     infarct=Cohort(48, 20),
     meningioma=Cohort(32, 20),
     brain_age=Cohort(48, 16),
@@ -41,7 +47,7 @@ PHANTOM = Phantom(
         smallest_ml=150.0,
         largest_ml=250.0,
         adc_ratio=(0.05, 0.1),
-        contrast=8.0,
+        contrast=2.0,
         mimics=0.0,
     ),
     meningiomas=Meningiomas(radius_mm=(18.0, 30.0), contrast=2.0),
@@ -59,7 +65,8 @@ study = Study(
     # mean by place.
     objectives=(Mae(mask_ratio=0.5, loss_on="all", normalise_targets=False),),
     sizes=("xxs", "xs", "s"),
-    durations=(1920, 4800, 12000),
+    durations=(1280, 3840, 10240),
+    seeds=(0, 1),
     pretrain=Pretrain(crop=SHAPE, batch=16, learning_rate=6e-3, warmup=160, augment="flips"),
     tasks=(
         Task(
@@ -69,7 +76,7 @@ study = Study(
             train=Source("fomo-task1"),
             test=(Source("fomo-task1-test"),),
             shots=(40,),
-            draws=8,
+            draws=4,
         ),
         Task(
             "meningioma",
