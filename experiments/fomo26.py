@@ -201,9 +201,16 @@ full = Study(
     ),
     transfer=Transfer(
         finetune=Finetune(
-            steps=400, batch=4, learning_rates=(3e-4, 1e-4), tuning=(0,), window=FULL
+            steps=400,
+            batch=4,
+            learning_rates=(3e-4, 1e-4),
+            tuning=(0,),
+            window=FULL,
+            dtype="bfloat16",
         ),
-        supervised=Finetune(steps=4000, batch=4, learning_rates=(3e-4, 1e-4), window=FULL),
+        supervised=Finetune(
+            steps=4000, batch=4, learning_rates=(3e-4, 1e-4), window=FULL, dtype="bfloat16"
+        ),
         nsd_tolerance_mm=1.0,
     ),
     execution=Execution(mesh=(1, 8), workers=16, accelerator="h100"),

@@ -5,6 +5,7 @@ over the traced program. What a network costs, its shape knows (`scaling.study.s
 objective adds, its config (`scaling.study.objectives.Work`).
 """
 
+import dataclasses
 import math
 from functools import lru_cache
 
@@ -52,6 +53,21 @@ def transfer_flops(
         volumes = len(task.sequences) * (TEST_CASES + max(task.shots))
         total += volumes * encoder.flops(volume)
     return total
+
+
+def longest_part_flops(
+    task: Task, transfer: Transfer, encoder: Encoder, volume: Shape3, untrained: bool = False
+) -> int:
+    """FLOPs of the longest part of a transfer that is kept only once it is whole: one fit of all
+    draws, and its predictions.
+    """
+    recipes = [transfer.finetune, transfer.supervised if untrained else None]
+    parts = [0]
+    for recipe in recipes:
+        if recipe is not None:
+            once = dataclasses.replace(recipe, learning_rates=recipe.learning_rates[:1], tuning=())
+            parts.append(finetune_flops(task, once, encoder, volume))
+    return max(parts)
 
 
 def finetune_flops(task: Task, recipe: Finetune, encoder: Encoder, volume: Shape3) -> int:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as config
 
 from scaling.costs.accelerators import ACCELERATORS
-from scaling.runs.durations import plan_seconds
+from scaling.runs.durations import longest_part, plan_seconds
 from scaling.runs.experiment import explain
 from scaling.runs.plan import Plan
 from scaling.runs.steps import Step, TransferStep
@@ -237,4 +237,20 @@ def does_not_fit(plan: Plan, device_memory_gb: float = 0) -> str:
         f"{largest.name} does not fit: it needs {largest.memory / 1e9:.1f} GB on each of "
         f"{math.prod(largest.mesh)} devices, and {device} has {room / 1e9:.0f} GB for "
         f"programs; {remedy}"
+    )
+
+
+def takes_too_long(steps: Sequence[Step], accelerator: str, max_hours: float) -> str:
+    """One sentence on the step whose longest part takes longer than a job may run, since it would
+    begin that again and again; else nothing.
+    """
+    hours = {step.name: longest_part(step, accelerator) / 3600 for step in steps}
+    name = max(hours, key=lambda name: hours[name], default="")
+    if not name or hours[name] <= max_hours:
+        return ""
+    return (
+        f"{name} cannot be run in jobs of {max_hours:g} hours (max_hours): its longest part, which "
+        f"is saved only once it is whole, takes {hours[name]:.0f} hours on one {accelerator} by "
+        "the plan's estimate; set dtype=bfloat16, fewer steps or draws, or a window in "
+        "transfer.finetune and transfer.supervised, or leave out this size"
     )

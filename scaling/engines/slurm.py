@@ -15,7 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scaling.engines.engine import Queued, Submitted
-from scaling.engines.jobs import Cluster, Job, does_not_fit, levels, make_jobs, pack
+from scaling.engines.jobs import (
+    Cluster,
+    Job,
+    does_not_fit,
+    levels,
+    make_jobs,
+    pack,
+    takes_too_long,
+)
 from scaling.engines.slurm_script import options, write_script
 from scaling.files import read_marker, write_json, write_text
 from scaling.runs.plan import Plan
@@ -47,19 +55,21 @@ def submit(
     of needs; at most so many that `max_jobs` are queued in all (0: no limit).
 
     What SLURM does not take any more is left out, and so is what would come after it. Raises
-    ValueError when a step does not fit into a device's memory or the mesh does not fill nodes, or,
-    in its own words, when SLURM takes nothing.
+    ValueError when a step does not fit into a device's memory or into a job's time, or the mesh
+    does not fill nodes, or, in its own words, when SLURM takes nothing.
     """
     if sentence := does_not_fit(plan, cluster.device_memory_gb):
+        raise ValueError(sentence)
+    unfinished = [step for step in plan.steps if statuses[step.name] != "done"]
+    accelerator = plan.study.execution.accelerator
+    if sentence := takes_too_long(unfinished, accelerator, cluster.max_hours):
         raise ValueError(sentence)
     queue = queued(study_dir)
     waiting_in = tasks_of_steps(study_dir, queue)
     left = [
         step.name
-        for step in plan.steps
-        if statuses[step.name] != "done"
-        and step.name not in waiting_in
-        and step.kind not in DESCRIBING
+        for step in unfinished
+        if step.name not in waiting_in and step.kind not in DESCRIBING
     ]
     describing = [step.name for step in plan.steps if step.kind in DESCRIBING]
     if left or not all(statuses[name] == "done" or name in waiting_in for name in describing):

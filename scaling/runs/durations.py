@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import assert_never
 
 from scaling.costs.accelerators import ACCELERATORS
+from scaling.costs.flops import longest_part_flops
 from scaling.costs.memory import FLOAT16, FLOAT32, trained_parameters
 from scaling.costs.seconds import pretraining_step_seconds, transfer_network_seconds
 from scaling.runs.plan import Plan
@@ -98,6 +99,19 @@ def network_seconds_of(step: Step, accelerator: str) -> float:
             step.flops, config.encoder, config.transfer.finetune, volume, accelerator
         )
     return 0.0
+
+
+def longest_part(step: Step, accelerator: str) -> float:
+    """Device-seconds of the longest part of a transfer, which is lost when a job ends in the middle
+    of it; 0 for steps that save at any moment.
+    """
+    config = step.config
+    if not isinstance(config, TransferStep) or config.encoder is None or not step.flops:
+        return 0.0
+    volume = (config.task.volumes or config.data.volumes).shape
+    untrained = config.arm == "scratch"
+    flops = longest_part_flops(config.task, config.transfer, config.encoder, volume, untrained)
+    return network_seconds_of(step, accelerator) * flops / step.flops
 
 
 def seconds_beside(step: Step, plan: Plan) -> float:

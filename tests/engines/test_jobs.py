@@ -15,6 +15,7 @@ from scaling.engines.jobs import (
     load_cluster,
     make_jobs,
     pack,
+    takes_too_long,
 )
 from scaling.engines.slurm import arrays, submit
 from scaling.engines.slurm_script import options, write_script
@@ -213,6 +214,23 @@ def test_step_that_does_not_fit_is_told_before_anything_is_submitted(tmp_path: P
     )
     with pytest.raises(ValueError, match=words):
         submit(tmp_path, small, {}, Cluster(devices_per_node=1, device_memory_gb=0.001))
+
+
+@pytest.mark.parametrize("experiment", ["fomo25", "fomo26"])
+def test_full_studies_of_the_challenges_fit_memory_and_time_of_a_job(experiment: str) -> None:
+    plan = make_plan(load_study(ROOT / f"experiments/{experiment}.py", (), "full"))
+    assert not does_not_fit(plan)
+    assert not takes_too_long(plan.steps, "h100", Cluster(devices_per_node=8).max_hours)
+    assert takes_too_long(plan.steps, "h100", 6.0).startswith("transfer/scratch-4xl-seed0-infarct ")
+
+
+def test_step_whose_longest_part_is_longer_than_a_job_is_told_before_anything_is_submitted(
+    tmp_path: Path,
+) -> None:
+    plan = make_plan(load_study(EXPERIMENT, ["transfer.finetune.steps=100000000"]))
+    words = r"cannot be run in jobs of 3 hours \(max_hours\): its longest part"
+    with pytest.raises(ValueError, match=words):
+        submit(tmp_path, plan, dict.fromkeys(plan.step_of, "todo"), Cluster(1, max_hours=3))
 
 
 @pytest.mark.parametrize(
