@@ -102,6 +102,14 @@ def with_unit(text: str, unit: str) -> str:
     return f"{text}{unit}" if unit in ("m", "w", "d") and EXACT.fullmatch(f"{text}{unit}") else text
 
 
+def unit_of(text: str) -> str:
+    """The unit that a column beside the ages gives, "months", "M" or "mo": y, m, w or d; "" for
+    none that is known.
+    """
+    match = re.fullmatch(UNIT, text.strip(), re.IGNORECASE)
+    return next((unit.lower() for unit in match.groups() if unit), "") if match else ""
+
+
 def odd_ages(texts: list[str]) -> list[str]:
     """Sentences on ages that are no single number: how many were read as what, and which were
     not.

@@ -7,7 +7,7 @@ import numpy as np
 
 from scaling.data.forms import is_usable, nifti_forms, scan_affine
 from scaling.data.opening import open_image
-from scaling.data.reading import Scan, scan_shape
+from scaling.data.reading import WHOLE, Scan, scan_shape
 from scaling.data.volume import mask_to_grid
 from scaling.study.config import Volumes
 
@@ -157,13 +157,16 @@ def loss_on_default_grid(path: Path, mask: Scan) -> str:
 def is_label_map(voxels: np.ndarray) -> bool:
     """Whether a volume holds labels: whole numbers in flat regions, many of them or small ones."""
     middle = voxels[voxels.shape[0] // 4 : -(voxels.shape[0] // 4) or None]
-    pairs = (middle[..., 1:], middle[..., :-1])
-    both = (pairs[0] > 0) & (pairs[1] > 0)
-    if both.sum() < 64 or (pairs[0] == pairs[1])[both].mean() < FLAT:
+    one, other = middle[..., 1:], middle[..., :-1]
+    both = (one > WHOLE) & (other > WHOLE)
+    if both.sum() < 64 or (np.abs(one - other) <= WHOLE)[both].mean() < FLAT:
         return False
     values = np.unique(voxels)
-    if not np.all(np.isfinite(values)) or np.any(values != np.rint(values)) or values[0] < 0:
+    labels = np.unique(np.rint(values))  # a map that is scaled on disk is a little off
+    if not np.all(np.isfinite(values)) or labels[0] < 0:
+        return False
+    if np.abs(values - np.rint(values)).max() > WHOLE:
         return False
     return bool(
-        3 <= len(values) <= 300 and (values[-1] <= SMALL_VALUES or len(values) > FEW_VALUES)
+        3 <= len(labels) <= 300 and (labels[-1] <= SMALL_VALUES or len(labels) > FEW_VALUES)
     )

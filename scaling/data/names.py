@@ -49,9 +49,9 @@ TOOLS = (
     r"tissues?|tissue[-_]?seg|pveseg|pve[-_]\d|mixeltype"
 )
 LESIONS = (
-    r"tumou?rs?|tumou?r[-_]?(seg|core|mask)|lesions?|infarcts?|stroke|wmh|o?edema|necrosis|necrotic|"
-    r"ha?emorrhages?|microbleeds|cmbs?|gt|ground[-_]?truth|truth|annotations?|manual|consensus|"
-    r"rater[-_]?\d*"
+    r"tumou?rs?|tumou?r[-_]?(seg|core|mask)|lesions?|infarcts?|stroke|wmhs?|lacunes?|o?edema|"
+    r"necrosis|necrotic|ha?emorrhages?|\w*(hyper|hypo)intensities|microbleeds|cmbs?|"
+    r"gt|ground[-_]?truth|truth|annotations?|manual|consensus|rater[-_]?\d*"
 )
 LABEL_MAPS = re.compile(
     rf"(?:(seg|mask)[-_]\w+|(.*[-_.])?({STRUCTURES}|{TOOLS}|{LESIONS}|labelmap|labelled|labeled|"

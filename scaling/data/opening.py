@@ -4,6 +4,7 @@ import bz2
 import io
 import logging
 import re
+import stat
 import struct
 import warnings
 import zlib
@@ -91,6 +92,9 @@ def open_image(path: Path, whole: bool = False) -> SpatialImage:
     an image opened without it is for its header alone. Raises UnreadableVolume.
     """
     try:
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a pipe would wait for ever
+            raise UnreadableVolume(f"{path} is no file but a pipe, socket or device; take it out")
         with path.open("rb") as file:
             start = file.read(START_BYTES)
         if not start:
@@ -121,6 +125,8 @@ def open_by_content(path: Path, start: bytes, whole: bool) -> SpatialImage:
     """
     compressed = start.startswith((GZIP, BZIP2))
     first = decompressed(start, 1024, complete=False) if compressed else start
+    if compressed:
+        refuse_others(path, first)
     name = path.name.lower()
     if name.endswith((".img", ".img.gz", ".hdr", ".hdr.gz")):
         return open_pair(path)

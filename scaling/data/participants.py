@@ -18,6 +18,7 @@ from scaling.data.ages import (
     odd_ages,
     parse_age,
     possible,
+    unit_of,
     unread_age_columns,
     with_unit,
 )
@@ -41,6 +42,7 @@ IDS = (
     *("subjectkey", "srcsubjectid", "patientid", "ptid", "id"),
 )
 SESSIONS = ("sessionid", "session", "ses", "sesid", "visit", "visitid", "timepoint")
+UNIT_OF_AGE, UNITS_OF_AGE = "age_unit", ("ageunit", "ageunits", "unitofage", "unitsofage")
 REMARKS = "remarks"  # the attribute of a table that holds sentences on what was not joined
 OURS = ("path", "source", "part", "subject", "sequence", "run", "mask", "problem", "brainmask")
 
@@ -184,6 +186,7 @@ def _joined(
 ) -> pd.DataFrame:
     """`table` with the columns of `given`, a table by participant_id."""
     given = given.rename(columns=KEYS)
+    given = renamed(given, UNITS_OF_AGE, UNIT_OF_AGE)
     keys = [key for key in KEYS.values() if key in given.columns]
     wanted = table.assign(
         name=[Path(subject).name for subject in table["subject"]],
@@ -217,8 +220,11 @@ def _joined(
     matched.index = table.index
     column = age_column(list(matched.columns))
     if column is not None:
-        texts = matched[column[0]].fillna("")
-        texts = texts.map(lambda text: with_unit(text, column[1]))
+        units = matched.get(UNIT_OF_AGE, pd.Series("", matched.index)).fillna("")
+        pairs = zip(matched[column[0]].fillna(""), units, strict=True)
+        texts = pd.Series(
+            [with_unit(text, unit_of(unit) or column[1]) for text, unit in pairs], matched.index
+        )
         people = texts[~table["subject"].duplicated()]
         remarks += [f"{file}: {sentence}" for sentence in odd_ages([t for t in people if t])]
         table["age"] = possible(texts.map(parse_age)).fillna(table["age"])

@@ -331,6 +331,17 @@ def test_gzip_that_inflates_beyond_its_header_stops_there(
     assert peak < 2**24
 
 
+def test_pipe_under_the_name_of_a_scan_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "t1.nii.gz")
+    with pytest.raises(UnreadableVolume, match="no file but a pipe"):
+        read_scan(tmp_path / "t1.nii.gz")
+
+
+def test_web_page_that_is_compressed_says_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableVolume, match="web page"):
+        read_scan(write(tmp_path / "t1.nii.gz", gzip.compress(b"<!DOCTYPE html><html>")))
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -127,10 +127,12 @@ def test_label_maps_are_told_from_scans_by_their_voxels() -> None:
     }
     maps = {
         "few labels": (blocks % 5).astype(np.float32),
+        "scaled on disk": (blocks % 5).astype(np.float32) * np.float32(1 - 1e-5),
+        "with errors of interpolation": (blocks % 5) + rng.normal(0, 1e-5, blocks.shape),
         "many labels": blocks.astype(np.float32) * 75,
     }
     assert not any(is_label_map(voxels.astype(np.float32)) for voxels in scans.values())
-    assert all(is_label_map(voxels) for voxels in maps.values())
+    assert all(is_label_map(voxels.astype(np.float32)) for voxels in maps.values())
 
 
 @pytest.mark.parametrize("order", [(2, 1, 0), (1, 0, 2)])

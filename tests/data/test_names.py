@@ -9,6 +9,7 @@ from scaling.data.layout import scan_source
 from scaling.data.names import is_label_map, session_of
 
 LABEL_MAPS = [
+    *("WMHs", "lacunes", "T1w_hypointensities"),
     *(
         "aparc.DKTatlas+aseg.deep",
         "aseg.auto_noCCseg",

@@ -176,6 +176,16 @@ def test_participants_csv_and_columns_of_ages_by_other_names_are_read(tmp_path: 
     assert scan_source(tmp_path, ".")["age"].tolist() == [45]
 
 
+def test_ages_in_the_unit_of_a_column_beside_them_are_years(tmp_path: Path) -> None:
+    people(tmp_path, "sub-01", "sub-02", "sub-03", "sub-04")
+    text(
+        tmp_path / "participants.tsv",
+        "participant_id\tage\tage_units\nsub-01\t60\tMonths\nsub-02\t60\tyears\n"
+        "sub-03\t60\tn/a\nsub-04\t24Y\tmonths\n",
+    )
+    assert scan_source(tmp_path, ".")["age"].tolist() == [5, 60, 60, 24]
+
+
 def test_visits_in_the_folder_that_one_stands_in_are_sessions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
