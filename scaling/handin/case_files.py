@@ -32,12 +32,15 @@ def find_labels(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
 
 
 def find_predictions(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
-    """Case -> file of a folder with one of the endings; the case is the name up to the ending."""
+    """Case -> file of a folder with one of the endings, also in capitals; the case is the name up
+    to the ending.
+    """
     files = []
     for file in sorted(folder.iterdir()):
-        ending = next((ending for ending in endings if file.name.endswith(ending)), "")
+        name = file.name.lower()
+        ending = next((ending for ending in endings if name.endswith(ending)), "")
         if ending:
-            files.append((file.name.removesuffix(ending), file))
+            files.append((file.name[: -len(ending)], file))
     return by_case(files)
 
 
@@ -63,7 +66,10 @@ def require_folders(*folders: Path) -> None:
 
 def read_number(file: Path) -> float:
     """The one finite number in a text file. Raises ValueError naming the file."""
-    text = decoded(file, file.read_bytes()).strip()
+    try:
+        text = decoded(file, file.read_bytes()).strip()
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read ({error.strerror})") from error
     try:
         number = math.nan if "_" in text else float(text)  # Python reads 1_0 as ten
     except ValueError:
@@ -76,7 +82,8 @@ def read_number(file: Path) -> float:
 def read_volume(file: Path) -> tuple[np.ndarray, np.ndarray]:
     """Voxels [D, H, W] of a mask and its affine. Raises ValueError naming the file.
 
-    Values within a thousandth of a whole number are that number: masks are stored scaled.
+    Values within a thousandth of a whole number are that number (masks are stored scaled),
+    NaN stays NaN.
     """
     image = open_image(file, whole=True)
     try:
@@ -87,7 +94,7 @@ def read_volume(file: Path) -> tuple[np.ndarray, np.ndarray]:
         voxels = voxels[..., 0]
     if voxels.ndim != 3 or voxels.dtype.names:
         raise ValueError(f"{file} has shape {voxels.shape}; expected a mask [D, H, W]")
-    whole = np.rint(np.nan_to_num(voxels))
-    if np.abs(voxels - whole).max() <= 1e-3:
+    whole = np.where(np.isnan(voxels), voxels, np.rint(voxels))
+    if not (np.abs(voxels - whole) > 1e-3).any():
         voxels = whole
     return voxels, scan_affine(file, image)

@@ -153,9 +153,10 @@ def score_mask(prediction: Path, label: Path, tolerance_mm: float) -> dict[str, 
 def read_mask(file: Path) -> tuple[np.ndarray, np.ndarray]:
     """A mask as bool [D, H, W] and its affine. Raises ValueError when it is not of 0 and 1.
 
-    A mask of 0 and 255 alone is one of 0 and 1, as `prepare` reads it.
+    A mask of 0 and 255 alone is one of 0 and 1, and NaN is 0, as `prepare` reads them.
     """
     voxels, affine = read_volume(file)
+    voxels = np.where(np.isnan(voxels), 0, voxels)
     if voxels.max(initial=0) == 255 and np.isin(voxels, (0, 255)).all():
         voxels = voxels / 255
     invalid = ~np.isin(voxels, (0, 1))

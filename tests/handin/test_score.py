@@ -171,3 +171,30 @@ def test_masks_and_numbers_are_scored_however_they_are_stored(tmp_path: Path) ->
         (tmp_path / "ages").mkdir(exist_ok=True)
         (tmp_path / f"ages/sub_{number}.txt").write_text(f"{50 + number}\n", encoding=encoding)
     assert score_folder(tmp_path / "ages", tmp_path / "truth", None, 2.0).metrics["mae"] == 0
+
+
+def test_masks_with_nan_outside_and_endings_in_capitals_are_scored(tmp_path: Path) -> None:
+    truth = np.zeros((10, 11, 12), np.float32)
+    truth[3:6, 3:6, 3:6] = 1
+    for case in ("sub_1", "sub_2"):
+        write(tmp_path / f"labels/{case}/seg.nii.gz", truth)
+    outside = np.where(truth > 0, np.float32(0.9999998), np.float32(np.nan))
+    (tmp_path / "out").mkdir()
+    nib.save(nib.Nifti1Image(outside, AFFINE), tmp_path / "out/sub_1.nii.gz")
+    write(tmp_path / "out/sub_2.nii.gz", truth)
+    (tmp_path / "out/sub_2.nii.gz").rename(tmp_path / "out/sub_2.NII.GZ")
+    scores = score_folder(tmp_path / "out", tmp_path / "labels", None, 2.0)
+    assert scores.cases["dice"].tolist() == [1, 1]
+    assert scores.problems == []
+
+
+def test_folder_under_the_name_of_a_prediction_is_one_problem(tmp_path: Path) -> None:
+    for case in range(4):
+        write(tmp_path / f"labels/sub_{case}/label.txt", case % 2)
+        write(tmp_path / f"out/sub_{case}.txt", case / 4)
+    (tmp_path / "out/sub_3.txt").unlink()
+    (tmp_path / "out/sub_3.txt").mkdir()
+    scores = score_folder(tmp_path / "out", tmp_path / "labels", None, 2.0)
+    assert len(scores.cases) == 3
+    (problem,) = scores.problems
+    assert problem == f"{tmp_path / 'out/sub_3.txt'} cannot be read (Is a directory)"
