@@ -1,4 +1,4 @@
-"""A whole scaling study on two CPU cores in about seven minutes, on a synthetic cohort of its own.
+"""A whole scaling study on two CPU cores in about eight minutes, on a synthetic cohort of its own.
 
 Shows:    the complete pipeline: NIfTI files in the FOMO layouts -> cache -> 3 sizes x 3 durations
           x 2 seeds of a 3D MAE, each with its cooldown -> few-shot transfer to infarct, meningioma

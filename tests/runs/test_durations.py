@@ -32,7 +32,7 @@ def test_seconds_of_the_micro_study_are_near_those_measured(plan: Plan, measured
 
 def test_seconds_of_the_quickstart_are_near_those_measured() -> None:
     total = sum(plan_seconds(make_plan(load_study(QUICKSTART))).values())
-    assert 367 / 1.5 < total < 367 * 1.5
+    assert 500 / 1.5 < total < 500 * 1.5
 
 
 def test_a_finished_step_corrects_the_steps_of_its_kind_alone(plan: Plan) -> None:
