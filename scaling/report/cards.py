@@ -155,7 +155,7 @@ def advice(verdict: Verdict) -> str:
                 "More labels, other data or another objective may be."
             )
         case "harms":
-            return "Stop, and look for the cause: check the training curves and the fine-tuning."
+            return "Stop, and look for the cause: check the training curves and the readout."
         case "undetermined":
             return f"{needed(budget)} to settle it."
         case _:

@@ -18,8 +18,8 @@ ABILITY = {
     "auroc": "telling patients with the finding from those without",
     "macro_auroc": "telling the groups of patients apart",
     "f1": "assigning patients to the right group",
-    "dice": "outlining the lesion",
-    "nsd": "outlining the border of the lesion",
+    "dice": "outlining what is marked",
+    "nsd": "outlining the border of what is marked",
     "mae": "estimating the value",
     "pearson": "ordering people by the value",
 }
