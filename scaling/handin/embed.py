@@ -130,7 +130,7 @@ def list_scans(folder: Path) -> pd.DataFrame:
     table["session"] = visits(table, folder)
     table = table.assign(source=".", part="all", site="", age=np.nan, sex="", label="", mask="")
     table = table.sort_values(["subject", "session", "sequence", "run", "path"], ignore_index=True)
-    return table[[*COLUMNS, *table.columns.difference(COLUMNS)]]
+    return table[[*COLUMNS, *table.columns.difference(list(COLUMNS))]]
 
 
 def alone(file: Path, folder: Path) -> dict[str, object]:
