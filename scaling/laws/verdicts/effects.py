@@ -74,23 +74,43 @@ def estimate_effect(
     confidence: float,
     fixed_runs: bool = False,
 ) -> Effect:
-    """The effect of contrast `a` [R] on the mean over all test cases, times `sign`.
+    """The effect of contrast `a` [R] on the mean over all test cases, times `sign`, and what would
+    settle it where it is undetermined.
 
     `relative_to`: the baseline score that the effect is a fraction of. `fixed_runs`: the runs
     speak for themselves only, where nothing tells how much runs vary."""
-    estimate, a = contrast_in_units(data, a, fitted, sign, relative_to)
-    parts = contrast_variance(data.values, a, fitted.noise, data.strata)
-    effect = effect_of(name, estimate, parts, smallest, confidence, fixed_runs)
-    cases = data.values.shape[2]
-    if effect.decision == "harms":
-        effect = _surely_harms(effect, parts, float(level_of_harm(np.array(cases), confidence)))
+    effect, parts = effect_and_parts(
+        name, data, a, fitted, sign, relative_to, smallest, confidence, fixed_runs
+    )
     if effect.decision != "undetermined" or effect.low is None:
         return effect
+    estimate, cases = effect.estimate, data.values.shape[2]
     return replace(
         effect,
         seeds_needed=seeds_needed(estimate, parts, data.runs, cases, smallest, confidence),
         cases_needed=cases_needed(estimate, parts, cases, smallest, confidence),
     )
+
+
+def effect_and_parts(
+    name: str,
+    data: Scores,
+    a: FloatArray,
+    fitted: Design,
+    sign: float,
+    relative_to: float | None,
+    smallest: float,
+    confidence: float,
+    fixed_runs: bool = False,
+) -> tuple[Effect, Components]:
+    """The effect alone, for simulations of thousands, and the parts of its variance."""
+    estimate, a = contrast_in_units(data, a, fitted, sign, relative_to)
+    parts = contrast_variance(data.values, a, fitted.noise, data.strata)
+    effect = effect_of(name, estimate, parts, smallest, confidence, fixed_runs)
+    if effect.decision == "harms":
+        cases = np.array(data.values.shape[2])
+        effect = _surely_harms(effect, parts, float(level_of_harm(cases, confidence)))
+    return effect, parts
 
 
 def _surely_harms(effect: Effect, parts: Components, level: float) -> Effect:

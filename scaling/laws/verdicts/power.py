@@ -10,7 +10,7 @@ import numpy as np
 
 from scaling.laws.plain import plain
 from scaling.laws.verdicts.design_of_runs import fit_design
-from scaling.laws.verdicts.effects import Effect, estimate_effect
+from scaling.laws.verdicts.effects import Effect, effect_and_parts
 from scaling.laws.verdicts.simulate import Grid, Noise, simulate_study
 
 
@@ -49,7 +49,7 @@ def operating_characteristics(
     def judge(rng: np.random.Generator) -> Effect:
         data = simulate_study(grid, noise, effect, rng)
         budget = design.contrasts["budget"]
-        return estimate_effect("budget", data, budget, design, 1.0, None, smallest, confidence)
+        return effect_and_parts("budget", data, budget, design, 1.0, None, smallest, confidence)[0]
 
     return characteristics(judge, effect, studies, seed)
 

@@ -15,7 +15,7 @@ from scaling.laws.plain import plain
 from scaling.laws.verdicts.contrasts import cell_numbers, numbers
 from scaling.laws.verdicts.design import noise_of, noise_with_draws
 from scaling.laws.verdicts.design_of_runs import Design, fit_design
-from scaling.laws.verdicts.effects import Effect, effect_of, estimate_effect
+from scaling.laws.verdicts.effects import Effect, effect_and_parts, effect_of
 from scaling.laws.verdicts.noise import residual_maker
 from scaling.laws.verdicts.power import OperatingCharacteristics, characteristics
 from scaling.laws.verdicts.scores import Scores, scores_on_axes
@@ -162,7 +162,7 @@ def _judged(data: Scores, design: Design, over_sites: bool, smallest: float) -> 
     """The effect that would decide on simulated scores."""
     a = design.contrasts["budget"]
     if not over_sites:
-        return estimate_effect("budget", data, a, design, 1.0, None, smallest, 0.90)
+        return effect_and_parts("budget", data, a, design, 1.0, None, smallest, 0.90)[0]
     sites = gains_by_site(data, a, 1.0, 0.0)
     estimate, parts = mean_over_sites(data, a, 1.0, design.noise, sites)
     return effect_of("budget", estimate, parts, smallest, 0.90)
