@@ -35,9 +35,21 @@ def read_table(file: Path) -> pd.DataFrame:
         table = parsed(file, decoded(file, file.read_bytes()))
     names = [str(name).strip().lower() for name in table.columns]
     table.columns = pd.Index(names)
+    refuse_two_columns(file, table)
     table = table.loc[:, ~table.columns.duplicated()]
     table = table.apply(lambda column: column.str.strip())
     return table.mask(table.apply(lambda column: column.str.lower().isin(UNKNOWN)), "")
+
+
+def refuse_two_columns(file: Path, table: pd.DataFrame) -> None:
+    """Raises ValueError where two columns of one name say different things."""
+    for name in table.columns[table.columns.duplicated()].unique():
+        columns = table.loc[:, table.columns == name]
+        if name and columns.nunique(axis=1).gt(1).any():
+            raise ValueError(
+                f"{file} has {columns.shape[1]} columns {name!r} with different values; "
+                "expected one"
+            )
 
 
 def read_parquet(file: Path) -> pd.DataFrame:

@@ -194,6 +194,9 @@ def find_mask(folder: Path, remarks: list[str]) -> str:
 
 def read_text(file: Path, remarks: list[str]) -> str:
     """The text of a label in any encoding, "" with a remark where it is none."""
+    if not file.is_file():  # reading a pipe would wait for ever
+        remarks.append(f"{file} is not read: it is no file; expected the label as text")
+        return ""
     try:
         return decoded(file, file.read_bytes()).strip()
     except (OSError, ValueError) as error:

@@ -93,7 +93,9 @@ def open_image(path: Path, whole: bool = False) -> SpatialImage:
     """
     try:
         mode = path.stat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a pipe would wait for ever
+        if stat.S_ISDIR(mode):
+            raise UnreadableVolume(f"{path} is a folder under a scan's name; rename it")
+        if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
             raise UnreadableVolume(f"{path} is no file but a pipe, socket or device; take it out")
         with path.open("rb") as file:
             start = file.read(START_BYTES)

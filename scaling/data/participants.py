@@ -24,6 +24,7 @@ from scaling.data.ages import (
 )
 from scaling.data.delimited import read_table
 from scaling.data.names import SUBJECT
+from scaling.data.sidecars import UNIT_OF_AGE, with_stated_unit
 
 TABLES = (
     *("participants.tsv", "participants.csv", "participants.txt", "participants.parquet"),
@@ -42,7 +43,7 @@ IDS = (
     *("subjectkey", "srcsubjectid", "patientid", "ptid", "id"),
 )
 SESSIONS = ("sessionid", "session", "ses", "sesid", "visit", "visitid", "timepoint")
-UNIT_OF_AGE, UNITS_OF_AGE = "age_unit", ("ageunit", "ageunits", "unitofage", "unitsofage")
+UNITS_OF_AGE = ("ageunit", "ageunits", "unitofage", "unitsofage")
 REMARKS = "remarks"  # the attribute of a table that holds sentences on what was not joined
 OURS = ("path", "source", "part", "subject", "sequence", "run", "mask", "problem", "brainmask")
 
@@ -81,10 +82,11 @@ def with_participants(
         outside = file.parent == folder or file.parent.name == "preprocessed"
         dataset = "" if outside else file.parent.name
         try:
-            given = identified(file, read_table(file))
+            given = renamed(identified(file, read_table(file)), UNITS_OF_AGE, UNIT_OF_AGE)
         except (ValueError, OSError) as error:
             remarks.append(f"{file} is not used: {reason(file, error)}")
             continue
+        given = with_stated_unit(file, given, remarks)
         if dataset:
             given["dataset"] = dataset
         table = _joined(table, given, file, remarks)
@@ -168,11 +170,13 @@ def _with_sessions(table: pd.DataFrame, scans: Path, remarks: list[str]) -> pd.D
         file = files[0]
         try:
             given = renamed(read_table(file), SESSIONS, "session_id")
+            given = renamed(given, UNITS_OF_AGE, UNIT_OF_AGE)
             if "session_id" not in given.columns:
                 raise ValueError(f"has the columns {list(given.columns)}; expected session_id")
         except (ValueError, OSError) as error:
             remarks.append(f"{file} is not used: {reason(file, error)}")
             continue
+        given = with_stated_unit(file, given, remarks)
         person = {"participant_id": Path(subject).name, "dataset": Path(subject).parent.name}
         tables.append(given.assign(**person))
     if not tables:
@@ -186,7 +190,6 @@ def _joined(
 ) -> pd.DataFrame:
     """`table` with the columns of `given`, a table by participant_id."""
     given = given.rename(columns=KEYS)
-    given = renamed(given, UNITS_OF_AGE, UNIT_OF_AGE)
     keys = [key for key in KEYS.values() if key in given.columns]
     wanted = table.assign(
         name=[Path(subject).name for subject in table["subject"]],

@@ -331,6 +331,12 @@ def test_gzip_that_inflates_beyond_its_header_stops_there(
     assert peak < 2**24
 
 
+def test_folder_under_the_name_of_a_scan_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "t1.nii.gz").mkdir()
+    with pytest.raises(UnreadableVolume, match="is a folder under a scan's name"):
+        read_scan(tmp_path / "t1.nii.gz")
+
+
 def test_pipe_under_the_name_of_a_scan_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "t1.nii.gz")
     with pytest.raises(UnreadableVolume, match="no file but a pipe"):

@@ -1,7 +1,9 @@
 """Tables beside the scans are joined, whoever wrote them, or it is said what was not."""
 
 import codecs
+import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -184,6 +186,55 @@ def test_ages_in_the_unit_of_a_column_beside_them_are_years(tmp_path: Path) -> N
         "sub-03\t60\tn/a\nsub-04\t24Y\tmonths\n",
     )
     assert scan_source(tmp_path, ".")["age"].tolist() == [5, 60, 60, 24]
+
+
+@pytest.mark.parametrize("units", ["months", "Month", "mo"])
+def test_ages_in_the_unit_that_the_json_file_beside_them_gives_are_years(
+    tmp_path: Path, units: str
+) -> None:
+    people(tmp_path, "sub-01", "sub-02")
+    text(tmp_path / "participants.tsv", "participant_id\tage\nsub-01\t60\nsub-02\t24Y\n")
+    text(tmp_path / "participants.json", json.dumps({"Age": {"Units": units}}))
+    assert scan_source(tmp_path, ".")["age"].tolist() == [5, 24]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"age": {"Units": "fortnights"}}', "gives the unit 'fortnights' of age"),
+        ("[1, 2]", "is no JSON object of columns"),
+        ('{"age"', "is no JSON object of columns"),
+    ],
+)
+def test_json_file_beside_a_table_that_cannot_be_read_is_named(
+    tmp_path: Path, content: str, message: str
+) -> None:
+    people(tmp_path, "sub-01")
+    text(tmp_path / "participants.tsv", "participant_id\tage\nsub-01\t60\n")
+    text(tmp_path / "participants.json", content)
+    table = scan_source(tmp_path, ".")
+    assert table["age"].tolist() == [60]
+    (remark,) = [said for said in table.attrs["remarks"] if "participants.json" in said]
+    assert message in remark
+
+
+def test_pipe_under_the_name_of_a_label_is_named_at_once(tmp_path: Path) -> None:
+    scan(tmp_path / "preprocessed" / "sub_1" / "ses_1" / "t1.nii.gz")
+    label = tmp_path / "labels" / "sub_1" / "ses_1" / "label.txt"
+    label.parent.mkdir(parents=True)
+    os.mkfifo(label)
+    table = scan_source(tmp_path, ".")
+    assert any("label.txt is not read: it is no file" in said for said in table.attrs["remarks"])
+
+
+def test_table_with_two_columns_of_one_name_that_differ_is_not_used(tmp_path: Path) -> None:
+    people(tmp_path, "sub-01")
+    text(tmp_path / "participants.tsv", "participant_id\tage\tage\nsub-01\t60\t61\n")
+    table = scan_source(tmp_path, ".")
+    assert table["age"].isna().all()
+    assert any("2 columns 'age' with different values" in said for said in table.attrs["remarks"])
+    text(tmp_path / "participants.tsv", "participant_id\tage\tage\nsub-01\t60\t60\n")
+    assert scan_source(tmp_path, ".")["age"].tolist() == [60]
 
 
 def test_visits_in_the_folder_that_one_stands_in_are_sessions(
