@@ -15,7 +15,8 @@ from nibabel.spatialimages import SpatialImage
 from scaling.data.forms import disagreement, is_usable, nifti_forms, scan_affine
 from scaling.data.head import find_head
 from scaling.data.masks import (
-    is_label_map,
+    are_labels,
+    flat_values,
     loss_on_default_grid,
     misplacement,
     oddly_full,
@@ -105,7 +106,7 @@ def describe_content(path: Path) -> dict[str, str]:
     """What the voxels of a scan say: whether they are labels, and what background it has."""
     try:
         scan = read_scan(path)
-        if is_label_map(scan.voxels):
+        if are_labels(flat_values(scan.voxels)):
             return {"content": "labels"}
         return {"content": find_head(path, scan.voxels, scan.spacing).background}
     except UnreadableVolume as error:

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 
 from scaling.data.killed import mark, unmark
-from scaling.data.masks import is_label_map, loss, misplacement, oddly_full, outside_head
+from scaling.data.masks import (
+    are_labels,
+    flat_values,
+    loss,
+    may_be_labels,
+    misplacement,
+    oddly_full,
+    outside_head,
+)
 from scaling.data.reading import LARGEST, Scan, UnreadableVolume, read_mask, read_scan
 from scaling.data.shards import Shards
 from scaling.data.volume import mask_to_grid, prepare_scan
@@ -78,12 +86,15 @@ def ingest_session(
         path = Path(scan["path"])
         try:
             image = read_scan(path)
-            if is_label_map(image.voxels):
+            values = flat_values(image.voxels)
+            if are_labels(values):
                 raise UnreadableVolume(
                     f"{path} holds labels, not intensities (whole numbers up to "
                     f"{image.voxels.max():g} in flat regions); it is left out"
                 )
             brain, remark = read_brain_mask(scan.get("brainmask", ""))
+            if may_be_labels(values) and not remark:
+                remark = f"{path} has {len(values)} values in all; take it out if they are labels"
             prepared = prepare_scan(path, image, volumes, grid, brain)
         except UnreadableVolume as error:
             report["reason"] = str(error)

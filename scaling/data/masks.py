@@ -154,19 +154,28 @@ def loss_on_default_grid(path: Path, mask: Scan) -> str:
     return loss(path, mask, mask_to_grid(mask, volumes, grid), grid)
 
 
-def is_label_map(voxels: np.ndarray) -> bool:
-    """Whether a volume holds labels: whole numbers in flat regions, many of them or small ones."""
+def flat_values(voxels: np.ndarray) -> np.ndarray:
+    """The distinct values of a volume in flat regions; none of one whose neighbours differ."""
     middle = voxels[voxels.shape[0] // 4 : -(voxels.shape[0] // 4) or None]
     one, other = middle[..., 1:], middle[..., :-1]
     both = (one > WHOLE) & (other > WHOLE)
     if both.sum() < 64 or (np.abs(one - other) <= WHOLE)[both].mean() < FLAT:
+        return np.zeros(0, voxels.dtype)
+    return np.unique(voxels)
+
+
+def are_labels(values: np.ndarray) -> bool:
+    """Whether distinct values are those of a label map: whole numbers, many of them or small."""
+    if not len(values) or not np.all(np.isfinite(values)):
         return False
-    values = np.unique(voxels)
     labels = np.unique(np.rint(values))  # a map that is scaled on disk is a little off
-    if not np.all(np.isfinite(values)) or labels[0] < 0:
-        return False
-    if np.abs(values - np.rint(values)).max() > WHOLE:
+    if labels[0] < 0 or np.abs(values - np.rint(values)).max() > WHOLE:
         return False
     return bool(
         3 <= len(labels) <= 300 and (labels[-1] <= SMALL_VALUES or len(labels) > FEW_VALUES)
     )
+
+
+def may_be_labels(values: np.ndarray) -> bool:
+    """Whether flat values that are no labels for sure are as few: of a map, or of a phantom."""
+    return 3 <= len(values) <= FEW_VALUES
