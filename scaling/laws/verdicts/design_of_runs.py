@@ -146,10 +146,10 @@ def run_noise(runs: pd.DataFrame, strata: Strata, contrasts: list[FloatArray]) -
     cells = cell_numbers(runs)
     models = [plane.X for plane in _planes(runs)]
     if runs.groupby(cells)["cluster"].nunique().min() > 1:
-        of_cell = (cells[:, None] == np.unique(cells)).astype(float)
         if _trunks_are_whole(runs):
             group = numbers(runs["size"].astype(str) + "/" + block_numbers(runs).astype(str))
-            return SplitPlotNoise(residual_maker(of_cell), numbers(runs["cluster"]), group)
+            return SplitPlotNoise(cells, numbers(runs["cluster"]), group)
+        of_cell = (cells[:, None] == np.unique(cells)).astype(float)
         models.insert(0, of_cell)
     no_scores = np.zeros((len(runs), 1))
     for X in models:

@@ -28,6 +28,13 @@ def residual_maker(X: FloatArray) -> FloatArray:
     return np.asarray(np.eye(len(X)) - basis @ basis.T, float)
 
 
+def sums_by(level: IntArray, columns: FloatArray) -> FloatArray:
+    """Sums [L, C] of the rows of columns [R, C] of every level; `level` [R] numbers all from 0."""
+    order = np.argsort(level, kind="stable")
+    starts = np.searchsorted(level[order], np.arange(level.max() + 1))
+    return np.asarray(np.add.reduceat(columns[order], starts, axis=0), float)
+
+
 @dataclass(frozen=True)
 class LevelNoise:
     """Runs are independent, and all runs of one level share a variance.
@@ -126,10 +133,10 @@ class SplitPlotNoise:
     """Every size has several trunks of the same durations: its noise is that between its trunks
     and that within them, as in a split-plot design, and is its own.
 
-    `residuals` [R, R]: around the mean of every cell; `trunk` [R] and `group` [R] number the trunk
-    and the size (in its block) of every run."""
+    `cell` [R], `trunk` [R] and `group` [R] number the cell, the trunk and the size (in its block)
+    of every run."""
 
-    residuals: FloatArray
+    cell: IntArray
     trunk: IntArray
     group: IntArray
 
@@ -142,8 +149,9 @@ class SplitPlotNoise:
         of_trunk, trunks, durations = self._layout
         total = np.bincount(self.group, a**2)
         shared = of_trunk.T @ np.bincount(self.trunk, a) ** 2 / durations  # [groups]
-        residuals = self.residuals @ columns
-        sums = np.stack([np.bincount(self.trunk, column) for column in residuals.T], axis=1)
+        cell_means = sums_by(self.cell, columns) / np.bincount(self.cell)[:, None]
+        residuals = columns - cell_means[self.cell]
+        sums = sums_by(self.trunk, residuals)  # [trunks, C]
         between = of_trunk.T @ (sums**2).sum(1) / durations
         within = np.bincount(self.group, (residuals**2).sum(1)) - between
         df_between, df_within = trunks - 1, (trunks - 1) * (durations - 1)

@@ -30,9 +30,9 @@ def test_noise_of_trunks_of_one_corner_run_is_the_split_plot_variance() -> None:
     rng = np.random.default_rng(1)
     trunks, durations = 5, 3
     y = 2 * rng.normal(size=(trunks, 1)) + rng.normal(size=(trunks, durations))
-    residuals = residual_maker(np.tile(np.eye(durations), (trunks, 1)))
+    cell = np.tile(np.arange(durations), trunks)
     trunk = np.repeat(np.arange(trunks), durations)
-    noise = SplitPlotNoise(residuals, trunk, np.zeros(trunks * durations, np.int64))
+    noise = SplitPlotNoise(cell, trunk, np.zeros(trunks * durations, np.int64))
     last = np.tile([0.0, 0.0, 1.0], trunks) / trunks
     variance, _ = noise.variance(y.ravel()[:, None], last)
     centred = y - y.mean(0)
