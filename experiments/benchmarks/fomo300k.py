@@ -6,7 +6,7 @@ Shows:    a tree of small synthetic scans with the published shares of 306,207 s
           otherwise; 43.9 % named `scan`; one file in 60,000 cut short. CPU time, peak memory, what
           is left out and why. Fields of view are a few centimetres, so that the files are small
 Command:  python experiments/benchmarks/fomo300k.py [--files 60000]
-Ends in:  lines on the terminal; for 1,000 files 11 CPU seconds and 0.2 GB in a temporary folder
+Ends in:  lines on the terminal; 11 minutes of one core and 10 GB in a temporary folder
 """
 
 import argparse
